@@ -1,0 +1,48 @@
+"""Graphics cards behind one small probe protocol. None always means "not measured", never 0."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuProcess:
+    """Another program (or our engine) that holds memory on a card."""
+
+    pid: int
+    used_mb: int | None = None
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuSample:
+    """One card at one instant."""
+
+    uuid: str
+    name: str
+    total_mb: int | None = None
+    used_mb: int | None = None
+    free_mb: int | None = None
+    utilisation_percent: float | None = None
+    temperature_c: float | None = None
+    power_w: float | None = None
+    is_unified: bool = False  # Apple, some APUs: the memory is system RAM
+    is_lost: bool = False  # it was there, and the driver says that it is gone
+    processes: tuple[GpuProcess, ...] = ()
+
+
+class GpuProbe(Protocol):
+    """Reads every card of one vendor. Blocking: call it off the loop."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def problem(self) -> str:
+        """Why nothing can be read ("no NVIDIA driver"), or ""."""
+        ...
+
+    def sample(self) -> tuple[GpuSample, ...]: ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,162 @@
+"""What a front end may show: one frozen, comparable value at one instant, and the store that publishes it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from core.engines import EngineModel, EngineStatus, LoadedModel
+from core.state import AgentState, check_transition
+from core.stats_collector import SystemStats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """One reason not to serve (or, with `blocks` false, something the owner should know)."""
+
+    code: str  # stable: "paused_by_owner", "draining", "model_not_ready", "no_public_address", "coordinator_away" ...
+    sentence: str
+    icon: str = "info"
+    setting: str = ""  # the setting that changes it, "" when none does
+    remedy: str = ""
+    ends_at: float | None = None  # seconds since the epoch; None means "not known"
+    blocks: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionView:
+    """A live session. No text of a prompt or an answer, ever."""
+
+    session_id: str
+    model: str
+    client: str  # a short hash
+    phase: str  # "queued" | "running"
+    started_at: float  # seconds since the epoch
+    tokens: int = 0
+    tokens_per_second: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineView:
+    """The chosen engine, why it was chosen, and its circuit breaker."""
+
+    name: str = ""  # "" while none is chosen
+    requested: str = "auto"
+    chosen_because: str = ""
+    status: EngineStatus = EngineStatus()
+    breaker: str = "closed"  # "closed" | "open" | "half-open"
+    breaker_retry_at: float | None = None  # seconds since the epoch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoordinatorView:
+    """The link to the coordinator."""
+
+    endpoint: str = ""
+    link: str = "off"  # "off" | "connecting" | "registered" | "away" | "not-registered" (nothing to offer, no address ...)
+    detail: str = ""
+    rtt_ms: float | None = None
+    last_ack_at: float | None = None  # seconds since the epoch
+    heartbeat_interval_s: float | None = None
+    registrations: int = 0
+    has_key: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapacityView:
+    """What is reported to the coordinator: capacity to serve, not the raw meter (contract.md)."""
+
+    kind: str = "ram"  # "vram" or "ram": the memory that the models live in
+    total_mb: int = 0
+    free_mb: int = 0
+    free_ram_mb: int = 0
+    cpu_percent_others: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """Counters since the agent started."""
+
+    requests_processed: int = 0
+    requests_failed: int = 0
+    requests_refused: int = 0
+    tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSnapshot:
+    """Everything a front end may show, at one instant. Never mutated."""
+
+    state: AgentState = AgentState.STOPPED
+    agent_id: str = ""
+    profile: str = ""
+    version: str = ""
+    pid: int = 0
+    started_at: float | None = None  # seconds since the epoch
+    endpoint: str = ""  # host:port that clients are sent to
+    listening_on: tuple[str, ...] = ()
+    reasons: tuple[Reason, ...] = ()  # strongest first
+    pause_until: float | None = None  # seconds since the epoch; None: not paused, or until resumed
+    is_draining: bool = False
+    running_jobs: int = 0
+    queued_jobs: int = 0
+    max_jobs: int = 0
+    sessions: tuple[SessionView, ...] = ()
+    tokens_per_second: float = 0.0  # all sessions together, over the last seconds
+    engine: EngineView = EngineView()
+    models: tuple[EngineModel, ...] = ()  # what the engine has
+    offered_models: tuple[str, ...] = ()
+    loaded_models: tuple[LoadedModel, ...] = ()
+    coordinator: CoordinatorView = CoordinatorView()
+    capacity: CapacityView = CapacityView()
+    machine: SystemStats | None = None  # the raw meter; None before the first sample
+    tier: str = ""  # quantisation tier for this machine
+    totals: Totals = Totals()
+    notices: tuple[str, ...] = ()  # things that happened and that the owner should know
+    tls_fingerprint: str = ""
+
+    @property
+    def is_busy(self) -> bool:
+        return self.running_jobs > 0
+
+    @property
+    def blocking_reasons(self) -> tuple[Reason, ...]:
+        return tuple(reason for reason in self.reasons if reason.blocks)
+
+    def to_json(self) -> str:
+        """The snapshot as one JSON object, for `titan status --json` and the control door."""
+        return json.dumps(dataclasses.asdict(self), separators=(",", ":"))
+
+
+Listener = Callable[[AgentSnapshot], None]
+
+
+class SnapshotStore:
+    """Own the current snapshot. Only the loop thread publishes; any thread reads."""
+
+    def __init__(self, initial: AgentSnapshot) -> None:
+        self._current = initial
+        self._listeners: list[Listener] = []
+
+    @property
+    def current(self) -> AgentSnapshot:
+        return self._current
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` on the loop thread for every new value; returns the call that ends it."""
+        self._listeners.append(listener)
+        return partial(self._listeners.remove, listener)
+
+    def publish(self, **changes: Any) -> None:
+        """Replace fields. An unchanged value is not published; a state change must be in the table of moves."""
+        updated = replace(self._current, **changes)
+        if updated.state is not self._current.state:
+            check_transition(self._current.state, updated.state)
+        if updated != self._current:
+            self._current = updated
+            for listener in tuple(self._listeners):
+                listener(updated)

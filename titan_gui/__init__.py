@@ -1,0 +1,1 @@
+"""The Qt tray application around the core."""
