@@ -5,116 +5,124 @@ The running agent's local door: what `titan status`, `titan pause` and a second 
 Never reachable from another machine: core/control.py binds it to a unix socket (or a loopback port with a token, on Windows).
 """
 
-from collections import abc as abc
-from google.protobuf import descriptor as descriptor
-from google.protobuf import message as message
-from google.protobuf.internal import containers as containers
-import builtins as builtins
+from collections import abc as _abc
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
+import builtins as _builtins
 import sys
-import typing as typing
+import typing as _typing
 
 if sys.version_info >= (3, 11):
     from typing import TypeAlias as _TypeAlias, Never as _Never
 else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
-DESCRIPTOR: descriptor.FileDescriptor
+DESCRIPTOR: _descriptor.FileDescriptor
 
-@typing.final
-class SnapshotRequest(message.Message):
-    DESCRIPTOR: descriptor.Descriptor
+@_typing.final
+class SnapshotRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
 
     def __init__(
         self,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-@typing.final
-class SnapshotReply(message.Message):
-    DESCRIPTOR: descriptor.Descriptor
+Global___SnapshotRequest: _TypeAlias = SnapshotRequest  # noqa: Y015
 
-    SNAPSHOT_JSON_FIELD_NUMBER: builtins.int
-    snapshot_json: builtins.str
+@_typing.final
+class SnapshotReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SNAPSHOT_JSON_FIELD_NUMBER: _builtins.int
+    snapshot_json: _builtins.str
     def __init__(
         self,
         *,
-        snapshot_json: builtins.str = ...,
+        snapshot_json: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["snapshot_json", b"snapshot_json"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["snapshot_json", b"snapshot_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-@typing.final
-class CommandRequest(message.Message):
-    DESCRIPTOR: descriptor.Descriptor
+Global___SnapshotReply: _TypeAlias = SnapshotReply  # noqa: Y015
 
-    @typing.final
-    class ArgumentsEntry(message.Message):
-        DESCRIPTOR: descriptor.Descriptor
+@_typing.final
+class CommandRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
 
-        KEY_FIELD_NUMBER: builtins.int
-        VALUE_FIELD_NUMBER: builtins.int
-        key: builtins.str
-        value: builtins.str
+    @_typing.final
+    class ArgumentsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
         def __init__(
             self,
             *,
-            key: builtins.str = ...,
-            value: builtins.str = ...,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-    NAME_FIELD_NUMBER: builtins.int
-    ARGUMENTS_FIELD_NUMBER: builtins.int
-    name: builtins.str
+    NAME_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
     """a name of core.commands.COMMANDS"""
-    @builtins.property
-    def arguments(self) -> containers.ScalarMap[builtins.str, builtins.str]: ...
+    @_builtins.property
+    def arguments(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     def __init__(
         self,
         *,
-        name: builtins.str = ...,
-        arguments: abc.Mapping[builtins.str, builtins.str] | None = ...,
+        name: _builtins.str = ...,
+        arguments: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["arguments", b"arguments", "name", b"name"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-@typing.final
-class CommandReply(message.Message):
-    DESCRIPTOR: descriptor.Descriptor
+Global___CommandRequest: _TypeAlias = CommandRequest  # noqa: Y015
 
-    OK_FIELD_NUMBER: builtins.int
-    MESSAGE_FIELD_NUMBER: builtins.int
-    HINT_FIELD_NUMBER: builtins.int
-    RESULT_JSON_FIELD_NUMBER: builtins.int
-    ok: builtins.bool
-    message: builtins.str
-    hint: builtins.str
+@_typing.final
+class CommandReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OK_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    HINT_FIELD_NUMBER: _builtins.int
+    RESULT_JSON_FIELD_NUMBER: _builtins.int
+    ok: _builtins.bool
+    message: _builtins.str
+    hint: _builtins.str
     """what to do next, when not ok"""
-    result_json: builtins.str
+    result_json: _builtins.str
     def __init__(
         self,
         *,
-        ok: builtins.bool = ...,
-        message: builtins.str = ...,
-        hint: builtins.str = ...,
-        result_json: builtins.str = ...,
+        ok: _builtins.bool = ...,
+        message: _builtins.str = ...,
+        hint: _builtins.str = ...,
+        result_json: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["hint", b"hint", "message", b"message", "ok", b"ok", "result_json", b"result_json"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hint", b"hint", "message", b"message", "ok", b"ok", "result_json", b"result_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CommandReply: _TypeAlias = CommandReply  # noqa: Y015

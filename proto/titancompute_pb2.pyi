@@ -5,566 +5,600 @@ The public wire contract between clients, agents and the coordinator.
 Package, names and field numbers are fixed by deployed peers: tests/core/test_proto.py pins every one of them.
 """
 
-from collections import abc as abc
-from google.protobuf import descriptor as descriptor
-from google.protobuf import message as message
-from google.protobuf.internal import containers as containers
-import builtins as builtins
+from collections import abc as _abc
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
+import builtins as _builtins
 import sys
-import typing as typing
+import typing as _typing
 
 if sys.version_info >= (3, 11):
     from typing import TypeAlias as _TypeAlias, Never as _Never
 else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
-DESCRIPTOR: descriptor.FileDescriptor
+DESCRIPTOR: _descriptor.FileDescriptor
 
-@typing.final
-class InferenceRequest(message.Message):
-    DESCRIPTOR: descriptor.Descriptor
+@_typing.final
+class InferenceRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
 
-    @typing.final
-    class ParametersEntry(message.Message):
-        DESCRIPTOR: descriptor.Descriptor
+    @_typing.final
+    class ParametersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
 
-        KEY_FIELD_NUMBER: builtins.int
-        VALUE_FIELD_NUMBER: builtins.int
-        key: builtins.str
-        value: builtins.str
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
         def __init__(
             self,
             *,
-            key: builtins.str = ...,
-            value: builtins.str = ...,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-    CLIENT_ID_FIELD_NUMBER: builtins.int
-    MODEL_FIELD_NUMBER: builtins.int
-    PROMPT_FIELD_NUMBER: builtins.int
-    MAX_TOKENS_FIELD_NUMBER: builtins.int
-    TEMPERATURE_FIELD_NUMBER: builtins.int
-    PARAMETERS_FIELD_NUMBER: builtins.int
-    client_id: builtins.str
-    model: builtins.str
-    prompt: builtins.str
-    max_tokens: builtins.int
-    temperature: builtins.float
-    @builtins.property
-    def parameters(self) -> containers.ScalarMap[builtins.str, builtins.str]: ...
+    CLIENT_ID_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    PROMPT_FIELD_NUMBER: _builtins.int
+    MAX_TOKENS_FIELD_NUMBER: _builtins.int
+    TEMPERATURE_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    client_id: _builtins.str
+    model: _builtins.str
+    prompt: _builtins.str
+    max_tokens: _builtins.int
+    temperature: _builtins.float
+    @_builtins.property
+    def parameters(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     def __init__(
         self,
         *,
-        client_id: builtins.str = ...,
-        model: builtins.str = ...,
-        prompt: builtins.str = ...,
-        max_tokens: builtins.int = ...,
-        temperature: builtins.float = ...,
-        parameters: abc.Mapping[builtins.str, builtins.str] | None = ...,
+        client_id: _builtins.str = ...,
+        model: _builtins.str = ...,
+        prompt: _builtins.str = ...,
+        max_tokens: _builtins.int = ...,
+        temperature: _builtins.float = ...,
+        parameters: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["client_id", b"client_id", "max_tokens", b"max_tokens", "model", b"model", "parameters", b"parameters", "prompt", b"prompt", "temperature", b"temperature"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "max_tokens", b"max_tokens", "model", b"model", "parameters", b"parameters", "prompt", b"prompt", "temperature", b"temperature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-@typing.final
-class InferenceResponse(message.Message):
-    DESCRIPTOR: descriptor.Descriptor
+Global___InferenceRequest: _TypeAlias = InferenceRequest  # noqa: Y015
 
-    AGENT_ENDPOINT_FIELD_NUMBER: builtins.int
-    SESSION_TOKEN_FIELD_NUMBER: builtins.int
-    EXPIRES_AT_FIELD_NUMBER: builtins.int
-    JOB_ID_FIELD_NUMBER: builtins.int
-    ESTIMATED_RTT_MS_FIELD_NUMBER: builtins.int
-    AGENT_ID_FIELD_NUMBER: builtins.int
-    agent_endpoint: builtins.str
-    session_token: builtins.str
-    expires_at: builtins.int
-    job_id: builtins.str
-    estimated_rtt_ms: builtins.float
-    agent_id: builtins.str
+@_typing.final
+class InferenceResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_ENDPOINT_FIELD_NUMBER: _builtins.int
+    SESSION_TOKEN_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    ESTIMATED_RTT_MS_FIELD_NUMBER: _builtins.int
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    agent_endpoint: _builtins.str
+    session_token: _builtins.str
+    expires_at: _builtins.int
+    job_id: _builtins.str
+    estimated_rtt_ms: _builtins.float
+    agent_id: _builtins.str
     def __init__(
         self,
         *,
-        agent_endpoint: builtins.str = ...,
-        session_token: builtins.str = ...,
-        expires_at: builtins.int = ...,
-        job_id: builtins.str = ...,
-        estimated_rtt_ms: builtins.float = ...,
-        agent_id: builtins.str = ...,
+        agent_endpoint: _builtins.str = ...,
+        session_token: _builtins.str = ...,
+        expires_at: _builtins.int = ...,
+        job_id: _builtins.str = ...,
+        estimated_rtt_ms: _builtins.float = ...,
+        agent_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["agent_endpoint", b"agent_endpoint", "agent_id", b"agent_id", "estimated_rtt_ms", b"estimated_rtt_ms", "expires_at", b"expires_at", "job_id", b"job_id", "session_token", b"session_token"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_endpoint", b"agent_endpoint", "agent_id", b"agent_id", "estimated_rtt_ms", b"estimated_rtt_ms", "expires_at", b"expires_at", "job_id", b"job_id", "session_token", b"session_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-@typing.final
-class AgentRegistration(message.Message):
-    DESCRIPTOR: descriptor.Descriptor
+Global___InferenceResponse: _TypeAlias = InferenceResponse  # noqa: Y015
 
-    @typing.final
-    class CapabilitiesEntry(message.Message):
-        DESCRIPTOR: descriptor.Descriptor
+@_typing.final
+class AgentRegistration(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
 
-        KEY_FIELD_NUMBER: builtins.int
-        VALUE_FIELD_NUMBER: builtins.int
-        key: builtins.str
-        value: builtins.str
+    @_typing.final
+    class CapabilitiesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
         def __init__(
             self,
             *,
-            key: builtins.str = ...,
-            value: builtins.str = ...,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-    AGENT_ID_FIELD_NUMBER: builtins.int
-    ENDPOINT_FIELD_NUMBER: builtins.int
-    TOTAL_VRAM_MB_FIELD_NUMBER: builtins.int
-    TOTAL_RAM_MB_FIELD_NUMBER: builtins.int
-    MAX_JOBS_FIELD_NUMBER: builtins.int
-    SUPPORTED_MODELS_FIELD_NUMBER: builtins.int
-    CAPABILITIES_FIELD_NUMBER: builtins.int
-    agent_id: builtins.str
-    endpoint: builtins.str
-    total_vram_mb: builtins.int
-    total_ram_mb: builtins.int
-    max_jobs: builtins.int
-    @builtins.property
-    def supported_models(self) -> containers.RepeatedScalarFieldContainer[builtins.str]: ...
-    @builtins.property
-    def capabilities(self) -> containers.ScalarMap[builtins.str, builtins.str]: ...
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    ENDPOINT_FIELD_NUMBER: _builtins.int
+    TOTAL_VRAM_MB_FIELD_NUMBER: _builtins.int
+    TOTAL_RAM_MB_FIELD_NUMBER: _builtins.int
+    MAX_JOBS_FIELD_NUMBER: _builtins.int
+    SUPPORTED_MODELS_FIELD_NUMBER: _builtins.int
+    CAPABILITIES_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    endpoint: _builtins.str
+    total_vram_mb: _builtins.int
+    total_ram_mb: _builtins.int
+    max_jobs: _builtins.int
+    @_builtins.property
+    def supported_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def capabilities(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     def __init__(
         self,
         *,
-        agent_id: builtins.str = ...,
-        endpoint: builtins.str = ...,
-        total_vram_mb: builtins.int = ...,
-        total_ram_mb: builtins.int = ...,
-        max_jobs: builtins.int = ...,
-        supported_models: abc.Iterable[builtins.str] | None = ...,
-        capabilities: abc.Mapping[builtins.str, builtins.str] | None = ...,
+        agent_id: _builtins.str = ...,
+        endpoint: _builtins.str = ...,
+        total_vram_mb: _builtins.int = ...,
+        total_ram_mb: _builtins.int = ...,
+        max_jobs: _builtins.int = ...,
+        supported_models: _abc.Iterable[_builtins.str] | None = ...,
+        capabilities: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["agent_id", b"agent_id", "capabilities", b"capabilities", "endpoint", b"endpoint", "max_jobs", b"max_jobs", "supported_models", b"supported_models", "total_ram_mb", b"total_ram_mb", "total_vram_mb", b"total_vram_mb"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "capabilities", b"capabilities", "endpoint", b"endpoint", "max_jobs", b"max_jobs", "supported_models", b"supported_models", "total_ram_mb", b"total_ram_mb", "total_vram_mb", b"total_vram_mb"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-@typing.final
-class RegistrationResponse(message.Message):
-    DESCRIPTOR: descriptor.Descriptor
+Global___AgentRegistration: _TypeAlias = AgentRegistration  # noqa: Y015
 
-    STATUS_FIELD_NUMBER: builtins.int
-    MESSAGE_FIELD_NUMBER: builtins.int
-    HEARTBEAT_INTERVAL_SECONDS_FIELD_NUMBER: builtins.int
-    status: builtins.str
-    message: builtins.str
-    heartbeat_interval_seconds: builtins.int
+@_typing.final
+class RegistrationResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_INTERVAL_SECONDS_FIELD_NUMBER: _builtins.int
+    status: _builtins.str
+    message: _builtins.str
+    heartbeat_interval_seconds: _builtins.int
     def __init__(
         self,
         *,
-        status: builtins.str = ...,
-        message: builtins.str = ...,
-        heartbeat_interval_seconds: builtins.int = ...,
+        status: _builtins.str = ...,
+        message: _builtins.str = ...,
+        heartbeat_interval_seconds: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["heartbeat_interval_seconds", b"heartbeat_interval_seconds", "message", b"message", "status", b"status"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval_seconds", b"heartbeat_interval_seconds", "message", b"message", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-@typing.final
-class HealthUpdate(message.Message):
-    DESCRIPTOR: descriptor.Descriptor
+Global___RegistrationResponse: _TypeAlias = RegistrationResponse  # noqa: Y015
 
-    AGENT_ID_FIELD_NUMBER: builtins.int
-    FREE_VRAM_MB_FIELD_NUMBER: builtins.int
-    FREE_RAM_MB_FIELD_NUMBER: builtins.int
-    RUNNING_JOBS_FIELD_NUMBER: builtins.int
-    QUEUED_JOBS_FIELD_NUMBER: builtins.int
-    CPU_PERCENT_FIELD_NUMBER: builtins.int
-    RTT_MS_FIELD_NUMBER: builtins.int
-    TIMESTAMP_FIELD_NUMBER: builtins.int
-    agent_id: builtins.str
-    free_vram_mb: builtins.int
-    free_ram_mb: builtins.int
-    running_jobs: builtins.int
-    queued_jobs: builtins.int
-    cpu_percent: builtins.float
-    rtt_ms: builtins.float
-    timestamp: builtins.int
+@_typing.final
+class HealthUpdate(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    FREE_VRAM_MB_FIELD_NUMBER: _builtins.int
+    FREE_RAM_MB_FIELD_NUMBER: _builtins.int
+    RUNNING_JOBS_FIELD_NUMBER: _builtins.int
+    QUEUED_JOBS_FIELD_NUMBER: _builtins.int
+    CPU_PERCENT_FIELD_NUMBER: _builtins.int
+    RTT_MS_FIELD_NUMBER: _builtins.int
+    TIMESTAMP_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    free_vram_mb: _builtins.int
+    free_ram_mb: _builtins.int
+    running_jobs: _builtins.int
+    queued_jobs: _builtins.int
+    cpu_percent: _builtins.float
+    rtt_ms: _builtins.float
+    timestamp: _builtins.int
     """milliseconds since the epoch"""
     def __init__(
         self,
         *,
-        agent_id: builtins.str = ...,
-        free_vram_mb: builtins.int = ...,
-        free_ram_mb: builtins.int = ...,
-        running_jobs: builtins.int = ...,
-        queued_jobs: builtins.int = ...,
-        cpu_percent: builtins.float = ...,
-        rtt_ms: builtins.float = ...,
-        timestamp: builtins.int = ...,
+        agent_id: _builtins.str = ...,
+        free_vram_mb: _builtins.int = ...,
+        free_ram_mb: _builtins.int = ...,
+        running_jobs: _builtins.int = ...,
+        queued_jobs: _builtins.int = ...,
+        cpu_percent: _builtins.float = ...,
+        rtt_ms: _builtins.float = ...,
+        timestamp: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["agent_id", b"agent_id", "cpu_percent", b"cpu_percent", "free_ram_mb", b"free_ram_mb", "free_vram_mb", b"free_vram_mb", "queued_jobs", b"queued_jobs", "rtt_ms", b"rtt_ms", "running_jobs", b"running_jobs", "timestamp", b"timestamp"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "cpu_percent", b"cpu_percent", "free_ram_mb", b"free_ram_mb", "free_vram_mb", b"free_vram_mb", "queued_jobs", b"queued_jobs", "rtt_ms", b"rtt_ms", "running_jobs", b"running_jobs", "timestamp", b"timestamp"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-@typing.final
-class HealthAck(message.Message):
-    DESCRIPTOR: descriptor.Descriptor
+Global___HealthUpdate: _TypeAlias = HealthUpdate  # noqa: Y015
 
-    AGENT_ID_FIELD_NUMBER: builtins.int
-    STATUS_FIELD_NUMBER: builtins.int
-    MESSAGE_FIELD_NUMBER: builtins.int
-    agent_id: builtins.str
-    status: builtins.str
-    message: builtins.str
+@_typing.final
+class HealthAck(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    status: _builtins.str
+    message: _builtins.str
     def __init__(
         self,
         *,
-        agent_id: builtins.str = ...,
-        status: builtins.str = ...,
-        message: builtins.str = ...,
+        agent_id: _builtins.str = ...,
+        status: _builtins.str = ...,
+        message: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["agent_id", b"agent_id", "message", b"message", "status", b"status"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "message", b"message", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-@typing.final
-class StatusRequest(message.Message):
-    DESCRIPTOR: descriptor.Descriptor
+Global___HealthAck: _TypeAlias = HealthAck  # noqa: Y015
 
-    INCLUDE_AGENTS_FIELD_NUMBER: builtins.int
-    INCLUDE_METRICS_FIELD_NUMBER: builtins.int
-    include_agents: builtins.bool
-    include_metrics: builtins.bool
+@_typing.final
+class StatusRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INCLUDE_AGENTS_FIELD_NUMBER: _builtins.int
+    INCLUDE_METRICS_FIELD_NUMBER: _builtins.int
+    include_agents: _builtins.bool
+    include_metrics: _builtins.bool
     def __init__(
         self,
         *,
-        include_agents: builtins.bool = ...,
-        include_metrics: builtins.bool = ...,
+        include_agents: _builtins.bool = ...,
+        include_metrics: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["include_agents", b"include_agents", "include_metrics", b"include_metrics"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_agents", b"include_agents", "include_metrics", b"include_metrics"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-@typing.final
-class SystemStatus(message.Message):
-    DESCRIPTOR: descriptor.Descriptor
+Global___StatusRequest: _TypeAlias = StatusRequest  # noqa: Y015
 
-    TOTAL_AGENTS_FIELD_NUMBER: builtins.int
-    HEALTHY_AGENTS_FIELD_NUMBER: builtins.int
-    TOTAL_JOBS_FIELD_NUMBER: builtins.int
-    UPTIME_FIELD_NUMBER: builtins.int
-    AGENTS_FIELD_NUMBER: builtins.int
-    total_agents: builtins.int
-    healthy_agents: builtins.int
-    total_jobs: builtins.int
-    uptime: builtins.str
-    @builtins.property
-    def agents(self) -> containers.RepeatedCompositeFieldContainer[AgentStatus]: ...
+@_typing.final
+class SystemStatus(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOTAL_AGENTS_FIELD_NUMBER: _builtins.int
+    HEALTHY_AGENTS_FIELD_NUMBER: _builtins.int
+    TOTAL_JOBS_FIELD_NUMBER: _builtins.int
+    UPTIME_FIELD_NUMBER: _builtins.int
+    AGENTS_FIELD_NUMBER: _builtins.int
+    total_agents: _builtins.int
+    healthy_agents: _builtins.int
+    total_jobs: _builtins.int
+    uptime: _builtins.str
+    @_builtins.property
+    def agents(self) -> _containers.RepeatedCompositeFieldContainer[Global___AgentStatus]: ...
     def __init__(
         self,
         *,
-        total_agents: builtins.int = ...,
-        healthy_agents: builtins.int = ...,
-        total_jobs: builtins.int = ...,
-        uptime: builtins.str = ...,
-        agents: abc.Iterable[AgentStatus] | None = ...,
+        total_agents: _builtins.int = ...,
+        healthy_agents: _builtins.int = ...,
+        total_jobs: _builtins.int = ...,
+        uptime: _builtins.str = ...,
+        agents: _abc.Iterable[Global___AgentStatus] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["agents", b"agents", "healthy_agents", b"healthy_agents", "total_agents", b"total_agents", "total_jobs", b"total_jobs", "uptime", b"uptime"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "healthy_agents", b"healthy_agents", "total_agents", b"total_agents", "total_jobs", b"total_jobs", "uptime", b"uptime"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-@typing.final
-class AgentStatus(message.Message):
-    DESCRIPTOR: descriptor.Descriptor
+Global___SystemStatus: _TypeAlias = SystemStatus  # noqa: Y015
 
-    AGENT_ID_FIELD_NUMBER: builtins.int
-    STATUS_FIELD_NUMBER: builtins.int
-    FREE_VRAM_MB_FIELD_NUMBER: builtins.int
-    RUNNING_JOBS_FIELD_NUMBER: builtins.int
-    LAST_HEARTBEAT_FIELD_NUMBER: builtins.int
-    agent_id: builtins.str
-    status: builtins.str
-    free_vram_mb: builtins.int
-    running_jobs: builtins.int
-    last_heartbeat: builtins.int
+@_typing.final
+class AgentStatus(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    FREE_VRAM_MB_FIELD_NUMBER: _builtins.int
+    RUNNING_JOBS_FIELD_NUMBER: _builtins.int
+    LAST_HEARTBEAT_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    status: _builtins.str
+    free_vram_mb: _builtins.int
+    running_jobs: _builtins.int
+    last_heartbeat: _builtins.int
     def __init__(
         self,
         *,
-        agent_id: builtins.str = ...,
-        status: builtins.str = ...,
-        free_vram_mb: builtins.int = ...,
-        running_jobs: builtins.int = ...,
-        last_heartbeat: builtins.int = ...,
+        agent_id: _builtins.str = ...,
+        status: _builtins.str = ...,
+        free_vram_mb: _builtins.int = ...,
+        running_jobs: _builtins.int = ...,
+        last_heartbeat: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["agent_id", b"agent_id", "free_vram_mb", b"free_vram_mb", "last_heartbeat", b"last_heartbeat", "running_jobs", b"running_jobs", "status", b"status"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "free_vram_mb", b"free_vram_mb", "last_heartbeat", b"last_heartbeat", "running_jobs", b"running_jobs", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-@typing.final
-class StreamRequest(message.Message):
-    DESCRIPTOR: descriptor.Descriptor
+Global___AgentStatus: _TypeAlias = AgentStatus  # noqa: Y015
 
-    @typing.final
-    class OptionsEntry(message.Message):
-        DESCRIPTOR: descriptor.Descriptor
+@_typing.final
+class StreamRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
 
-        KEY_FIELD_NUMBER: builtins.int
-        VALUE_FIELD_NUMBER: builtins.int
-        key: builtins.str
-        value: builtins.str
+    @_typing.final
+    class OptionsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
         def __init__(
             self,
             *,
-            key: builtins.str = ...,
-            value: builtins.str = ...,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-    SESSION_TOKEN_FIELD_NUMBER: builtins.int
-    MODEL_FIELD_NUMBER: builtins.int
-    PROMPT_FIELD_NUMBER: builtins.int
-    MAX_TOKENS_FIELD_NUMBER: builtins.int
-    TEMPERATURE_FIELD_NUMBER: builtins.int
-    STREAM_FIELD_NUMBER: builtins.int
-    OPTIONS_FIELD_NUMBER: builtins.int
-    session_token: builtins.str
-    model: builtins.str
-    prompt: builtins.str
-    max_tokens: builtins.int
-    temperature: builtins.float
-    stream: builtins.bool
-    @builtins.property
-    def options(self) -> containers.ScalarMap[builtins.str, builtins.str]: ...
+    SESSION_TOKEN_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    PROMPT_FIELD_NUMBER: _builtins.int
+    MAX_TOKENS_FIELD_NUMBER: _builtins.int
+    TEMPERATURE_FIELD_NUMBER: _builtins.int
+    STREAM_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
+    session_token: _builtins.str
+    model: _builtins.str
+    prompt: _builtins.str
+    max_tokens: _builtins.int
+    temperature: _builtins.float
+    stream: _builtins.bool
+    @_builtins.property
+    def options(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     def __init__(
         self,
         *,
-        session_token: builtins.str = ...,
-        model: builtins.str = ...,
-        prompt: builtins.str = ...,
-        max_tokens: builtins.int = ...,
-        temperature: builtins.float = ...,
-        stream: builtins.bool = ...,
-        options: abc.Mapping[builtins.str, builtins.str] | None = ...,
+        session_token: _builtins.str = ...,
+        model: _builtins.str = ...,
+        prompt: _builtins.str = ...,
+        max_tokens: _builtins.int = ...,
+        temperature: _builtins.float = ...,
+        stream: _builtins.bool = ...,
+        options: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["max_tokens", b"max_tokens", "model", b"model", "options", b"options", "prompt", b"prompt", "session_token", b"session_token", "stream", b"stream", "temperature", b"temperature"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_tokens", b"max_tokens", "model", b"model", "options", b"options", "prompt", b"prompt", "session_token", b"session_token", "stream", b"stream", "temperature", b"temperature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-@typing.final
-class StreamResponse(message.Message):
-    DESCRIPTOR: descriptor.Descriptor
+Global___StreamRequest: _TypeAlias = StreamRequest  # noqa: Y015
 
-    @typing.final
-    class MetadataEntry(message.Message):
-        DESCRIPTOR: descriptor.Descriptor
+@_typing.final
+class StreamResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
 
-        KEY_FIELD_NUMBER: builtins.int
-        VALUE_FIELD_NUMBER: builtins.int
-        key: builtins.str
-        value: builtins.str
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
         def __init__(
             self,
             *,
-            key: builtins.str = ...,
-            value: builtins.str = ...,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-    SESSION_TOKEN_FIELD_NUMBER: builtins.int
-    CONTENT_FIELD_NUMBER: builtins.int
-    DONE_FIELD_NUMBER: builtins.int
-    TOKEN_FIELD_NUMBER: builtins.int
-    CREATED_AT_FIELD_NUMBER: builtins.int
-    METADATA_FIELD_NUMBER: builtins.int
-    session_token: builtins.str
-    content: builtins.str
-    done: builtins.bool
-    token: builtins.str
-    created_at: builtins.int
+    SESSION_TOKEN_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    DONE_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    session_token: _builtins.str
+    content: _builtins.str
+    done: _builtins.bool
+    token: _builtins.str
+    created_at: _builtins.int
     """milliseconds since the epoch"""
-    @builtins.property
-    def metadata(self) -> containers.ScalarMap[builtins.str, builtins.str]: ...
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     def __init__(
         self,
         *,
-        session_token: builtins.str = ...,
-        content: builtins.str = ...,
-        done: builtins.bool = ...,
-        token: builtins.str = ...,
-        created_at: builtins.int = ...,
-        metadata: abc.Mapping[builtins.str, builtins.str] | None = ...,
+        session_token: _builtins.str = ...,
+        content: _builtins.str = ...,
+        done: _builtins.bool = ...,
+        token: _builtins.str = ...,
+        created_at: _builtins.int = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["content", b"content", "created_at", b"created_at", "done", b"done", "metadata", b"metadata", "session_token", b"session_token", "token", b"token"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "created_at", b"created_at", "done", b"done", "metadata", b"metadata", "session_token", b"session_token", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-@typing.final
-class AgentStatusRequest(message.Message):
-    DESCRIPTOR: descriptor.Descriptor
+Global___StreamResponse: _TypeAlias = StreamResponse  # noqa: Y015
 
-    AGENT_ID_FIELD_NUMBER: builtins.int
-    INCLUDE_JOBS_FIELD_NUMBER: builtins.int
-    agent_id: builtins.str
-    include_jobs: builtins.bool
+@_typing.final
+class AgentStatusRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    INCLUDE_JOBS_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    include_jobs: _builtins.bool
     def __init__(
         self,
         *,
-        agent_id: builtins.str = ...,
-        include_jobs: builtins.bool = ...,
+        agent_id: _builtins.str = ...,
+        include_jobs: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["agent_id", b"agent_id", "include_jobs", b"include_jobs"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "include_jobs", b"include_jobs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-@typing.final
-class AgentStatusResponse(message.Message):
-    DESCRIPTOR: descriptor.Descriptor
+Global___AgentStatusRequest: _TypeAlias = AgentStatusRequest  # noqa: Y015
 
-    AGENT_ID_FIELD_NUMBER: builtins.int
-    STATUS_FIELD_NUMBER: builtins.int
-    FREE_VRAM_MB_FIELD_NUMBER: builtins.int
-    FREE_RAM_MB_FIELD_NUMBER: builtins.int
-    ACTIVE_SESSIONS_FIELD_NUMBER: builtins.int
-    TOTAL_REQUESTS_PROCESSED_FIELD_NUMBER: builtins.int
-    MODEL_LOADED_FIELD_NUMBER: builtins.int
-    agent_id: builtins.str
-    status: builtins.str
-    free_vram_mb: builtins.int
-    free_ram_mb: builtins.int
-    active_sessions: builtins.int
-    total_requests_processed: builtins.int
-    model_loaded: builtins.str
+@_typing.final
+class AgentStatusResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    FREE_VRAM_MB_FIELD_NUMBER: _builtins.int
+    FREE_RAM_MB_FIELD_NUMBER: _builtins.int
+    ACTIVE_SESSIONS_FIELD_NUMBER: _builtins.int
+    TOTAL_REQUESTS_PROCESSED_FIELD_NUMBER: _builtins.int
+    MODEL_LOADED_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    status: _builtins.str
+    free_vram_mb: _builtins.int
+    free_ram_mb: _builtins.int
+    active_sessions: _builtins.int
+    total_requests_processed: _builtins.int
+    model_loaded: _builtins.str
     def __init__(
         self,
         *,
-        agent_id: builtins.str = ...,
-        status: builtins.str = ...,
-        free_vram_mb: builtins.int = ...,
-        free_ram_mb: builtins.int = ...,
-        active_sessions: builtins.int = ...,
-        total_requests_processed: builtins.int = ...,
-        model_loaded: builtins.str = ...,
+        agent_id: _builtins.str = ...,
+        status: _builtins.str = ...,
+        free_vram_mb: _builtins.int = ...,
+        free_ram_mb: _builtins.int = ...,
+        active_sessions: _builtins.int = ...,
+        total_requests_processed: _builtins.int = ...,
+        model_loaded: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["active_sessions", b"active_sessions", "agent_id", b"agent_id", "free_ram_mb", b"free_ram_mb", "free_vram_mb", b"free_vram_mb", "model_loaded", b"model_loaded", "status", b"status", "total_requests_processed", b"total_requests_processed"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_sessions", b"active_sessions", "agent_id", b"agent_id", "free_ram_mb", b"free_ram_mb", "free_vram_mb", b"free_vram_mb", "model_loaded", b"model_loaded", "status", b"status", "total_requests_processed", b"total_requests_processed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-@typing.final
-class DeregistrationRequest(message.Message):
+Global___AgentStatusResponse: _TypeAlias = AgentStatusResponse  # noqa: Y015
+
+@_typing.final
+class DeregistrationRequest(_message.Message):
     """Declared by the contract; no RPC uses them."""
 
-    DESCRIPTOR: descriptor.Descriptor
+    DESCRIPTOR: _descriptor.Descriptor
 
-    AGENT_ID_FIELD_NUMBER: builtins.int
-    REASON_FIELD_NUMBER: builtins.int
-    agent_id: builtins.str
-    reason: builtins.str
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    reason: _builtins.str
     def __init__(
         self,
         *,
-        agent_id: builtins.str = ...,
-        reason: builtins.str = ...,
+        agent_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["agent_id", b"agent_id", "reason", b"reason"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-@typing.final
-class DeregistrationResponse(message.Message):
-    DESCRIPTOR: descriptor.Descriptor
+Global___DeregistrationRequest: _TypeAlias = DeregistrationRequest  # noqa: Y015
 
-    STATUS_FIELD_NUMBER: builtins.int
-    MESSAGE_FIELD_NUMBER: builtins.int
-    status: builtins.str
-    message: builtins.str
+@_typing.final
+class DeregistrationResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    status: _builtins.str
+    message: _builtins.str
     def __init__(
         self,
         *,
-        status: builtins.str = ...,
-        message: builtins.str = ...,
+        status: _builtins.str = ...,
+        message: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["message", b"message", "status", b"status"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-@typing.final
-class PublicKeyRequest(message.Message):
-    DESCRIPTOR: descriptor.Descriptor
+Global___DeregistrationResponse: _TypeAlias = DeregistrationResponse  # noqa: Y015
+
+@_typing.final
+class PublicKeyRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
 
     def __init__(
         self,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-@typing.final
-class PublicKeyResponse(message.Message):
-    DESCRIPTOR: descriptor.Descriptor
+Global___PublicKeyRequest: _TypeAlias = PublicKeyRequest  # noqa: Y015
 
-    PUBLIC_KEY_PEM_FIELD_NUMBER: builtins.int
-    ALGORITHM_FIELD_NUMBER: builtins.int
-    ISSUER_FIELD_NUMBER: builtins.int
-    public_key_pem: builtins.str
-    algorithm: builtins.str
-    issuer: builtins.str
+@_typing.final
+class PublicKeyResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PUBLIC_KEY_PEM_FIELD_NUMBER: _builtins.int
+    ALGORITHM_FIELD_NUMBER: _builtins.int
+    ISSUER_FIELD_NUMBER: _builtins.int
+    public_key_pem: _builtins.str
+    algorithm: _builtins.str
+    issuer: _builtins.str
     def __init__(
         self,
         *,
-        public_key_pem: builtins.str = ...,
-        algorithm: builtins.str = ...,
-        issuer: builtins.str = ...,
+        public_key_pem: _builtins.str = ...,
+        algorithm: _builtins.str = ...,
+        issuer: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["algorithm", b"algorithm", "issuer", b"issuer", "public_key_pem", b"public_key_pem"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "issuer", b"issuer", "public_key_pem", b"public_key_pem"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublicKeyResponse: _TypeAlias = PublicKeyResponse  # noqa: Y015
