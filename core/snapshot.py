@@ -57,7 +57,7 @@ class CoordinatorView:
     """The link to the coordinator."""
 
     endpoint: str = ""
-    link: str = "off"  # "off" | "connecting" | "registered" | "away" | "not-registered" (nothing to offer, no address ...)
+    link: str = "off"  # "off", "connecting", "registered", "away" or "not-registered" (nothing to offer ...)
     detail: str = ""
     rtt_ms: float | None = None
     last_ack_at: float | None = None  # seconds since the epoch

@@ -1,4 +1,4 @@
-"""The agent's lifecycle: its states and the one table of allowed moves. Busy, draining and reasons are data beside it."""
+"""The agent's lifecycle: its states, and the table of allowed moves. Busy and draining are data beside it."""
 
 from __future__ import annotations
 

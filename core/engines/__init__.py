@@ -1,12 +1,12 @@
 """What the agent asks of a local engine: one small protocol, three implementations beside it.
 
-`ollama.py`, `openai.py` and `embedded.py` implement `Engine`; `options.py` owns the client's sampling options; `names.py`
-compares model names. One contract test (tests/core/test_engine_contract.py) runs over all of them.
+`ollama.py`, `openai.py` and `embedded.py` implement `Engine`; `options.py` owns the client's sampling options;
+`names.py` compares model names. One contract test (tests/core/test_engine_contract.py) runs over all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -83,7 +83,7 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """"ollama", "openai" or "embedded"."""
+        """ "ollama", "openai" or "embedded"."""
         ...
 
     @property
@@ -113,6 +113,6 @@ class Engine(Protocol):
         """Give the model's memory back. A model that isn't loaded is no error."""
         ...
 
-    def stream(self, prompt: Prompt) -> AsyncIterator[TokenChunk]:
+    def stream(self, prompt: Prompt) -> AsyncGenerator[TokenChunk, None]:
         """Answer one prompt. Raises PromptTooLong before any piece when the prompt doesn't fit the context."""
         ...

@@ -1,0 +1,299 @@
+"""One request from token to last token: the order of the checks, the stream, and what is known when it ends.
+
+No gRPC in here: `agent_server` hands in plain values and a `send` for pieces of text. Nothing in this module writes or
+logs the text of a prompt or an answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from core.engines import Prompt, TokenChunk
+from core.engines.names import same_model
+from core.engines.options import SamplingOptions, parse_options
+from core.errors import AgentError, EngineError, EngineTimeout, ModelError, PromptTooLong, RequestError
+from core.jwt_validator import TokenClaims, check_request_model
+from core.logs import get_logger
+from core.model_manager import ModelManager
+from core.sessions import Admission, EndReason, Session, ended_error
+
+log = get_logger(__name__)
+
+SendText = Callable[[str], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InferenceCall:
+    """What a client asked, as plain values. `model` "" means the token's; `max_tokens` 0 means the owner's limit."""
+
+    session_token: str = field(repr=False)
+    prompt: str = field(repr=False)
+    model: str = ""
+    max_tokens: int = 0
+    temperature: float = 0.0
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestLimits:
+    """The owner's limits on one request."""
+
+    max_prompt_bytes: int = 262_144
+    max_output_tokens: int = 4_096
+    context_tokens: int = 4_096  # per session; a client's num_ctx is checked against it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionRecord:
+    """A session that has ended, for totals and the ledger. No text."""
+
+    model: str
+    engine: str
+    client: str  # short hash
+    end_reason: EndReason
+    started_at: float  # seconds since the epoch
+    seconds: float
+    prompt_tokens: int | None  # None when the engine didn't say
+    completion_tokens: int
+    time_to_first_token_ms: float | None
+    finish_reason: str  # "stop" or "length" when completed, else ""
+
+    @property
+    def tokens_per_second(self) -> float:
+        return self.completion_tokens / self.seconds if self.seconds > 0 else 0.0
+
+    def metadata(self) -> dict[str, str]:
+        """The final message's metadata, as the contract's issue lists it."""
+        return {
+            "prompt_tokens": "" if self.prompt_tokens is None else str(self.prompt_tokens),
+            "completion_tokens": str(self.completion_tokens),
+            "tokens_per_second": f"{self.tokens_per_second:.2f}",
+            "time_to_first_token_ms": f"{self.time_to_first_token_ms or 0.0:.1f}",
+            "finish_reason": self.finish_reason,
+            "model": self.model,
+            "engine": self.engine,
+        }
+
+
+class TokenDoor(Protocol):
+    """Checks a session token; `spend` makes it worthless from then on."""
+
+    async def verify(self, token: str) -> TokenClaims: ...
+
+    def spend(self, claims: TokenClaims) -> None: ...
+
+
+class InferenceService:
+    """Serve requests on one engine. Several doors (the public one, a self-test's) may share models and admission."""
+
+    def __init__(
+        self,
+        *,
+        door: TokenDoor,
+        models: ModelManager,
+        admission: Admission,
+        limits: RequestLimits,
+        on_ended: Callable[[SessionRecord], None] = lambda record: None,
+        on_refused: Callable[[AgentError], None] = lambda error: None,
+        client_key: bytes = b"",
+    ) -> None:
+        self._door = door
+        self._models = models
+        self._admission = admission
+        self._limits = limits
+        self._on_ended = on_ended
+        self._on_refused = on_refused
+        self._client_key = client_key
+
+    async def serve(self, call: InferenceCall, send: SendText) -> SessionRecord:
+        """Check, admit, stream; returns what the final message says.
+
+        Raises the errors of core.errors; asyncio.CancelledError when the client is gone.
+        """
+        arrived = self._admission.monotonic()
+        run: _Run | None = None
+        try:
+            claims = await self._door.verify(call.session_token)
+            prompt = self._check(call, claims)
+            async with self._admission.slot(
+                model=claims.model,
+                client=self._client_hash(claims.client_id),
+                job_id=claims.jti,
+                spend=lambda: self._door.spend(claims),
+            ) as session:
+                run = _Run(prompt, session, self._models.engine.name, arrived, self._admission.monotonic)
+                await self._stream(run, send)
+        except BaseException as error:
+            if run is not None:
+                run.end_reason = _end_reason(error, run.session)
+                _log_failure(error, prompt)
+            elif isinstance(error, AgentError):
+                self._on_refused(error)
+            raise
+        finally:
+            if run is not None:
+                self._on_ended(run.record())
+        return run.record()
+
+    def _check(self, call: InferenceCall, claims: TokenClaims) -> Prompt:
+        """Everything that can be said about the request without the engine."""
+        model = self._models.resolve(check_request_model(claims, call.model, same_model))
+        if not call.prompt:
+            raise RequestError("the prompt is empty")
+        # A character is at most 4 bytes: the exact (slower) count only near the limit.
+        if len(call.prompt) * 4 > self._limits.max_prompt_bytes:
+            size = len(call.prompt.encode())
+            if size > self._limits.max_prompt_bytes:
+                raise PromptTooLong(
+                    f"the prompt has {size:,} bytes; this agent takes at most {self._limits.max_prompt_bytes:,}"
+                )
+        max_tokens, options = self._parse_options(call)
+        self._models.breaker.check()
+        return Prompt(
+            model=model, text=call.prompt, max_tokens=max_tokens, temperature=call.temperature, options=options
+        )
+
+    def _parse_options(self, call: InferenceCall) -> tuple[int, SamplingOptions]:
+        return parse_options(
+            call.options,
+            max_tokens=call.max_tokens,
+            temperature=call.temperature,
+            max_output_tokens=self._limits.max_output_tokens,
+            context_tokens=self._limits.context_tokens,
+        )
+
+    async def _stream(self, run: _Run, send: SendText) -> None:
+        """Stream from the engine to the client; engine faults count for the breaker, everything else doesn't."""
+        try:
+            async with self._models.serving(run.prompt.model) as engine, self._models.breaker.guard():
+                try:
+                    async with aclosing(engine.stream(run.prompt)) as pieces:
+                        await run.forward(pieces, send)
+                except asyncio.CancelledError:
+                    _raise_if_engine_was_silent(run.session)
+                    raise
+        except ModelError as error:
+            self._models.note_unloadable(run.prompt.model, error)
+            raise
+        except asyncio.CancelledError:
+            if run.session.end_reason is None:
+                raise  # the client is gone
+            _uncancel()
+            raise ended_error(run.session.end_reason) from None
+
+    def _client_hash(self, client_id: str) -> str:
+        """8 hex digits: the same client looks the same on this installation, and nowhere else."""
+        return hashlib.blake2b(client_id.encode(), key=self._client_key, digest_size=4).hexdigest()
+
+
+class _Run:
+    """The state of one running request: counters, first token, how it ended."""
+
+    def __init__(
+        self,
+        prompt: Prompt,
+        session: Session,
+        engine: str,
+        arrived: float,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self.prompt = prompt
+        self.session = session
+        self.end_reason = EndReason.COMPLETED
+        self._engine = engine
+        self._arrived = arrived
+        self._monotonic = monotonic
+        self._first_at: float | None = None
+        self._ended_at: float | None = None
+        self._last: TokenChunk | None = None
+
+    async def forward(self, pieces: AsyncIterator[TokenChunk], send: SendText) -> None:
+        """Send every piece on. The hot path: one clock reading and one send per piece."""
+        session, monotonic = self.session, self._monotonic
+        async for piece in pieces:
+            now = monotonic()
+            if piece.tokens:
+                if self._first_at is None:
+                    self._first_at = now
+                session.count(piece.tokens, now)
+            if piece.text:
+                session.writing_since = now
+                await send(piece.text)
+                session.writing_since = None
+            if piece.done:
+                self._last = piece
+                break
+            if session.tokens > self.prompt.max_tokens:  # an engine that ignores the limit is stopped here
+                self._last = TokenChunk(done=True, finish_reason="length")
+                break
+        self._ended_at = monotonic()
+
+    def record(self) -> SessionRecord:
+        ended = self._ended_at if self._ended_at is not None else self._monotonic()
+        last = self._last or TokenChunk()
+        tokens = last.completion_tokens if last.completion_tokens is not None else self.session.tokens
+        first = self._first_at
+        return SessionRecord(
+            model=self.session.model,
+            engine=self._engine,
+            client=self.session.client,
+            end_reason=self.end_reason,
+            started_at=self.session.started_at,
+            seconds=ended - self.session.admitted_at,
+            prompt_tokens=last.prompt_tokens,
+            completion_tokens=tokens,
+            time_to_first_token_ms=None if first is None else (first - self._arrived) * 1000,
+            finish_reason=last.finish_reason,
+        )
+
+
+def _raise_if_engine_was_silent(session: Session) -> None:
+    """Turn our own time-out into the engine's fault, so that the breaker counts it."""
+    if session.end_reason in (EndReason.FIRST_TOKEN_TIMEOUT, EndReason.TOKEN_GAP_TIMEOUT):
+        _uncancel()
+        raise EngineTimeout(str(ended_error(session.end_reason)), hint="titan doctor") from None
+
+
+QUOTE_LENGTH = 12  # characters of the prompt that make an engine's error text a quotation
+MAX_DETAIL = 300
+
+
+def safe_detail(detail: str, prompt_text: str) -> str:
+    """An engine's error text fit for a log: short, and withheld when it quotes the prompt."""
+    short = detail[:MAX_DETAIL]
+    window = min(QUOTE_LENGTH, len(prompt_text))
+    if any(short[start : start + window] in prompt_text for start in range(len(short) - window + 1)):
+        return "(withheld: the engine's words quote the request)"
+    return short
+
+
+def _log_failure(error: BaseException, prompt: Prompt) -> None:
+    if isinstance(error, EngineError | ModelError):
+        log.warning(
+            "session failed",
+            error=type(error).__name__,
+            model=prompt.model,
+            detail=safe_detail(error.detail, prompt.text),
+            hint=error.hint,
+        )
+
+
+def _uncancel() -> None:
+    task = asyncio.current_task()
+    if task is not None:
+        task.uncancel()
+
+
+def _end_reason(error: BaseException, session: Session) -> EndReason:
+    if session.end_reason is not None:
+        return session.end_reason
+    if isinstance(error, asyncio.CancelledError):
+        return EndReason.CLIENT_GONE
+    if isinstance(error, EngineError | ModelError):
+        return EndReason.ENGINE_FAILED
+    return EndReason.REFUSED if isinstance(error, AgentError) else EndReason.FAULT

@@ -1,0 +1,178 @@
+"""Which model serves a request: what the engine has, what the owner offers, what is loaded, what can't be."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+
+from core.circuit_breaker import CircuitBreaker
+from core.engines import Engine, EngineModel, LoadedModel
+from core.engines.names import find_model, same_model
+from core.errors import AtCapacity, EngineError, ModelError, ModelNotOffered
+
+DEFAULT_OLLAMA_HOST = "http://localhost:11434"
+RETRY_UNLOADABLE_S = 600.0  # a model that failed to load is offered again after this long: memory may be free by then
+
+
+class ModelManager:
+    """The models of one engine. `ModelManager("http://localhost:11434")`, as the seed's README has it, works alone too.
+
+    `supported` are the owner's names, as the coordinator knows them; the engine's own names may differ (`:latest`).
+    All methods run on the loop thread.
+    """
+
+    def __init__(
+        self,
+        ollama_host: str = DEFAULT_OLLAMA_HOST,
+        *,
+        engine: Engine | None = None,
+        supported: Iterable[str] = (),
+        allow_selftest: bool = False,
+        breaker: CircuitBreaker | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._engine = engine or _ollama(ollama_host)
+        self.supported = tuple(supported)
+        self.allow_selftest = allow_selftest
+        self.breaker = breaker or CircuitBreaker()
+        self._monotonic = monotonic
+        self.models: tuple[EngineModel, ...] = ()
+        self.loaded: tuple[LoadedModel, ...] = ()
+        self.problem = ""  # why nothing is offered, one sentence; "" when something is
+        self.problem_hint = ""
+        self._unloadable: dict[str, tuple[str, float]] = {}  # engine's name → (why, monotonic time of the failure)
+        self._serving: Counter[str] = Counter()
+
+    @property
+    def engine(self) -> Engine:
+        return self._engine
+
+    def use_engine(self, engine: Engine) -> None:
+        """Serve from another engine from now on. Only while no session runs."""
+        if self._serving.total():
+            raise RuntimeError("the engine changes only while no session runs")
+        self._engine = engine
+        self.models, self.loaded = (), ()
+        self._unloadable.clear()
+
+    @property
+    def offered(self) -> tuple[str, ...]:
+        """The owner's names of the models that the engine really has and can load."""
+        return tuple(name for name in self.supported if self._servable(name) is not None)
+
+    async def refresh(self) -> bool:
+        """Ask the engine what it has and what is loaded; True when what is offered has changed. Raises EngineError."""
+        before = self.offered
+        models = await self._engine.list_models()
+        if models != self.models:
+            self.models = models
+            self._unloadable.clear()  # a new or replaced file deserves a new try
+        self.loaded = await self._engine.loaded_models()
+        self._forget_old_failures()
+        self._explain()
+        return self.offered != before
+
+    def resolve(self, wanted: str) -> str:
+        """The engine's name for a model that a client asks for. Raises ModelNotOffered."""
+        for name in self.supported:
+            if same_model(name, wanted):
+                found = self._servable(name)
+                if found is not None:
+                    return found
+        raise ModelNotOffered(f"the model {wanted!r} is not offered here")
+
+    async def load(self, wanted: str) -> LoadedModel:
+        """Bring an offered model into memory. A model that can't be loaded is not offered until it changes.
+
+        Raises ModelNotOffered, ModelError, EngineError; AtCapacity when sessions of another model run.
+        """
+        name = self.resolve(wanted)
+        self._check_free_for(name)
+        try:
+            loaded = await self._engine.load(name)
+        except (ModelError, EngineError) as error:
+            if isinstance(error, ModelError):
+                self._unloadable[name] = (error.detail, self._monotonic())
+                self._explain()
+            raise
+        self._unloadable.pop(name, None)
+        self.loaded = await self._engine.loaded_models()
+        return loaded
+
+    async def unload_all(self) -> None:
+        """Give the memory of every loaded model back. Raises EngineError."""
+        for model in await self._engine.loaded_models():
+            await self._engine.unload(model.name)
+        self.loaded = await self._engine.loaded_models()
+
+    @asynccontextmanager
+    async def serving(self, name: str) -> AsyncIterator[Engine]:
+        """Mark that a session of `name` (the engine's name) runs. Raises AtCapacity when the engine serves another."""
+        self._check_free_for(name)
+        self._serving[name] += 1
+        try:
+            yield self._engine
+        finally:
+            self._serving[name] -= 1
+            if not self._serving[name]:
+                del self._serving[name]
+
+    def note_unloadable(self, name: str, error: ModelError) -> None:
+        """Remember that serving `name` failed for the model's own sake (too little memory, gone)."""
+        self._unloadable[name] = (error.detail, self._monotonic())
+        self._explain()
+
+    def _check_free_for(self, name: str) -> None:
+        """An engine that holds one model at a time must not be switched under running sessions."""
+        if getattr(self._engine, "serves_one_model", False) and any(other != name for other in self._serving):
+            raise AtCapacity("this agent serves another model at the moment", hint="Ask again in a moment.")
+
+    def _servable(self, supported_name: str) -> str | None:
+        found = find_model(supported_name, tuple(model.name for model in self.models))
+        if found is None or found in self._unloadable:
+            return None
+        model = next(model for model in self.models if model.name == found)
+        return None if model.is_selftest and not self.allow_selftest else found
+
+    def _forget_old_failures(self) -> None:
+        now = self._monotonic()
+        for name, (_why, failed_at) in tuple(self._unloadable.items()):
+            if now - failed_at > RETRY_UNLOADABLE_S:
+                del self._unloadable[name]
+
+    def _explain(self) -> None:
+        self.problem, self.problem_hint = "", ""
+        if self.offered:
+            return
+        wanted = ", ".join(self.supported)
+        if self._unloadable:
+            name, (why, _) = next(iter(self._unloadable.items()))
+            self.problem, self.problem_hint = f"{name} cannot be loaded: {why}", "titan models"
+        elif not self.supported:
+            self.problem = "no model is named to be offered"
+            self.problem_hint = "Name one: titan config set supported_models NAME"
+        else:
+            self.problem = f"the engine {self._engine.name} has none of: {wanted}"
+            self.problem_hint = _missing_hint(self._engine.name, self.supported[0], self.models)
+
+
+def _missing_hint(engine_name: str, wanted: str, have: tuple[EngineModel, ...]) -> str:
+    if engine_name == "ollama":
+        return f"Get it with `ollama pull {wanted}`, or offer one that is there: titan config set supported_models NAME"
+    names = ", ".join(model.name for model in have if not model.is_selftest)
+    if names:
+        return f"Offer one that is there ({names}): titan config set supported_models NAME"
+    if engine_name == "embedded":
+        return (
+            "Put a GGUF file into the models folder (titan config path), "
+            "then name it: titan config set supported_models NAME"
+        )
+    return "Load a model in that server, then name it: titan config set supported_models NAME"
+
+
+def _ollama(host: str) -> Engine:
+    from core.engines.ollama import OllamaEngine
+
+    return OllamaEngine(host)

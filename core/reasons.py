@@ -1,0 +1,172 @@
+"""Reasons not to serve, each with its sentence, its remedy, and the setting behind it; strongest first.
+
+The owner-first rules (schedule, idle, heat ...) will add theirs; a front end shows whatever stands here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+
+from core.snapshot import Reason
+
+# Strongest first: what the owner did, then what is broken, then what is merely good to know.
+STRENGTH = (
+    "stopping",
+    "paused_by_owner",
+    "draining",
+    "engine_attention",
+    "engine_unreachable",
+    "model_not_ready",
+    "no_public_address",
+    "engine_resting",
+    "registration_refused",
+    "coordinator_away",
+)
+
+
+def stopping() -> Reason:
+    return Reason(code="stopping", sentence="The agent is stopping.", icon="stop")
+
+
+def paused_by_owner(until: float | None) -> Reason:
+    """`until` in seconds since the epoch; None means until the owner resumes."""
+    when = "until you resume" if until is None else f"until {time.strftime('%H:%M', time.localtime(until))}"
+    return Reason(
+        code="paused_by_owner",
+        sentence=f"Paused by you {when}.",
+        icon="pause",
+        remedy="titan resume",
+        ends_at=until,
+    )
+
+
+def draining(running: int) -> Reason:
+    return Reason(
+        code="draining",
+        sentence=f"Finishing {running} running session{'s' if running != 1 else ''}, then pausing.",
+        icon="drain",
+        remedy="titan resume",
+    )
+
+
+def engine_attention(detail: str, hint: str) -> Reason:
+    return Reason(
+        code="engine_attention",
+        sentence=f"The engine needs attention: {detail}",
+        icon="attention",
+        setting="engine",
+        remedy=hint or "titan doctor",
+    )
+
+
+def engine_unreachable(detail: str, hint: str) -> Reason:
+    return Reason(
+        code="engine_unreachable",
+        sentence=f"The engine does not answer: {detail}",
+        icon="attention",
+        setting="engine",
+        remedy=hint or "titan doctor",
+    )
+
+
+def engine_resting(retry_at: float | None) -> Reason:
+    """The circuit breaker is open. Doesn't block: when it may be tried again, one request is the probe."""
+    return Reason(
+        code="engine_resting",
+        sentence="The engine failed three times in a row; the agent waits before it tries again.",
+        icon="attention",
+        remedy="titan doctor",
+        ends_at=retry_at,
+        blocks=False,
+    )
+
+
+def model_not_ready(wanted: Iterable[str], detail: str, hint: str) -> Reason:
+    names = ", ".join(wanted) or "no model"
+    return Reason(
+        code="model_not_ready",
+        sentence=f"Model not ready: {detail or f'the engine has none of the models to offer ({names})'}.",
+        icon="attention",
+        setting="supported_models",
+        remedy=hint,
+    )
+
+
+def no_public_address(sentence: str, remedy: str) -> Reason:
+    return Reason(
+        code="no_public_address",
+        sentence=f"No public address: {sentence}",
+        icon="attention",
+        setting="public_host",
+        remedy=remedy,
+    )
+
+
+def coordinator_away(detail: str, remedy: str = "titan doctor") -> Reason:
+    """Blocks nobody: valid tokens are served while a key is held."""
+    return Reason(
+        code="coordinator_away",
+        sentence=f"The coordinator does not answer: {detail}" if detail else "The coordinator does not answer.",
+        icon="offline",
+        setting="coordinator_endpoint",
+        remedy=remedy,
+        blocks=False,
+    )
+
+
+class ReasonBook:
+    """The reasons that hold now, one per code. Runs on the loop thread."""
+
+    def __init__(self, on_change: Callable[[], None] = lambda: None) -> None:
+        self._reasons: dict[str, Reason] = {}
+        self._on_change = on_change
+
+    def put(self, reason: Reason) -> None:
+        """Add the reason, or replace the one of the same code."""
+        if self._reasons.get(reason.code) != reason:
+            self._reasons[reason.code] = reason
+            self._on_change()
+
+    def drop(self, code: str) -> None:
+        """Remove a reason; one that doesn't hold is no error."""
+        if self._reasons.pop(code, None) is not None:
+            self._on_change()
+
+    def put_or_drop(self, code: str, reason: Reason | None) -> None:
+        if reason is None:
+            self.drop(code)
+        else:
+            self.put(reason)
+
+    def __contains__(self, code: str) -> bool:
+        return code in self._reasons
+
+    @property
+    def all(self) -> tuple[Reason, ...]:
+        """Every reason, strongest first; blocking ones before the others of unknown strength."""
+        return tuple(sorted(self._reasons.values(), key=_strength))
+
+    @property
+    def is_blocked(self) -> bool:
+        return any(reason.blocks for reason in self._reasons.values())
+
+    def closed_because(self) -> str:
+        """The strongest blocking reason in words for a client, "" when serving is allowed."""
+        for reason in self.all:
+            if reason.blocks:
+                return CLIENT_WORDS.get(reason.code, "this agent is not serving now")
+        return ""
+
+
+# What a stranger may know: never the owner's machine, models or habits.
+CLIENT_WORDS = {
+    "stopping": "this agent is stopping",
+    "paused_by_owner": "this agent is paused by its owner",
+    "draining": "this agent is finishing its sessions before a pause",
+}
+
+
+def _strength(reason: Reason) -> tuple[int, int]:
+    rank = STRENGTH.index(reason.code) if reason.code in STRENGTH else len(STRENGTH)
+    return (0 if reason.blocks else 1, rank)
