@@ -1,7 +1,7 @@
 """Generate the Python modules and type stubs of every .proto file in proto/.
 
-The tools are those of the lock (grpcio-tools, mypy-protobuf), so the result is the same on every machine; the import root
-is the repository, so that `from proto import titancompute_pb2` works wherever the package is installed.
+The tools are those of the lock (grpcio-tools, mypy-protobuf), so the result is the same on every machine; the import
+root is the repository, so that `from proto import titancompute_pb2` works wherever the package is installed.
 """
 
 from __future__ import annotations
@@ -46,8 +46,12 @@ def differences(tree: Path) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("output", nargs="?", type=Path, default=ROOT, help="folder that gets proto/ (default: this tree)")
-    parser.add_argument("--check", action="store_true", help="write nothing; fail when the tree's files are not current")
+    parser.add_argument(
+        "output", nargs="?", type=Path, default=ROOT, help="folder that gets proto/ (default: this tree)"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; fail when the tree's files are not current"
+    )
     options = parser.parse_args()
     if not options.check:
         generate(options.output.absolute())
