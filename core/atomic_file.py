@@ -74,6 +74,18 @@ def exclusive(path: Path) -> Iterator[None]:
         os.close(descriptor)  # which also gives the lock back
 
 
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file to <name>.damaged-<n>, n the first free. The caller holds its lock. Raises StorageError."""
+    number = 1
+    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
+        number += 1
+    try:
+        path.rename(aside)
+    except OSError as error:
+        raise storage_error("set aside", path, error) from error
+    return aside
+
+
 def _write_new(path: Path, data: bytes, mode: int, disk: Disk) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
     try:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from core.atomic_file import Disk, exclusive, write_atomically
+from core.atomic_file import Disk, exclusive, set_aside, write_atomically
 from core.config_values import TomlValue
 from core.errors import StorageError
 from core.paths import storage_error
@@ -126,13 +126,7 @@ def _recover(path: Path, damage: str) -> FileContent:
 
 def _set_aside(path: Path, damage: str) -> FileContent:
     """Rename the damaged file and put the previous copy in its place; the caller holds the lock."""
-    number = 1
-    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
-        number += 1
-    try:
-        path.rename(aside)
-    except OSError as error:
-        raise storage_error("set aside", path, error) from error
+    aside = set_aside(path)
     content, source = _previous_or_nothing(path)
     if content.text:
         write_atomically(path, content.text.encode())
