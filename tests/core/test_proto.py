@@ -1,4 +1,4 @@
-"""The wire contract, pinned by hand so that no edit of proto/ can move it unseen; and the generated files are current."""
+"""The wire contract, pinned by hand so that no edit of proto/ moves it unseen; and generated files are current."""
 
 from __future__ import annotations
 
