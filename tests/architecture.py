@@ -34,6 +34,7 @@ EDGES = {
     "core/key_keeper.py": "task",
     "core/runtime.py": "thread",
     "core/gpu/guard.py": "thread",
+    "core/secrets.py": "thread",
     "core/engines/worker_main.py": "process",
     "core/logs.py": "logging: a record of another library must not end a session",
     "core/log_format.py": "logging",
