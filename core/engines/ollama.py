@@ -1,0 +1,277 @@
+"""The Ollama engine: streams with aiohttp, manages models over Ollama's own API."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+from core.engines import EngineModel, EngineStatus, LoadedModel, Prompt, TokenChunk
+from core.engines.http import CHECK_TIMEOUT_S, MAX_LINE_BYTES, EngineHttp, JsonAnswer, read_error_body
+from core.engines.names import find_model, normalize_model, same_model
+from core.engines.ollama_host import parse_ollama_host
+from core.engines.ollama_wire import (
+    TEMPLATE_TOKENS,
+    UPDATE_HINT,
+    answer_error,
+    chat_body,
+    error_text,
+    final_chunk,
+    is_honest_version,
+    load_body,
+    read_lines,
+    read_loaded,
+    read_models,
+    read_plain,
+)
+from core.errors import (
+    AgentError,
+    EngineError,
+    EngineFailed,
+    EngineProtocolError,
+    EngineUnreachable,
+    ModelNotFound,
+    PromptTooLong,
+)
+
+REMEDY = "Start Ollama: ollama serve"
+_STREAM_TYPES = ("application/x-ndjson", "application/json")
+_UNLOAD_WAIT_S = 3.0
+_UNLOAD_POLL_S = 0.05
+_DRAIN_S = 1.0  # how long the end of an answer's HTTP body may lag behind its last line
+
+
+@dataclass(frozen=True, slots=True)
+class PullProgress:
+    """How far a download is. Bytes of the current layer; None while Ollama doesn't say."""
+
+    status: str
+    completed_bytes: int | None = None
+    total_bytes: int | None = None
+
+
+class OllamaEngine:
+    """One Ollama, local or on the owner's network.
+
+    `host` is read as Ollama reads OLLAMA_HOST. `context_tokens` (per session) and `keep_alive` (a Go duration, "5m") go
+    with every request: another value would make Ollama load the model again.
+    """
+
+    name = "ollama"
+
+    def __init__(self, host: str = "", *, context_tokens: int = 4096, keep_alive: str = "5m") -> None:
+        self.base_url = parse_ollama_host(host)
+        self._context_tokens = context_tokens
+        self._keep_alive = keep_alive
+        self._http = EngineHttp(self.base_url, engine="Ollama", remedy=REMEDY)
+        self._status = EngineStatus()
+        self._version = ""
+        self._device = ""
+        self._trained_context: dict[str, int] = {}  # normalised name → the model's own maximum
+
+    @property
+    def status(self) -> EngineStatus:
+        return self._status
+
+    async def start(self) -> None:
+        await self.check()
+
+    async def close(self) -> None:
+        await self._http.close()
+        self._status = EngineStatus(version=self._version)
+
+    async def check(self) -> None:
+        """Ask for the version: cheap, and an Ollama that was updated while we run is noticed."""
+        body = (await self._call("GET", "/api/version")).body
+        version = body.get("version") if isinstance(body, dict) else None
+        if not isinstance(version, str):
+            error = EngineProtocolError(f"What answers at {self.base_url} is not Ollama.", hint="Check OLLAMA_HOST.")
+            self._note_fault(error)
+            raise error
+        self._version = version
+        self._note_ready()
+
+    async def list_models(self) -> tuple[EngineModel, ...]:
+        """The models that run on this machine and can chat.
+
+        Not through the `ollama` package: it drops `remote_host`, by which cloud models are told apart.
+        """
+        models = read_models((await self._call("GET", "/api/tags")).body)
+        self._trained_context = {
+            normalize_model(model.name): model.context_tokens for model in models if model.context_tokens
+        }
+        return models
+
+    async def loaded_models(self) -> tuple[LoadedModel, ...]:
+        loaded = read_loaded((await self._call("GET", "/api/ps")).body)
+        if loaded:
+            self._device = "GPU" if any(model.vram_mb for model in loaded) else "CPU"
+        self._note_ready()
+        return loaded
+
+    async def load(self, model: str) -> LoadedModel:
+        """Not through the `ollama` package: it can't send `shift`, and Ollama ≥ 0.30 would load the model twice."""
+        body = load_body(model, context_tokens=self._context_tokens, keep_alive=self._keep_alive)
+        await self._call("POST", "/api/generate", body, model=model, timeout_s=None)
+        loaded = await self.loaded_models()
+        name = find_model(model, (entry.name for entry in loaded))
+        return next((entry for entry in loaded if entry.name == name), LoadedModel(name=model))
+
+    async def unload(self, model: str) -> None:
+        """Ask Ollama to drop the model, and wait until it is gone; 3 s at most, as the owner's own use may hold it."""
+        body = {"model": model, "keep_alive": 0, "stream": False}
+        try:
+            await self._call("POST", "/api/generate", body, model=model)
+        except ModelNotFound:
+            return
+        deadline = asyncio.get_running_loop().time() + _UNLOAD_WAIT_S
+        while any(same_model(entry.name, model) for entry in await self.loaded_models()):
+            if asyncio.get_running_loop().time() > deadline:
+                return
+            await asyncio.sleep(_UNLOAD_POLL_S)
+
+    async def pull(self, model: str) -> AsyncIterator[PullProgress]:
+        """Download a model that the owner asked for. Raises ModelError or EngineError (disk, network)."""
+        from core.engines.ollama_package import pull_model
+
+        async for status, completed, total in pull_model(self.base_url, model):
+            yield PullProgress(status, completed, total)
+
+    async def capabilities(self, model: str) -> tuple[str, ...]:
+        """What Ollama says the model can do: "completion", "thinking", "vision" ... Empty from an old Ollama."""
+        from core.engines.ollama_package import show_capabilities
+
+        return await show_capabilities(self.base_url, model)
+
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[TokenChunk, None]:
+        """Answer one prompt. Iterate to the end: the connection is then kept for the next prompt."""
+        if not self._version:
+            await self.check()
+        context = self._context_of(prompt.model)
+        body = chat_body(
+            prompt,
+            context_tokens=self._context_tokens,
+            keep_alive=self._keep_alive,
+            num_predict=self._room_for_answer(prompt, context),
+        )
+        response = await self._open(body)
+        try:
+            if response.status != 200 or not response.content_type.startswith(_STREAM_TYPES):
+                raise await self._refusal(response, prompt)
+            read = response.content.readany  # everything that has arrived, in one call
+            rest = b""  # the beginning of a line whose end has not arrived
+            seen = 0  # tokens given on so far
+            while data := await read():
+                if rest:
+                    data = rest + data
+                cut = data.rfind(b"\n") + 1
+                if cut == len(data):
+                    rest = b""
+                else:
+                    rest = data[cut:]
+                    if len(rest) > MAX_LINE_BYTES:
+                        raise EngineProtocolError("Ollama sent a line without an end.")
+                    if not cut:
+                        continue
+                    data = data[:cut]
+                plain = read_plain(data)
+                if plain is not None:
+                    seen += plain[1]
+                    yield TokenChunk(plain[0], plain[1])
+                    continue
+                batch = read_lines(data, prompt.text)
+                if batch.final is not None:
+                    yield final_chunk(batch, seen, context)
+                    await _drain(response)
+                    return
+                if batch.text or batch.tokens:
+                    seen += batch.tokens
+                    yield TokenChunk(batch.text, batch.tokens)
+                if batch.error is not None:
+                    raise batch.error
+            raise _early_end(rest, prompt)
+        except (aiohttp.ClientError, OSError) as error:
+            raise self._http.translate(error, mid_answer=True) from error
+        finally:
+            response.close()  # the socket, at once: Ollama stops working on the prompt
+
+    async def _open(self, body: dict[str, Any]) -> aiohttp.ClientResponse:
+        try:
+            return await self._http.open_stream("/api/chat", body)
+        except EngineUnreachable as error:
+            self._note_fault(error)
+            raise
+
+    async def _refusal(self, response: aiohttp.ClientResponse, prompt: Prompt) -> AgentError:
+        if response.status == 200:
+            return EngineProtocolError(
+                f"What answers at {self.base_url} is not Ollama: it sent {response.content_type}.",
+                hint="Check OLLAMA_HOST.",
+            )
+        message = error_text(await read_error_body(response))
+        return answer_error(response.status, message, model=prompt.model, prompt_text=prompt.text)
+
+    def _context_of(self, model: str) -> int:
+        """The context that a session really has: ours, unless the model was trained for less."""
+        return min(self._context_tokens, self._trained_context.get(normalize_model(model), self._context_tokens))
+
+    def _room_for_answer(self, prompt: Prompt, context: int) -> int:
+        """num_predict. Where Ollama would cut silently, only what certainly fits: a token is at least a byte."""
+        if is_honest_version(self._version):
+            return prompt.max_tokens
+        room = context - len(prompt.text.encode()) - TEMPLATE_TOKENS
+        if room < 1:
+            raise PromptTooLong(
+                f"The prompt may not fit {context} tokens of context; Ollama {self._version} would cut it silently.",
+                hint=UPDATE_HINT,
+            )
+        return min(prompt.max_tokens, room)
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        model: str = "",
+        timeout_s: float | None = CHECK_TIMEOUT_S,
+    ) -> JsonAnswer:
+        try:
+            answer = await self._http.call(method, path, body, timeout_s=timeout_s)
+        except EngineError as error:
+            self._note_fault(error)
+            raise
+        if answer.status != 200:
+            raise answer_error(answer.status, error_text(answer.body), model=model)
+        if isinstance(answer.body, dict) and "error" in answer.body:
+            raise answer_error(500, error_text(answer.body), model=model)
+        return answer
+
+    def _note_ready(self) -> None:
+        self._status = EngineStatus(state="ready", device=self._device, version=self._version)
+
+    def _note_fault(self, error: EngineError) -> None:
+        self._status = EngineStatus(state="fault", detail=error.detail, hint=error.hint, version=self._version)
+
+
+async def _drain(response: aiohttp.ClientResponse) -> None:
+    """Read the end of the body, so that the connection can serve again. It comes right after the last line."""
+    content = response.content
+    try:
+        if not content.is_eof() or not content.at_eof():
+            async with asyncio.timeout(_DRAIN_S):
+                await content.readany()
+    except (aiohttp.ClientError, OSError, TimeoutError):
+        pass  # the answer is whole; `close` gives the connection up
+
+
+def _early_end(rest: bytes, prompt: Prompt) -> AgentError:
+    """Why a stream ended without done: true; its last line may hold an error without a line end."""
+    if rest:
+        batch = read_lines(rest, prompt.text)
+        if batch.error is not None and not isinstance(batch.error, EngineProtocolError):
+            return batch.error
+    return EngineFailed("Ollama ended the answer early.", hint="Look at Ollama's own log.")

@@ -1,0 +1,58 @@
+"""The rare, slow calls to Ollama, through the `ollama` package.
+
+The package is imported on use: it brings httpx and pydantic (19 MB, 0.2 s). The serving path does without it
+(core/engines/ollama.py says why, call by call).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from core.engines.http import CHECK_TIMEOUT_S, CONNECT_TIMEOUT_S
+from core.engines.ollama_wire import answer_error
+from core.errors import EngineFailed, EngineProtocolError, EngineUnreachable
+
+if TYPE_CHECKING:
+    from ollama import AsyncClient
+
+
+async def pull_model(base_url: str, model: str) -> AsyncGenerator[tuple[str, int | None, int | None], None]:
+    """Download `model`; yields (status, completed bytes, total bytes). Ends only when Ollama has said "success"."""
+    last = ""
+    async with _client(base_url, model, timeout_s=None) as client:
+        async for progress in await client.pull(model, stream=True):
+            last = progress.status or ""
+            yield last, progress.completed, progress.total
+    if last != "success":
+        raise EngineFailed(f"Ollama ended the download of {model} early.", hint=f"ollama pull {model}")
+
+
+async def show_capabilities(base_url: str, model: str) -> tuple[str, ...]:
+    async with _client(base_url, model, timeout_s=CHECK_TIMEOUT_S) as client:
+        return tuple((await client.show(model)).capabilities or ())
+
+
+@asynccontextmanager
+async def _client(base_url: str, model: str, *, timeout_s: float | None) -> AsyncIterator[AsyncClient]:
+    """A client for one call, with the package's, httpx's and pydantic's errors translated."""
+    ollama = await asyncio.to_thread(importlib.import_module, "ollama")
+    import httpx
+    import pydantic
+
+    timeout = httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S)
+    client: AsyncClient = ollama.AsyncClient(host=base_url, timeout=timeout, trust_env=False)
+    try:
+        async with client:
+            yield client
+    except ollama.ResponseError as error:
+        raise answer_error(error.status_code if error.status_code > 0 else 500, error.error, model=model) from error
+    except (ConnectionError, httpx.ConnectError, httpx.ConnectTimeout) as error:
+        raise EngineUnreachable(f"Ollama does not answer at {base_url}.", hint="Start Ollama: ollama serve") from error
+    except httpx.HTTPError as error:
+        raise EngineFailed(f"The connection to Ollama broke ({type(error).__name__}).") from error
+    except (ValueError, TypeError, AttributeError, pydantic.ValidationError) as error:
+        raise EngineProtocolError(f"Ollama's answer about {model} has another form than promised.") from error

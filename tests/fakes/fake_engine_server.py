@@ -1,0 +1,152 @@
+"""What the fake engines share: an aiohttp server on 127.0.0.1:0, scripted faults, and a record of what was asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import TracebackType
+from typing import Any, Self
+
+from aiohttp import web
+
+
+class Fault(StrEnum):
+    """What goes wrong while an answer is streamed. "Mid" is after `fault_after` tokens."""
+
+    NONE = "none"
+    ERROR_LINE = "error line mid-answer"
+    EARLY_END = "a clean end mid-answer, without the last line"
+    GARBAGE = "a line that is no JSON mid-answer"
+    WRONG_SHAPE = "JSON of another form mid-answer"
+    HANG_AT_START = "headers, then nothing"
+    HANG_MID = "nothing more mid-answer"
+    RESET = "connection reset mid-answer"
+    RESET_AT_START = "connection closed without an answer"
+    WRONG_TYPE = "200 with an HTML page"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request as the fake got it."""
+
+    method: str
+    path: str
+    body: Any
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class FakeEngineServer:
+    """Base of the fakes. Use as `async with FakeOllama() as fake`.
+
+    `answer` is a list of pieces, one token each. With `pace()` each token waits for `let_through(n)`.
+    `disconnected` is set when a client leaves before its answer is whole; `streaming` when an answer has begun.
+    """
+
+    def __init__(self) -> None:
+        self.answer = ["Hel", "lo", ", ", "wörld", " <b>", "\n"]
+        self.thinking: list[str] = []
+        self.finish = "stop"
+        self.fault = Fault.NONE
+        self.fault_after = 2
+        self.error_answer: tuple[int, Any] | None = None  # (status, JSON body) instead of any streamed answer
+        self.tokens_per_write = 1
+        self.asked: list[Asked] = []
+        self.disconnected = asyncio.Event()
+        self.streaming = asyncio.Event()
+        self.connections = 0
+        self._pace: asyncio.Semaphore | None = None
+        self._runner: web.AppRunner | None = None
+        self._hang = asyncio.Event()  # never set
+        self._peers: set[Any] = set()
+        self.url = ""
+
+    def pace(self) -> None:
+        self._pace = asyncio.Semaphore(0)
+
+    def let_through(self, tokens: int) -> None:
+        assert self._pace is not None
+        for _ in range(tokens):
+            self._pace.release()
+
+    def bodies(self, path: str) -> list[Any]:
+        return [asked.body for asked in self.asked if asked.path == path]
+
+    def routes(self) -> list[web.RouteDef]:
+        raise NotImplementedError
+
+    async def __aenter__(self) -> Self:
+        app = web.Application(middlewares=[self._note])
+        app.add_routes(self.routes())
+        # handler_cancellation: a client that leaves cancels its handler, as Go and llama-server notice it at once.
+        self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Close the port and all connections; the address then refuses connections."""
+        if self._runner is not None:
+            runner, self._runner = self._runner, None
+            await runner.cleanup()
+
+    @web.middleware
+    async def _note(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        peer = request.transport.get_extra_info("peername") if request.transport else None
+        self._peers.add(peer)
+        self.connections = len(self._peers)
+        body = await request.json() if request.can_read_body else None
+        self.asked.append(Asked(request.method, request.path, body, dict(request.headers)))
+        response: web.StreamResponse = await handler(request)
+        return response
+
+    async def stream_pieces(
+        self, request: web.Request, *, content_type: str, pieces: list[bytes], end: bytes, error_line: bytes
+    ) -> web.StreamResponse:
+        """Send `pieces` (one token each) and `end`, or what the scripted fault says."""
+        transport = request.transport
+        assert transport is not None
+        if self.fault is Fault.RESET_AT_START:
+            transport.abort()
+            return web.Response()
+        if self.fault is Fault.WRONG_TYPE:
+            return web.Response(text="<html>a login page</html>", content_type="text/html")
+        response = web.StreamResponse(headers={"Content-Type": content_type})
+        await response.prepare(request)
+        try:
+            self.streaming.set()
+            await self._send(response, transport, pieces, end, error_line)
+        except (asyncio.CancelledError, ConnectionResetError):
+            self.disconnected.set()
+            raise
+        return response
+
+    async def _send(
+        self, response: web.StreamResponse, transport: asyncio.Transport, pieces: list[bytes], end: bytes, line: bytes
+    ) -> None:
+        if self.fault is Fault.HANG_AT_START:
+            await self._hang.wait()
+        is_faulty = self.fault is not Fault.NONE
+        cut = pieces[: self.fault_after] if is_faulty else pieces
+        for start in range(0, len(cut), self.tokens_per_write):
+            group = cut[start : start + self.tokens_per_write]
+            if self._pace is not None:
+                for _ in group:
+                    await self._pace.acquire()
+            await response.write(b"".join(group))
+        if self.fault is Fault.HANG_MID:
+            await self._hang.wait()
+        elif self.fault is Fault.RESET:
+            transport.abort()
+        elif self.fault in (Fault.ERROR_LINE, Fault.GARBAGE, Fault.WRONG_SHAPE):
+            await response.write(line)
+        elif self.fault is Fault.NONE:
+            await response.write(end)
