@@ -30,11 +30,12 @@ class Settings:
     agent_id: str = setting(
         "",
         "The name under which the coordinator knows this agent.",
+        form="text of at most 128 characters",
         seed_name="AGENT_ID",
         default_text="agent- and 12 random hex digits, made once per profile",
     )
     coordinator_endpoint: str = setting(
-        "localhost:50051", "The coordinator's gRPC address, host:port.", seed_name="COORDINATOR_ENDPOINT"
+        "localhost:50051", "The coordinator's gRPC address.", form="host:port", seed_name="COORDINATOR_ENDPOINT"
     )
     coordinator_tls: bool = setting(False, "Speak TLS with the coordinator.")
     coordinator_ca: Path | None = setting(None, "PEM file of the authority that signed the coordinator's certificate.")
@@ -49,7 +50,8 @@ class Settings:
 
     public_host: str = setting(
         "localhost",
-        "The name or address under which clients reach this machine, without a port.",
+        "The name or address under which clients reach this machine.",
+        form="a host name or an IP address, without a port",
         seed_name="PUBLIC_HOST",
     )
     agent_port: int = setting(
@@ -61,6 +63,7 @@ class Settings:
     listen_address: str = setting(
         "",
         "The address to listen on.",
+        form="a host name or an IP address, without a port",
         default_text="this machine only while the coordinator is on it, else every address",
     )
     tls_cert: Path | None = setting(None, "PEM file with the certificate that clients see.")
@@ -75,7 +78,9 @@ class Settings:
     ollama_host: str = setting(
         "http://localhost:11434", "Ollama's address, read as Ollama itself reads it.", seed_name="OLLAMA_HOST"
     )
-    openai_base_url: str = setting("", "Address of an OpenAI-compatible server, for example http://localhost:8000/v1.")
+    openai_base_url: str = setting(
+        "", "Address of an OpenAI-compatible server.", form="a URL such as http://localhost:8000/v1"
+    )
     models_dir: Path = setting(
         Path(), "Folder with the GGUF files of the embedded engine.", default_text="models, in the data folder"
     )

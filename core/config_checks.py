@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from core.config_values import shown
 from core.errors import ConfigError
 from core.network import DEFAULT_COORDINATOR_PORT, is_unspecified_host, parse_endpoint, parse_host
 
@@ -18,7 +19,7 @@ MAX_AGENT_ID_CHARACTERS = 128
 def cross_problems(settings: Settings, sources: Mapping[str, str]) -> list[str]:
     """One sentence per problem, each naming the key, its value, its source and the remedy."""
     found = (*_addresses(settings), *_combinations(settings))
-    return [f"{key} = {str(getattr(settings, key))!r} ({sources[key]}): {remedy}" for key, remedy in found]
+    return [f"{key} = {shown(str(getattr(settings, key)))!r} ({sources[key]}): {remedy}" for key, remedy in found]
 
 
 def _addresses(settings: Settings) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from core.atomic_file import Disk
 from core.config import DECLARATIONS, SECRET_ENVIRONMENT
 from core.config_load import LoadedSettings, choose_profile, gather, load_settings, unknown_key_remedy
-from core.config_values import BadValue, TomlValue, parse_text, toml_value
+from core.config_values import BadValue, TomlValue, parse_text, shown, toml_value
 from core.errors import ConfigError
 from core.paths import BaseFolders, profile_paths
 from core.settings_file import FileContent, change_settings_file
@@ -51,7 +51,7 @@ def _file_values(changes: Mapping[str, str | None]) -> dict[str, TomlValue | Non
             problems.append(f"{name} is a secret and never stands in the file: use `titan config set --secret {name}`")
         elif declaration is None:
             if text is not None:  # removing an unknown key is how its problem is solved
-                problems.append(f"{name}: {unknown_key_remedy(name, DECLARATIONS)}")
+                problems.append(f"{name}: {unknown_key_remedy(name)}")
             values[name] = None
         elif not declaration.is_in_file:
             problems.append(
@@ -63,7 +63,7 @@ def _file_values(changes: Mapping[str, str | None]) -> dict[str, TomlValue | Non
             try:
                 values[name] = toml_value(parse_text(declaration, text, relative_to=Path.cwd()))
             except BadValue as error:
-                problems.append(f"{name} = {text[:80]!r} (new value): {error}")
+                problems.append(f"{name} = {shown(text)!r} (new value): {error}")
     if problems:
         raise ConfigError(problems, hint="Nothing was changed.")
     return values

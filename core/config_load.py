@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 from core.config import DECLARATIONS, IGNORED_ENVIRONMENT, SECRET_ENVIRONMENT, Settings
 from core.config_checks import cross_problems
-from core.config_values import BadValue, Declaration, Value, display, held, parse_text, parse_toml
+from core.config_values import BadValue, Declaration, Value, display, held, parse_text, parse_toml, shown
 from core.errors import ConfigError
 from core.network import DEFAULT_COORDINATOR_PORT, parse_endpoint
 from core.paths import DEFAULT_PROFILE, BaseFolders, ProfilePaths, profile_paths
@@ -72,11 +72,11 @@ class Gathered:
         self.origins[name] = origin
 
     def refuse(self, key: str, value: str, origin: Origin, remedy: str) -> None:
-        self.problems.append(f"{key} = {_quoted(value)} ({origin.source}): {remedy}")
+        self.problems.append(f"{key} = {shown(value)!r} ({origin.source}): {remedy}")
 
-    def refuse_unknown(self, key: str, source: str, known: Iterable[str]) -> None:
+    def refuse_unknown(self, key: str, source: str, prefix: str = "") -> None:
         """Without its value: under a misspelt name may stand a secret."""
-        self.problems.append(f"{key} ({source}): {unknown_key_remedy(key, known)}")
+        self.problems.append(f"{shown(key)} ({source}): {unknown_key_remedy(key, prefix)}")
 
 
 def load_settings(
@@ -144,21 +144,26 @@ def gather(
     return gathered
 
 
-def unknown_key_remedy(key: str, known: Iterable[str]) -> str:
-    """ "There is no such setting", with the nearest name that there is, or the way that secrets go."""
+def unknown_key_remedy(key: str, prefix: str = "") -> str:
+    """ "There is no such setting", with the nearest name that there is, or the way that secrets go.
+
+    `prefix` is what environment names start with; left in, it would make every two of them look alike.
+    """
     if key in SECRET_ENVIRONMENT:
         return f"it is a secret and never stands in the file: use `titan config set --secret {key}`, and remove it here"
     import difflib  # only for somebody who mistyped
 
-    nearest = difflib.get_close_matches(key, list(known), n=1)
-    return "there is no such setting" + (f"; did you mean {nearest[0]}?" if nearest else "; remove it")
+    nearest = difflib.get_close_matches(key.removeprefix(prefix).lower(), list(DECLARATIONS), n=1)
+    if not nearest:
+        return "there is no such setting; remove it"
+    return f"there is no such setting; did you mean {prefix + nearest[0].upper() if prefix else nearest[0]}?"
 
 
 def _take_file(gathered: Gathered, values: Mapping[str, object], origin: Origin) -> None:
     for key, raw in values.items():
         declaration = DECLARATIONS.get(key)
         if declaration is None:
-            gathered.refuse_unknown(key, origin.source, DECLARATIONS)
+            gathered.refuse_unknown(key, origin.source)
         elif not declaration.is_in_file:
             gathered.refuse(key, str(raw), origin, "the file belongs to one profile and can't name it; remove it")
         else:
@@ -172,7 +177,7 @@ def _take_environment(gathered: Gathered, environ: Mapping[str, str]) -> None:
     for declaration in DECLARATIONS.values():
         said = {name: environ[name] for name in declaration.environment_names if environ.get(name, "").strip()}
         if len({text.strip() for text in said.values()}) > 1:
-            pairs = " and ".join(f"{name}={_quoted(text)}" for name, text in said.items())
+            pairs = " and ".join(f"{name}={shown(text)!r}" for name, text in said.items())
             gathered.problems.append(f"{declaration.name}: the environment says both {pairs}: unset one of them")
         elif said:
             name, text = next(iter(said.items()))
@@ -180,14 +185,14 @@ def _take_environment(gathered: Gathered, environ: Mapping[str, str]) -> None:
     known = tuple(declaration.environment_name for declaration in DECLARATIONS.values())
     for name in sorted(environ):
         if name.startswith("TITAN_") and name not in known and name not in IGNORED_ENVIRONMENT:
-            gathered.refuse_unknown(name, "environment", known)
+            gathered.refuse_unknown(name, "environment", prefix="TITAN_")
 
 
 def _take_overrides(gathered: Gathered, overrides: Mapping[str, Value]) -> None:
     for key, value in overrides.items():
         declaration = DECLARATIONS.get(key)
         if declaration is None:
-            gathered.refuse_unknown(key, "command line", DECLARATIONS)
+            gathered.refuse_unknown(key, "command line")
         else:
             origin = Origin(Layer.COMMAND_LINE, f"command line {declaration.option}")
             _take_text(gathered, declaration, display(value), origin)
@@ -208,10 +213,5 @@ def _hold_in_range(gathered: Gathered) -> None:
             source = gathered.origins[name].source
             gathered.values[name] = kept
             gathered.notices.append(
-                f"{name} = {display(value)} ({source}) is held at {display(kept)}: it must be {declaration.expectation}"
+                f"{name} = {shown(display(value))} ({source}) is held at {display(kept)}: it must be {declaration.expectation}"
             )
-
-
-def _quoted(text: str) -> str:
-    """The value in a message: on one line, and never longer than a line."""
-    return repr(text if len(text) <= 80 else f"{text[:77]}...")

@@ -17,6 +17,7 @@ Value = bool | int | float | str | Path | tuple[str, ...] | None
 TomlValue = bool | int | float | str | list[str]
 
 _MAX_TEXT_CHARACTERS = 4096
+_MAX_SHOWN_CHARACTERS = 100
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)", re.ASCII)
 _TRUE = frozenset({"true", "yes", "on", "1"})
@@ -67,6 +68,7 @@ class Declaration:
     is_live: bool = False  # true: a change takes effect at once; false: at the next start
     is_held_in_range: bool = False  # a number outside the range is moved to its edge, with a notice
     is_in_file: bool = True  # false: only the environment and the command line can say it
+    form: str = ""  # what a text must be, where that is more than text
     default_text: str = ""  # shown instead of `default` where that is worked out at start
 
     @property
@@ -98,12 +100,12 @@ class Declaration:
             case Kind.LIST:
                 return "a list of names, separated by commas"
             case Kind.TEXT:
-                return f"text of at most {_MAX_TEXT_CHARACTERS} characters, without line breaks"
+                return self.form or "text on one line"
 
     def _range_text(self) -> str:
-        if self.minimum is not None and self.maximum is not None:
-            return f" from {self.minimum:g} to {self.maximum:g}".replace("e+0", "e")
-        return f", {self.minimum:g} or more" if self.minimum is not None else ""
+        if self.minimum is None or self.maximum is None:
+            return ""
+        return f" from {display(self.minimum)} to {display(self.maximum)}"
 
 
 def setting(
@@ -195,10 +197,16 @@ def display(value: Value) -> str:
         case bool():
             return "true" if value else "false"
         case float():
-            return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+            return str(int(value)) if value.is_integer() else repr(value)
         case tuple():
             return ",".join(value)
     return str(value)
+
+
+def shown(text: str) -> str:
+    """Text of a value for a message or a table: short, and without the password of a URL."""
+    text = re.sub(r"//[^/@]*@", "//***@", text)
+    return text if len(text) <= _MAX_SHOWN_CHARACTERS else f"{text[: _MAX_SHOWN_CHARACTERS - 3]}..."
 
 
 def held(declaration: Declaration, value: Value) -> Value:
@@ -207,14 +215,15 @@ def held(declaration: Declaration, value: Value) -> Value:
         return value
     assert declaration.minimum is not None, declaration.name
     assert declaration.maximum is not None, declaration.name
-    return min(max(float(value), float(declaration.minimum)), float(declaration.maximum))
+    return float(min(max(value, declaration.minimum), declaration.maximum))  # compared first: an int may be no float
 
 
 def _checked_text(declaration: Declaration, text: str) -> str:
     text = text.strip()
     # Unprintable covers NUL, line breaks, and the surrogates that stand for bytes that aren't UTF-8.
     if len(text) > _MAX_TEXT_CHARACTERS or not text.isprintable():
-        raise BadValue(f"must be {declaration.expectation}, and printable")
+        limits = f"printable, and at most {_MAX_TEXT_CHARACTERS} characters long"
+        raise BadValue(f"must be {declaration.expectation}, {limits}")
     return text
 
 
