@@ -1,0 +1,319 @@
+"""The engine that needs no other program: llama.cpp in a supervised child, spoken to as any OpenAI-compatible server.
+
+One model is in memory at a time. Ending the child gives all of its memory back; its crash is not ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import random
+import secrets
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from core.engines import EngineModel, EngineStatus, LoadedModel, Prompt, TokenChunk
+from core.engines.cpu_features import missing_cpu_features
+from core.engines.model_files import ModelFile, ModelFolder, ModelInventory
+from core.engines.names import find_model
+from core.engines.supervisor import EngineSupervisor, RunningModel
+from core.engines.worker_launch import WorkerRequest, launch_worker
+from core.engines.worker_process import Launch, LogLine, WorkerProcess
+from core.errors import EngineError, EngineFailed, EngineTimeout, EngineUnreachable, ModelNotFound, NotEnoughMemory
+
+_EXIT_NOTICE_S = 0.5  # a broken connection and the end of the child behind it are seen within this of each other
+
+
+class ServerClient(Protocol):
+    """What is used of an OpenAI-compatible server's client."""
+
+    def stream(self, prompt: Prompt) -> AsyncIterator[TokenChunk]: ...
+
+    async def close(self) -> None: ...
+
+
+OpenClient = Callable[[str, str], ServerClient]  # (base URL, API key)
+
+
+def find_engine_folder() -> str | None:
+    """The folder that holds the xllamacpp package, without importing it; None when it isn't installed."""
+    spec = importlib.util.find_spec("xllamacpp")
+    return str(Path(spec.origin).parent.parent) if spec is not None and spec.origin else None
+
+
+def automatic_threads() -> int:
+    """The physical cores that we may use, less one for the owner; at least 1."""
+    import psutil
+
+    cores = psutil.cpu_count(logical=False) or psutil.cpu_count() or 2
+    if sys.platform == "linux":
+        cores = min(cores, len(os.sched_getaffinity(0)))  # a container may have fewer than the machine
+    return max(1, cores - 1)
+
+
+def available_ram_mb() -> int:
+    import psutil
+
+    return int(psutil.virtual_memory().available) >> 20
+
+
+class EmbeddedEngine:
+    """`Engine` on llama.cpp in a child. `start` checks that the child can run; a model is loaded when it is needed."""
+
+    name = "embedded"
+
+    def __init__(
+        self,
+        models_dir: Path | None,
+        *,
+        extra_model_files: Sequence[Path] = (),
+        context_tokens: int = 4096,
+        slots: int = 4,
+        threads: int = 0,
+        niceness: int = 10,
+        load_limit_s: float = 120.0,
+        on_log: LogLine = lambda line: None,
+        launch: Launch = launch_worker,
+        open_client: OpenClient | None = None,
+        find_engine: Callable[[], str | None] = find_engine_folder,
+        free_ram_mb: Callable[[], int] = available_ram_mb,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        """`context_tokens` is per session and `slots` the sessions at once (max_concurrent_jobs); `threads` 0 leaves
+        one physical core to the owner; `niceness` is 0 to 19. `draw` gives uniform numbers in [0, 1) for the back-off.
+        """
+        self._folder = ModelFolder(models_dir, extra_model_files)
+        self._context_tokens, self._slots, self._threads = context_tokens, slots, threads
+        self._niceness, self._load_limit_s = niceness, load_limit_s
+        self._on_log, self._launch = on_log, launch
+        self._open_client = open_client or _open_openai_client
+        self._find_engine, self._free_ram_mb = find_engine, free_ram_mb
+        self._engine_folder: str | None = None
+        self._inventory = ModelInventory()
+        self._client: tuple[RunningModel, ServerClient] | None = None
+        self._supervisor = EngineSupervisor(self._start_worker, load_limit_s=load_limit_s, sleep=sleep, draw=draw)
+        self._problem: EngineError | None = None  # why `start` failed
+        self._is_started = False
+
+    @property
+    def status(self) -> EngineStatus:
+        state, problem = "ready", self._problem or self._supervisor.failure
+        if self._supervisor.needs_attention:
+            state = "attention"
+        elif problem is not None:
+            state = "fault"
+        elif self._supervisor.is_starting:
+            state = "starting"
+        elif not self._is_started:
+            state = "stopped"
+        facts = self._supervisor.last_ready
+        return EngineStatus(
+            state=state,
+            detail=problem.detail if problem else "",
+            hint=problem.hint if problem else "",
+            device=facts.device if facts else "",
+            version=facts.version if facts else "",
+            restarts=self._supervisor.restarts,
+        )
+
+    @property
+    def inventory(self) -> ModelInventory:
+        """What the last look at the model folder found, damaged files included."""
+        return self._inventory
+
+    @property
+    def process(self) -> WorkerProcess | None:
+        """The live child, for its process id and log lines."""
+        running = self._supervisor.running
+        return running.process if running is not None else None
+
+    async def start(self) -> None:
+        """Check that a child could run here; nothing is loaded. Clears "needs attention": the owner acted."""
+        self._supervisor.forget_failures()
+        self._is_started, self._problem = False, None
+        self._engine_folder = self._find_engine()
+        missing = missing_cpu_features()
+        if self._engine_folder is None:
+            self._problem = EngineUnreachable(
+                "the embedded engine is not installed (no package xllamacpp)",
+                hint='Install it: pip install "titancompute-agent[embedded]", or use Ollama.',
+            )
+        elif missing:
+            self._problem = EngineUnreachable(
+                f"this processor lacks {', '.join(missing)}, which the embedded engine needs",
+                hint="Use Ollama: it has builds for older processors (set engine to ollama).",
+            )
+        if self._problem is not None:
+            raise self._problem
+        await self._scan()
+        self._is_started = True
+
+    async def close(self) -> None:
+        self._is_started = False
+        await self._supervisor.unload()
+        await self._drop_client()
+
+    async def check(self) -> None:
+        """Ask the child something that goes through its work queue. One that doesn't answer in 5 s is ended and
+        started again; with nothing loaded there is nothing to ask."""
+        if self._problem is not None:
+            raise self._problem
+        self._supervisor.raise_if_attention()
+        if (running := self._supervisor.running) is None:
+            return
+        from core.engines.http import EngineHttp
+
+        http = EngineHttp(
+            _base_url(running),
+            engine="The embedded engine",
+            remedy="It is started again by itself.",
+            headers={"Authorization": f"Bearer {running.process.api_key}"},
+        )
+        try:
+            await http.call("GET", "/metrics")
+        except EngineTimeout as error:
+            await self._supervisor.fail(running, "it no longer answered")
+            raise EngineFailed("the embedded engine no longer answered and was ended", hint=error.hint) from error
+        except EngineError as error:
+            raise await _explain(running, error) from error
+        finally:
+            await http.close()
+
+    async def list_models(self) -> tuple[EngineModel, ...]:
+        """The whole models on disk now. A damaged file isn't listed; `inventory` and the log say why."""
+        await self._scan()
+        return tuple(
+            EngineModel(
+                name=model.name,
+                size_bytes=model.size_bytes,
+                quant=model.quant,
+                context_tokens=model.context_tokens,
+                is_selftest=model.is_selftest,
+            )
+            for model in self._inventory.models
+        )
+
+    async def loaded_models(self) -> tuple[LoadedModel, ...]:
+        running = self._supervisor.running
+        return () if running is None else (self._loaded(running.file),)
+
+    async def load(self, model: str) -> LoadedModel:
+        file = await self._find(model)
+        async with self._supervisor.use(file):
+            return self._loaded(file)
+
+    async def unload(self, model: str) -> None:
+        """End the child at once if it holds this model; its memory is back on return. Streams on it fail."""
+        current = self._supervisor.current_file
+        if current is not None and find_model(model, [current.name]):
+            await self._supervisor.unload()
+            await self._drop_client()
+
+    async def stream(self, prompt: Prompt) -> AsyncIterator[TokenChunk]:
+        file = await self._find(prompt.model)
+        async with self._supervisor.use(file) as running:
+            client = await self._client_of(running)
+            try:
+                async with aclosing(client.stream(replace(prompt, model=file.name))) as chunks:
+                    async for chunk in chunks:
+                        if chunk.done:
+                            self._supervisor.forget_failures()
+                        yield chunk
+            except EngineError as error:
+                raise await _explain(running, error) from error
+
+    async def _scan(self) -> None:
+        before = {damaged.path: damaged.problem for damaged in self._inventory.damaged}
+        self._inventory = await asyncio.to_thread(self._folder.scan)
+        for damaged in self._inventory.damaged:
+            if before.get(damaged.path) != damaged.problem:
+                self._on_log(f"model file {damaged.path} is not offered: {damaged.problem}")
+
+    async def _find(self, name: str) -> ModelFile:
+        for is_fresh in (False, True):
+            if is_fresh:
+                await self._scan()
+            found = find_model(name, [model.name for model in self._inventory.models])
+            if found and (file := self._inventory.find(found)) is not None:
+                return file
+        damaged = next((file for file in self._inventory.damaged if find_model(name, [file.name])), None)
+        raise ModelNotFound(
+            f"the model file {damaged.path.name} cannot be used: {damaged.problem}"
+            if damaged
+            else f"there is no model file {name}.gguf",
+            hint="Download the file again." if damaged else "Put the GGUF file into the models folder (models_dir).",
+        )
+
+    async def _start_worker(self, file: ModelFile) -> WorkerProcess:
+        context = self._session_context(file)
+        need_mb, free_mb = file.memory_mb(context * self._slots), self._free_ram_mb()
+        if need_mb > free_mb:
+            raise NotEnoughMemory(
+                f"{file.name} needs about {need_mb} MB for {self._slots} session(s) of {context} tokens; "
+                f"{free_mb} MB are free",
+                hint="Choose a smaller model, fewer sessions (max_concurrent_jobs) or less context (context_tokens).",
+            )
+        request = WorkerRequest(
+            model_path=str(file.path),
+            model_name=file.name,
+            api_key=secrets.token_urlsafe(32),
+            slots=self._slots,
+            context_tokens=context,
+            threads=self._threads or automatic_threads(),
+            niceness=self._niceness,
+            load_limit_s=self._load_limit_s,
+            engine_folder=self._engine_folder or "",
+        )
+        return await WorkerProcess.start(request, on_log=self._on_log, launch=self._launch)
+
+    def _session_context(self, file: ModelFile) -> int:
+        """Tokens per session: the owner's setting, held at what the model was trained for."""
+        return min(self._context_tokens, file.context_tokens or self._context_tokens)
+
+    def _loaded(self, file: ModelFile) -> LoadedModel:
+        context = self._session_context(file)
+        is_on_cpu = self.status.device.startswith("CPU")
+        return LoadedModel(
+            name=file.name,
+            total_mb=file.memory_mb(context * self._slots),
+            vram_mb=0 if is_on_cpu else None,
+            context_tokens=context,
+        )
+
+    async def _client_of(self, running: RunningModel) -> ServerClient:
+        if self._client is None or self._client[0] is not running:
+            await self._drop_client()
+            self._client = (running, self._open_client(_base_url(running), running.process.api_key))
+        return self._client[1]
+
+    async def _drop_client(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client[1].close()
+
+
+def _base_url(running: RunningModel) -> str:
+    return f"http://127.0.0.1:{running.ready.port}"
+
+
+async def _explain(running: RunningModel, error: EngineError) -> EngineError:
+    """A broken connection is the client's view of a dead child: say which, once the child's end is known."""
+    if isinstance(error, EngineTimeout):
+        return error
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_EXIT_NOTICE_S):
+            await running.process.wait_exit()
+        return EngineFailed(running.why_gone(), hint=running.process.hint_of_exit())
+    return error
+
+
+def _open_openai_client(base_url: str, api_key: str) -> ServerClient:
+    from core.engines.openai import OpenAIEngine
+
+    return OpenAIEngine(base_url, api_key=api_key)
