@@ -121,20 +121,25 @@ class JwtValidator:
             )
         from jwt.exceptions import InvalidAlgorithmError, InvalidSignatureError, PyJWTError
 
+        # Raised after the except blocks: PyJWT's errors, as context, would keep several copies of the token alive for
+        # as long as it waits for a fresh key, and their texts quote it.
+        problem: TokenError
         try:
             decoded = self._jws.decode_complete(token, key=self._key, algorithms=["RS256"])
         except InvalidSignatureError:
-            raise BadSignature(
-                "the session token is not signed by this agent's coordinator", hint="Ask for a new token."
-            ) from None
+            problem = BadSignature(
+                "the session token is not signed by this agent's coordinator", hint="Ask the coordinator for a new one."
+            )
         except InvalidAlgorithmError:
-            raise TokenError("the session token is not signed with RS256") from None
-        except PyJWTError:  # its text quotes the token: not passed on
-            raise TokenError("the session token is malformed") from None
-        if not {"crit", "b64"}.isdisjoint(decoded["header"]):
-            raise TokenError("the session token asks for extensions that are not supported")
-        payload: bytes = decoded["payload"]
-        return payload
+            problem = TokenError("the session token is not signed with RS256")
+        except PyJWTError:
+            problem = TokenError("the session token is malformed")
+        else:
+            if {"crit", "b64"}.isdisjoint(decoded["header"]):
+                payload: bytes = decoded["payload"]
+                return payload
+            problem = TokenError("the session token asks for extensions that are not supported")
+        raise problem
 
     def _check_times(self, claims: TokenClaims) -> None:
         now = self._clock()
