@@ -116,6 +116,7 @@ class Link:
         """Send one beat and wait for its ack, 5 s at most. Raises CoordinatorUnreachable: the link is then dead."""
         if self._health is None:
             self._health = HealthStream(self._stub.ReportHealth())
+        stream = self._health  # close() may take it away while we wait
         update = pb.HealthUpdate(
             agent_id=agent_id,
             free_vram_mb=health.free_vram_mb,
@@ -128,11 +129,11 @@ class Link:
         )
         sent_at_s = self._monotonic()
         try:
-            ack = await within(ACK_LIMIT_S, self._health.exchange(update), self._sleep)
+            ack = await within(ACK_LIMIT_S, stream.exchange(update), self._sleep)
         except TimeoutError:
             raise self.unreachable(f"a heartbeat was not acknowledged within {ACK_LIMIT_S:g} s") from None
         except ConnectionError as error:
-            raise self.unreachable(self._health.end_reason or str(error)) from error
+            raise self.unreachable(stream.end_reason or str(error)) from error
         rtt_ms = (self._monotonic() - sent_at_s) * 1000
         return BeatAnswer(is_known=ack.status.lower() not in _FORGOTTEN, message=_shorten(ack.message), rtt_ms=rtt_ms)
 
