@@ -117,14 +117,19 @@ class AgentServer:
             options=options.channel_arguments(), maximum_concurrent_rpcs=options.max_calls + EXTRA_CALLS
         )
         servicer = AgentServicer(service, snapshot)
-        pb_grpc.add_AgentServiceServicer_to_server(servicer, self._server)  # type: ignore[no-untyped-call]
+        pb_grpc.add_AgentServiceServicer_to_server(servicer, self._server)
         self._health = _add_health(self._server)
         _add_reflection(self._server)
         self.ports: tuple[int, ...] = ()
+        self.listening_on: tuple[str, ...] = ()  # host:port with the real ports
 
     async def start(self) -> None:
         """Bind every address and serve. Raises PortTakenError."""
         self.ports = tuple(self._bind(address) for address in self._options.addresses)
+        self.listening_on = tuple(
+            f"{address.rpartition(':')[0]}:{port}"
+            for address, port in zip(self._options.addresses, self.ports, strict=True)
+        )
         await self._server.start()
 
     async def set_serving(self, is_serving: bool) -> None:
@@ -166,7 +171,7 @@ class AgentServicer(pb_grpc.AgentServiceServicer):
         self._service = service
         self._snapshot = snapshot
 
-    async def StreamInference(
+    async def StreamInference(  # type: ignore[override]  # grpc.aio takes a coroutine that writes, too
         self, request: pb.StreamRequest, context: aio.ServicerContext[pb.StreamRequest, pb.StreamResponse]
     ) -> None:
         write = context.write
@@ -238,7 +243,7 @@ async def _abort(context: aio.ServicerContext[Any, Any], error: AgentError) -> N
 def _add_health(server: aio.Server) -> Any:
     from grpc_health.v1 import health, health_pb2_grpc
 
-    servicer = health.aio.HealthServicer()
+    servicer = health.aio.HealthServicer()  # type: ignore[attr-defined]  # an alias that its stubs lack
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     return servicer
 

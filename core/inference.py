@@ -13,6 +13,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from core.circuit_breaker import Attempt
 from core.engines import Prompt, TokenChunk
 from core.engines.names import same_model
 from core.engines.options import SamplingOptions, parse_options
@@ -20,9 +21,11 @@ from core.errors import AgentError, EngineError, EngineTimeout, ModelError, Prom
 from core.jwt_validator import TokenClaims, check_request_model
 from core.logs import get_logger
 from core.model_manager import ModelManager
-from core.sessions import Admission, EndReason, Session, ended_error
+from core.sessions import END_SENTENCES, Admission, EndReason, Session, ended_error
 
 log = get_logger(__name__)
+
+ENGINE_SILENT = (EndReason.FIRST_TOKEN_TIMEOUT, EndReason.TOKEN_GAP_TIMEOUT)
 
 SendText = Callable[[str], Awaitable[None]]
 
@@ -120,13 +123,17 @@ class InferenceService:
         try:
             claims = await self._door.verify(call.session_token)
             prompt = self._check(call, claims)
-            async with self._admission.slot(
-                model=claims.model,
-                client=self._client_hash(claims.client_id),
-                job_id=claims.jti,
-                spend=lambda: self._door.spend(claims),
-            ) as session:
-                run = _Run(prompt, session, self._models.engine.name, arrived, self._admission.monotonic)
+            # The breaker's guard comes first: what it refuses burns no token.
+            async with (
+                self._models.breaker.guard() as attempt,
+                self._admission.slot(
+                    model=claims.model,
+                    client=self._client_hash(claims.client_id),
+                    job_id=claims.jti,
+                    spend=lambda: self._door.spend(claims),
+                ) as session,
+            ):
+                run = _Run(prompt, session, attempt, self._models.engine.name, arrived, self._admission.monotonic)
                 await self._stream(run, send)
         except BaseException as error:
             if run is not None:
@@ -153,7 +160,6 @@ class InferenceService:
                     f"the prompt has {size:,} bytes; this agent takes at most {self._limits.max_prompt_bytes:,}"
                 )
         max_tokens, options = self._parse_options(call)
-        self._models.breaker.check()
         return Prompt(
             model=model, text=call.prompt, max_tokens=max_tokens, temperature=call.temperature, options=options
         )
@@ -168,23 +174,24 @@ class InferenceService:
         )
 
     async def _stream(self, run: _Run, send: SendText) -> None:
-        """Stream from the engine to the client; engine faults count for the breaker, everything else doesn't."""
+        """Stream from the engine to the client, and say whose doing an early end was."""
         try:
-            async with self._models.serving(run.prompt.model) as engine, self._models.breaker.guard():
-                try:
-                    async with aclosing(engine.stream(run.prompt)) as pieces:
-                        await run.forward(pieces, send)
-                except asyncio.CancelledError:
-                    _raise_if_engine_was_silent(run.session)
-                    raise
+            async with (
+                self._models.serving(run.prompt.model) as engine,
+                aclosing(engine.stream(run.prompt)) as pieces,
+            ):
+                await run.forward(pieces, send)
         except ModelError as error:
             self._models.note_unloadable(run.prompt.model, error)
             raise
         except asyncio.CancelledError:
-            if run.session.end_reason is None:
+            reason = run.session.end_reason
+            if reason is None:
                 raise  # the client is gone
             _uncancel()
-            raise ended_error(run.session.end_reason) from None
+            if reason in ENGINE_SILENT:  # our time-out, but the engine's fault: the breaker counts it
+                raise EngineTimeout(END_SENTENCES[reason], hint="titan doctor") from None
+            raise ended_error(reason) from None
 
     def _client_hash(self, client_id: str) -> str:
         """8 hex digits: the same client looks the same on this installation, and nowhere else."""
@@ -198,6 +205,7 @@ class _Run:
         self,
         prompt: Prompt,
         session: Session,
+        attempt: Attempt,
         engine: str,
         arrived: float,
         monotonic: Callable[[], float],
@@ -205,6 +213,7 @@ class _Run:
         self.prompt = prompt
         self.session = session
         self.end_reason = EndReason.COMPLETED
+        self._attempt = attempt
         self._engine = engine
         self._arrived = arrived
         self._monotonic = monotonic
@@ -220,6 +229,7 @@ class _Run:
             if piece.tokens:
                 if self._first_at is None:
                     self._first_at = now
+                    self._attempt.succeed()
                 session.count(piece.tokens, now)
             if piece.text:
                 session.writing_since = now
@@ -250,13 +260,6 @@ class _Run:
             time_to_first_token_ms=None if first is None else (first - self._arrived) * 1000,
             finish_reason=last.finish_reason,
         )
-
-
-def _raise_if_engine_was_silent(session: Session) -> None:
-    """Turn our own time-out into the engine's fault, so that the breaker counts it."""
-    if session.end_reason in (EndReason.FIRST_TOKEN_TIMEOUT, EndReason.TOKEN_GAP_TIMEOUT):
-        _uncancel()
-        raise EngineTimeout(str(ended_error(session.end_reason)), hint="titan doctor") from None
 
 
 QUOTE_LENGTH = 12  # characters of the prompt that make an engine's error text a quotation

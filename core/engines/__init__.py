@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -116,3 +116,6 @@ class Engine(Protocol):
     def stream(self, prompt: Prompt) -> AsyncGenerator[TokenChunk, None]:
         """Answer one prompt. Raises PromptTooLong before any piece when the prompt doesn't fit the context."""
         ...
+
+
+EngineFactory = Callable[[], Engine]

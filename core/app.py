@@ -1,0 +1,86 @@
+"""The headless agent as a process: lock, log, agent, control door, signals, and the exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+
+from core import logs
+from core.agent import Agent
+from core.config_load import LoadedSettings
+from core.control import ControlServer
+from core.errors import AgentError
+from core.identity import ensure_agent_id
+from core.instance_lock import InstanceLock
+from core.logs import get_logger
+from core.owner_commands import owner_commands
+from core.selftest import self_test_outcome
+
+log = get_logger(__name__)
+
+
+def run_agent(loaded: LoadedSettings, *, on_ready: Callable[[Agent], None] = lambda agent: None) -> int:
+    """Serve until SIGTERM, Ctrl+C or `titan shutdown`; returns the exit code.
+
+    Raises AlreadyRunningError, PortTakenError, StorageError, ConfigError before anything is registered.
+    """
+    loaded = identified(loaded)
+    settings = loaded.settings
+    with (
+        InstanceLock(loaded.paths.lock_file, settings.profile) as lock,
+        logs.configure(level=settings.log_level, log_format=settings.log_format, folder=loaded.paths.log_dir),
+    ):
+        try:
+            return asyncio.run(_serve(loaded, lock, on_ready))
+        except AgentError as error:
+            log.error("not started", title=error.title, detail=error.detail, hint=error.hint)
+            raise
+
+
+def identified(loaded: LoadedSettings) -> LoadedSettings:
+    """Make the folders, and give the agent its generated name where the owner gave it none. Raises StorageError."""
+    loaded.paths.ensure()
+    if loaded.settings.agent_id:
+        return loaded
+    identity = ensure_agent_id(loaded.paths.agent_id_file)
+    notices = (*loaded.notices, identity.notice) if identity.notice else loaded.notices
+    return replace(loaded, settings=replace(loaded.settings, agent_id=identity.agent_id), notices=notices)
+
+
+async def _serve(loaded: LoadedSettings, lock: InstanceLock, on_ready: Callable[[Agent], None]) -> int:
+    stop = asyncio.Event()
+    _on_stop_signals(stop.set)
+    try:
+        async with Agent(loaded) as agent:
+            commands = owner_commands(agent, shut_down=stop.set, self_test=lambda: self_test_outcome(agent))
+            door = ControlServer(
+                socket=loaded.paths.control_socket,
+                address_file=loaded.paths.control_address_file,
+                store=agent.store,
+                commands=commands,
+                lock=lock,
+            )
+            async with door:
+                on_ready(agent)
+                gc.freeze()  # what start-up left is there for good: no collection need walk it again
+                await stop.wait()
+                log.info("stopping")
+    except BaseExceptionGroup as group:
+        for error in group.exceptions:
+            log.error("a part of the agent died", exc_info=error)
+        return 1
+    return 0
+
+
+def _on_stop_signals(stop: Callable[[], None]) -> None:
+    """SIGTERM and Ctrl+C end the agent in order. A second one does nothing more: every step is bounded."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if sys.platform == "win32":
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop))
+        else:
+            loop.add_signal_handler(number, stop)

@@ -1,0 +1,169 @@
+"""Keep one engine chosen, started and listed, and turn its troubles into reasons that the owner can act on."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+
+from core.engines import Engine, EngineFactory
+from core.errors import AgentError, EngineError, EngineNeedsAttention
+from core.logs import get_logger
+from core.model_manager import ModelManager
+from core.reasons import ReasonBook, engine_attention, engine_resting, engine_unreachable, model_not_ready
+from core.sessions import Admission
+
+log = get_logger(__name__)
+
+READY_INTERVAL_S = 30.0  # what the engine has changes rarely, and an idle agent should cost nothing
+TROUBLE_INTERVAL_S = 5.0
+PROBE_LIMIT_S = 3.0
+
+
+class EngineKeeper:
+    """Choose the engine, keep it usable, keep the list of its models fresh.
+
+    `auto` takes Ollama where it answers, else embedded. It decides at start, and again only while no session runs: an
+    Ollama that appears later is taken then. One that dies is an engine fault, no reason to serve another model.
+    """
+
+    def __init__(
+        self,
+        *,
+        requested: str,
+        factories: Mapping[str, EngineFactory],
+        models: ModelManager,
+        admission: Admission,
+        reasons: ReasonBook,
+        on_offer_changed: Callable[[], None] = lambda: None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.requested = requested
+        self.chosen_because = ""
+        self._factories = factories
+        self._models = models
+        self._admission = admission
+        self._reasons = reasons
+        self._on_offer_changed = on_offer_changed
+        self._sleep = sleep
+        self._clock = clock
+        self._is_started = False
+        self._wake = asyncio.Event()
+
+    async def start(self) -> None:
+        """Choose and start the engine, and list its models once. Trouble becomes a reason, never an exception."""
+        if self.requested != "auto":
+            self._choose(self._factories[self.requested](), "you chose it")
+        else:
+            await self._choose_automatically()
+        await self.refresh()
+
+    async def run(self) -> None:
+        """Look again for ever: rarely while all is well, often in trouble, at once after `look_now`."""
+        while True:
+            in_trouble = self._is_in_trouble()
+            await self._wait(TROUBLE_INTERVAL_S if in_trouble else READY_INTERVAL_S)
+            if self.requested == "auto" and self._models.engine.name != "ollama" and not self._admission.running_jobs:
+                await self._take_ollama_if_it_came()
+            await self.refresh()
+
+    def look_now(self) -> None:
+        """Refresh without waiting for the interval: a model was pulled, the owner acted, a session failed."""
+        self._wake.set()
+
+    async def refresh(self) -> None:
+        """Start the engine if it isn't, list its models, and put or drop the reasons that follow."""
+        try:
+            if not self._is_started:
+                await self._models.engine.start()
+                self._is_started = True
+            changed = await self._models.refresh()
+        except AgentError as error:
+            self._is_started = False
+            self._put_engine_reason(error)
+            return
+        self.show()
+        if changed:
+            log.info("offer changed", offered=list(self._models.offered), engine=self._models.engine.name)
+            self._on_offer_changed()
+
+    async def restart_engine(self) -> None:
+        """The owner acted ("try again"): start it anew even when it waits for attention."""
+        self._is_started = False
+        self._models.breaker.reset()
+        await self.refresh()
+
+    def show(self) -> None:
+        """Put or drop the reasons that follow from what is known now, without asking the engine."""
+        status = self._models.engine.status
+        if status.state == "attention":
+            self._put_engine_reason(EngineNeedsAttention(status.detail, hint=status.hint))
+        elif self._is_started:
+            self._reasons.drop("engine_attention")
+            self._reasons.drop("engine_unreachable")
+        problem = self._models.problem if self._is_started else ""
+        self._reasons.put_or_drop(
+            "model_not_ready",
+            model_not_ready(self._models.supported, problem, self._models.problem_hint) if problem else None,
+        )
+        breaker = self._models.breaker
+        self._reasons.put_or_drop(
+            "engine_resting", None if breaker.state == "closed" else engine_resting(breaker.retry_at)
+        )
+
+    def _is_in_trouble(self) -> bool:
+        troubles = ("engine_attention", "engine_unreachable", "model_not_ready", "engine_resting")
+        return any(code in self._reasons for code in troubles)
+
+    async def _wait(self, seconds: float) -> None:
+        sleeping = asyncio.ensure_future(self._sleep(seconds))
+        waking = asyncio.ensure_future(self._wake.wait())
+        try:
+            await asyncio.wait((sleeping, waking), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeping.cancel()
+            waking.cancel()
+        self._wake.clear()
+
+    def _choose(self, engine: Engine, because: str) -> None:
+        self._models.use_engine(engine)
+        self._models.breaker.reset()
+        self.chosen_because = because
+        self._is_started = False
+        log.info("engine chosen", engine=engine.name, requested=self.requested, because=because)
+
+    async def _choose_automatically(self) -> None:
+        ollama = self._factories["ollama"]()
+        if await _answers(ollama):
+            self._choose(ollama, "Ollama answers")
+            self._is_started = True
+            return
+        await ollama.close()
+        self._choose(self._factories["embedded"](), "Ollama does not answer")
+
+    async def _take_ollama_if_it_came(self) -> None:
+        ollama = self._factories["ollama"]()
+        if not await _answers(ollama) or self._admission.running_jobs:
+            await ollama.close()
+            return
+        await self._models.engine.close()
+        self._choose(ollama, "Ollama answers now")
+        self._is_started = True
+
+    def _put_engine_reason(self, error: AgentError) -> None:
+        if isinstance(error, EngineNeedsAttention):
+            self._reasons.put(engine_attention(error.detail, error.hint))
+            self._reasons.drop("engine_unreachable")
+        else:
+            self._reasons.put(engine_unreachable(error.detail, error.hint))
+        self._reasons.drop("model_not_ready")  # which models there are is not known now
+
+
+async def _answers(engine: Engine) -> bool:
+    try:
+        async with asyncio.timeout(PROBE_LIMIT_S):
+            await engine.start()
+    except (EngineError, TimeoutError):
+        return False
+    return True

@@ -1,0 +1,48 @@
+"""Make the engine that the settings name. Nothing is started or imported before it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from core.config import Settings
+from core.engines import Engine, EngineFactory
+from core.logs import get_logger
+from core.paths import ProfilePaths
+from core.secrets import SecretStore
+
+KEEP_ALIVE = "5m"  # how long Ollama keeps a model that serves nobody; one value, or Ollama would load it again
+
+engine_log = get_logger("core.engine")
+
+
+def engine_factories(settings: Settings, paths: ProfilePaths) -> Mapping[str, EngineFactory]:
+    """By name: how to make each engine with the owner's settings."""
+
+    def ollama() -> Engine:
+        from core.engines.ollama import OllamaEngine
+
+        return OllamaEngine(settings.ollama_host, context_tokens=settings.context_tokens, keep_alive=KEEP_ALIVE)
+
+    def openai() -> Engine:
+        from core.engines.openai import OpenAIEngine
+
+        secret = SecretStore(paths.secrets_dir, settings.profile).get("openai_api_key")
+        return OpenAIEngine(
+            settings.openai_base_url,
+            api_key=secret.value if secret else "",
+            context_tokens=settings.context_tokens,
+        )
+
+    def embedded() -> Engine:
+        from core.assets_path import selftest_model_path
+        from core.engines.embedded import EmbeddedEngine
+
+        return EmbeddedEngine(
+            settings.models_dir,
+            extra_model_files=(selftest_model_path(),),
+            context_tokens=settings.context_tokens,
+            slots=settings.max_concurrent_jobs,
+            on_log=lambda line: engine_log.debug("engine says", line=line),
+        )
+
+    return {"ollama": ollama, "openai": openai, "embedded": embedded}

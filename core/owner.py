@@ -1,0 +1,181 @@
+"""What the owner did by hand: pause (for a time, or until resumed), finish then pause, resume. Survives a restart.
+
+Acts on admission and on the reasons; memory, the coordinator and the front ends hear of it through `on_change`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+
+from core.atomic_file import write_atomically
+from core.errors import StorageError
+from core.logs import get_logger
+from core.reasons import ReasonBook, draining, paused_by_owner
+from core.sessions import Admission, EndReason
+
+log = get_logger(__name__)
+
+LONGEST_SLEEP_S = 30.0  # a timed pause follows the wall clock: looked at this often, in case it was set
+
+
+class PauseMode(StrEnum):
+    FINISH = "finish"  # running sessions may end within the owner's limit
+    STOP = "stop"  # running sessions are ended at once
+
+
+class OwnerControl:
+    """The owner's pause. Every method returns at once; all on the loop thread."""
+
+    def __init__(
+        self,
+        *,
+        admission: Admission,
+        reasons: ReasonBook,
+        state_file: Path,
+        finish_limit_s: float,
+        on_change: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._admission = admission
+        self._reasons = reasons
+        self._state_file = state_file
+        self._finish_limit_s = finish_limit_s
+        self._on_change = on_change
+        self._clock = clock
+        self._limit_timer: asyncio.TimerHandle | None = None
+        self._resume_timer: asyncio.TimerHandle | None = None
+        self._drain_task: asyncio.Task[None] | None = None
+        self._saving: asyncio.Future[None] | None = None
+        self._write_lock = threading.Lock()
+        self.is_paused = False
+        self.pause_until: float | None = None  # seconds since the epoch; None: until resumed
+
+    @property
+    def is_draining(self) -> bool:
+        return "draining" in self._reasons
+
+    def restore(self) -> None:
+        """Take up a pause from before a restart; a damaged file means no pause, and is said in the log."""
+        try:
+            saved = json.loads(self._state_file.read_text(encoding="utf-8"))
+            until = saved["until"]
+            if saved["paused"] and (until is None or float(until) > self._clock()):
+                self._set_pause(None if until is None else float(until))
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            log.warning("pause state not read", file=self._state_file, error=type(error).__name__)
+
+    def pause(self, *, until: float | None = None, mode: PauseMode = PauseMode.FINISH) -> int:
+        """Refuse new sessions from now on; returns how many sessions still run.
+
+        `until` in seconds since the epoch, None until resumed.
+        """
+        self._stop_draining()
+        self._set_pause(until)
+        self._save()
+        running = self._admission.running_jobs
+        if mode is PauseMode.STOP:
+            self._admission.end_all(EndReason.PAUSED)
+        elif running:
+            self._limit_timer = asyncio.get_running_loop().call_later(
+                self._finish_limit_s, self._admission.end_all, EndReason.PAUSED
+            )
+        log.info("paused", until=until, mode=mode, running=running)
+        self._on_change()
+        return running
+
+    def finish(self) -> int:
+        """Finish then pause: refuse new sessions, let the running ones end, then stay paused; returns how many run."""
+        running = self._admission.running_jobs
+        if not running:
+            self.pause()
+            return 0
+        self._reasons.put(draining(running))
+        self._admission.refuse_queue()
+        self._stop_draining_task()
+        self._drain_task = asyncio.get_running_loop().create_task(self._pause_when_idle(), name="finish-then-pause")
+        log.info("finishing", running=running)
+        self._on_change()
+        return running
+
+    def resume(self) -> bool:
+        """Serve again; False when neither a pause nor a finish was on."""
+        was_on = self.is_paused or self.is_draining
+        self._stop_draining()
+        self._clear_timers()
+        self.is_paused, self.pause_until = False, None
+        self._reasons.drop("paused_by_owner")
+        if was_on:
+            self._save()
+            log.info("resumed")
+            self._on_change()
+        return was_on
+
+    async def close(self) -> None:
+        """Stop the timers, and wait until the pause is on disk."""
+        self._stop_draining_task()
+        self._clear_timers()
+        if self._saving is not None:
+            await self._saving
+
+    def check_clock(self) -> None:
+        """End a timed pause whose time has come; called by the timer, and after the machine slept."""
+        if self._resume_timer is not None:
+            self._resume_timer.cancel()
+            self._resume_timer = None
+        if not self.is_paused or self.pause_until is None:
+            return
+        left_s = self.pause_until - self._clock()
+        if left_s <= 0:
+            self.resume()
+        else:
+            wait_s = min(left_s, LONGEST_SLEEP_S)
+            self._resume_timer = asyncio.get_running_loop().call_later(wait_s, self.check_clock)
+
+    async def _pause_when_idle(self) -> None:
+        await self._admission.wait_idle()
+        self._drain_task = None
+        self.pause()
+
+    def _set_pause(self, until: float | None) -> None:
+        self._clear_timers()
+        self.is_paused, self.pause_until = True, until
+        self._reasons.put(paused_by_owner(until))
+        self._admission.refuse_queue()
+        self.check_clock()
+
+    def _stop_draining(self) -> None:
+        self._stop_draining_task()
+        self._reasons.drop("draining")
+
+    def _stop_draining_task(self) -> None:
+        if self._drain_task is not None:
+            self._drain_task.cancel()
+            self._drain_task = None
+
+    def _clear_timers(self) -> None:
+        for timer in (self._limit_timer, self._resume_timer):
+            if timer is not None:
+                timer.cancel()
+        self._limit_timer = self._resume_timer = None
+
+    def _save(self) -> None:
+        """Off the loop: a slow disk must not hold up running streams. The last state wins, whatever the order."""
+        loop = asyncio.get_running_loop()
+        self._saving = loop.run_in_executor(None, self._write)
+
+    def _write(self) -> None:
+        """A pause that can't be kept on disk still holds now; the log says what a restart would lose."""
+        with self._write_lock:
+            text = json.dumps({"paused": self.is_paused, "until": self.pause_until})
+            try:
+                write_atomically(self._state_file, text.encode())
+            except StorageError as error:
+                log.warning("pause state not kept", error=error.detail, hint=error.hint)

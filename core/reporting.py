@@ -1,0 +1,224 @@
+"""What the agent says about itself: to front ends (the snapshot's fields) and to the coordinator (registration, beats).
+
+The coordinator gets capacity to serve; front ends get that and the raw meter beside it (contract.md).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from typing import Any
+
+from core import __version__
+from core.capacity import (
+    CapacityLimits,
+    CpuOfOthers,
+    MemoryKind,
+    OwnMemory,
+    capacity_to_serve,
+    memory_kind,
+    own_memory,
+    why_no_capacity,
+)
+from core.config import Settings
+from core.coordinator_types import Health, NotRegistering, Registration
+from core.engine_keeper import EngineKeeper
+from core.inference import SessionRecord
+from core.model_manager import ModelManager
+from core.network import format_endpoint
+from core.owner import OwnerControl
+from core.publisher import TokenRate
+from core.quantization import tier_for
+from core.reasons import ReasonBook
+from core.sessions import Admission, EndReason
+from core.snapshot import CapacityView, CoordinatorView, EngineView, Totals
+from core.stats_collector import SystemStats
+
+MAX_NOTICES = 20
+
+
+class Reporter:
+    """Collects what is known and answers at once, from memory. All on the loop thread."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        models: ModelManager,
+        keeper: EngineKeeper,
+        admission: Admission,
+        reasons: ReasonBook,
+        owner: OwnerControl,
+        engine_pids: Callable[[], Collection[int]],
+    ) -> None:
+        self._settings = settings
+        self._models = models
+        self._keeper = keeper
+        self._admission = admission
+        self._reasons = reasons
+        self._owner = owner
+        self._engine_pids = engine_pids
+        self._limits = CapacityLimits(
+            ram_budget_mb=settings.ram_budget_mb,
+            ram_reserve_mb=settings.ram_reserve_mb,
+            vram_reserve_mb=settings.vram_reserve_mb,
+        )
+        self._cpu_of_others = CpuOfOthers()
+        self._rate = TokenRate()
+        self._started_at = time.time()
+        self.machine: SystemStats | None = None
+        self.link = CoordinatorView(endpoint=settings.coordinator_endpoint)
+        self.totals = Totals()
+        self.port = settings.agent_port  # the bound one, once the server listens
+        self.listening_on: tuple[str, ...] = ()
+        self.tls_fingerprint = ""
+        self.notices: list[str] = []
+
+    # What comes in
+
+    def take_sample(self, stats: SystemStats) -> None:
+        self.machine = stats
+        self._cpu_of_others.update(stats)
+
+    def take_ended(self, record: SessionRecord) -> None:
+        totals = self.totals
+        is_failed = record.end_reason in (EndReason.ENGINE_FAILED, EndReason.FAULT)
+        self.totals = replace(
+            totals,
+            requests_processed=totals.requests_processed + 1,
+            requests_failed=totals.requests_failed + is_failed,
+            tokens=totals.tokens + record.completion_tokens,
+        )
+
+    def take_refused(self) -> None:
+        self.totals = replace(self.totals, requests_refused=self.totals.requests_refused + 1)
+
+    def add_notice(self, sentence: str) -> None:
+        """Something that the owner should know; each is kept once, the newest last."""
+        if sentence and sentence not in self.notices:
+            self.notices = [*self.notices, sentence][-MAX_NOTICES:]
+
+    # What goes to the coordinator
+
+    @property
+    def endpoint(self) -> str:
+        """host:port that clients are sent to."""
+        return format_endpoint(self._settings.public_host, self.port)
+
+    @property
+    def memory_kind(self) -> MemoryKind:
+        engine = self._models.engine
+        return memory_kind(engine.name, self.machine, self._models.loaded, engine.status.device)
+
+    def capacity(self) -> CapacityView:
+        return capacity_to_serve(
+            self.machine,
+            self.memory_kind,
+            self._limits,
+            own=self._own_memory(),
+            is_serving=not self._reasons.is_blocked and self._models.breaker.state != "open",
+            cpu_percent_others=self._cpu_of_others.percent,
+        )
+
+    def registration(self) -> Registration | NotRegistering:
+        """What is offered now, or why nothing is: a coordinator reads an empty list of models as "any model"."""
+        for reason in self._reasons.all:
+            if reason.blocks:
+                return NotRegistering(reason.sentence)
+        capacity = self.capacity()
+        nothing = why_no_capacity(self.machine, capacity)
+        if nothing:
+            return NotRegistering(nothing)
+        if not self._models.offered:
+            return NotRegistering(self._models.problem or "There is no model to offer.")
+        return Registration(
+            agent_id=self._settings.agent_id,
+            endpoint=self.endpoint,
+            total_vram_mb=capacity.total_mb,
+            total_ram_mb=(self.machine and self.machine.total_ram_mb) or 0,
+            max_jobs=self._admission.max_jobs,
+            supported_models=self._models.offered,
+            capabilities=self._capabilities(capacity),
+        )
+
+    def health(self) -> Health:
+        capacity = self.capacity()
+        return Health(
+            free_vram_mb=capacity.free_mb,
+            free_ram_mb=capacity.free_ram_mb,
+            running_jobs=self._admission.running_jobs,
+            queued_jobs=self._admission.queued_jobs,
+            cpu_percent=capacity.cpu_percent_others,
+        )
+
+    def _capabilities(self, capacity: CapacityView) -> dict[str, str]:
+        """Free text for people and clients; never an engine's address."""
+        machine = self.machine
+        return {
+            "agent_version": __version__,
+            "engine": self._models.engine.name,
+            "device": self._models.engine.status.device,
+            "memory_kind": capacity.kind,  # "ram": total_vram_mb is what a CPU engine may use of the RAM
+            "gpu_count": str(len(machine.gpus) if machine else 0),
+            "tier": self._tier(),
+            "context_tokens": str(self._settings.context_tokens),
+            "max_output_tokens": str(self._settings.max_output_tokens),
+            "tls": f"sha256:{self.tls_fingerprint}" if self.tls_fingerprint else "off",
+        }
+
+    # What goes to front ends
+
+    def snapshot_fields(self) -> dict[str, Any]:
+        """Every field of AgentSnapshot but the lifecycle state."""
+        running_tokens = sum(session.tokens for session in self._admission.sessions)
+        return {
+            "agent_id": self._settings.agent_id,
+            "profile": self._settings.profile,
+            "version": __version__,
+            "pid": os.getpid(),
+            "started_at": self._started_at,
+            "endpoint": self.endpoint,
+            "listening_on": self.listening_on,
+            "reasons": self._reasons.all,
+            "pause_until": self._owner.pause_until,
+            "is_draining": self._owner.is_draining,
+            "running_jobs": self._admission.running_jobs,
+            "queued_jobs": self._admission.queued_jobs,
+            "max_jobs": self._admission.max_jobs,
+            "sessions": self._admission.views(),
+            "tokens_per_second": self._rate.update(self.totals.tokens + running_tokens),
+            "engine": self._engine_view(),
+            "models": self._models.models,
+            "offered_models": self._models.offered,
+            "loaded_models": self._models.loaded,
+            "coordinator": self.link,
+            "capacity": self.capacity(),
+            "machine": self.machine,
+            "tier": self._tier(),
+            "totals": self.totals,
+            "notices": tuple(self.notices),
+            "tls_fingerprint": self.tls_fingerprint,
+        }
+
+    def _engine_view(self) -> EngineView:
+        breaker = self._models.breaker
+        return EngineView(
+            name=self._models.engine.name if self._keeper.chosen_because else "",
+            requested=self._keeper.requested,
+            chosen_because=self._keeper.chosen_because,
+            status=self._models.engine.status,
+            breaker=breaker.state.value,
+            breaker_retry_at=breaker.retry_at,
+        )
+
+    def _own_memory(self) -> OwnMemory:
+        return own_memory(self.machine, self._models.loaded, self._engine_pids())
+
+    def _tier(self) -> str:
+        if self.machine is None:
+            return ""
+        uses_gpu = self.memory_kind == "vram"
+        own = self._own_memory()
+        return tier_for(self.machine, uses_gpu, own_mb=(own.vram_mb if uses_gpu else own.ram_mb) or 0).tier.value

@@ -1,0 +1,79 @@
+"""A real prompt through the whole local path: a throw-away server around the agent's own engine and admission.
+
+It and the coordinator that signs for it listen on 127.0.0.1 only, with a key that the public door never hears of: a
+token of theirs is refused there, during and after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from core.agent import Agent
+from core.agent_server import AgentServer, ServerOptions
+from core.commands import CommandOutcome
+from core.errors import ModelError
+from core.inference_client import AnswerEnd, Grant, Question, stream_answer
+from core.jwt_validator import JwtValidator, TokenClaims
+from core.local_coordinator import LocalCoordinator
+from core.replay_store import ReplayStore
+
+PROMPT = "Say hello to the person who lends you this machine."
+MAX_TOKENS = 64
+LIMIT_S = 180.0  # the model may have to be loaded first
+
+
+@dataclass(frozen=True, slots=True)
+class SelfTestDoor:
+    """Tokens of the throw-away coordinator, kept in memory only."""
+
+    validator: JwtValidator
+    spent: ReplayStore
+
+    async def verify(self, token: str) -> TokenClaims:
+        return self.validator.verify(token)
+
+    def spend(self, claims: TokenClaims) -> None:
+        self.spent.spend(claims.jti, claims.exp)
+
+
+async def run_self_test(
+    agent: Agent, *, prompt: str = PROMPT, max_tokens: int = MAX_TOKENS, on_text: Callable[[str], None] = lambda _: None
+) -> AnswerEnd:
+    """Stream one answer through token → gRPC → engine. Raises the errors that a client would get, and ModelError."""
+    if not agent.models.offered:
+        raise ModelError(agent.models.problem or "no model is offered", hint=agent.models.problem_hint)
+    model = agent.models.offered[0]
+    async with LocalCoordinator() as coordinator:
+        validator = JwtValidator(agent.settings.agent_id)
+        validator.set_key(coordinator.public_key_pem)
+        server = AgentServer(
+            service=agent.make_service(SelfTestDoor(validator, ReplayStore(None))),
+            options=ServerOptions(addresses=("127.0.0.1:0",), max_calls=1, max_prompt_bytes=64 * 1024),
+            snapshot=lambda: agent.store.current,
+        )
+        await server.start()
+        try:
+            grant = Grant(
+                agent_id=agent.settings.agent_id,
+                agent_endpoint=f"127.0.0.1:{server.ports[0]}",
+                session_token=coordinator.issue_token(agent_id=agent.settings.agent_id, model=model),
+            )
+            question = Question(prompt=prompt, max_tokens=max_tokens)
+            async with aclosing(stream_answer(grant, question, limit_s=LIMIT_S)) as pieces:
+                async for piece in pieces:
+                    if isinstance(piece, AnswerEnd):
+                        return piece
+                    on_text(piece)
+        finally:
+            await server.stop(0.5)
+    raise AssertionError("stream_answer ends with an AnswerEnd or raises")
+
+
+async def self_test_outcome(agent: Agent) -> CommandOutcome:
+    """The owner's self-test command: figures only, the text of the answer is dropped."""
+    end = await run_self_test(agent)
+    speed = end.number("tokens_per_second") or 0.0
+    message = f"A real prompt went through token, gRPC and engine: {speed:.1f} tokens/s."
+    return CommandOutcome(message, {**end.metadata, "seconds": round(end.seconds, 3)})
