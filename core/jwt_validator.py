@@ -179,7 +179,7 @@ def _check_shape(token: str) -> None:
 
 def _read_claims(payload: bytes) -> TokenClaims:
     try:
-        found = json.loads(payload.decode("utf-8"), object_pairs_hook=_unique_names, parse_constant=_refuse_constant)
+        found = _CLAIMS_DECODER.decode(payload.decode("utf-8"))
     except (ValueError, RecursionError):  # UnicodeDecodeError and JSONDecodeError are ValueErrors
         raise TokenError("the session token's claims are not JSON") from None
     if not isinstance(found, dict):
@@ -220,6 +220,9 @@ def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+_CLAIMS_DECODER = json.JSONDecoder(object_pairs_hook=_unique_names, parse_constant=_refuse_constant)
 
 
 def _load_public_key(pem: str) -> RSAPublicKey:
