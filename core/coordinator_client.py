@@ -269,7 +269,7 @@ class CoordinatorClient:
         interval_s = self._view.heartbeat_interval_s or MAX_INTERVAL_S
         await first_of(self._poked.wait(), self._sleep(interval_s), health.ended)
         if health.ended.done() and not self._is_leaving:
-            raise link.unreachable(health.end_reason)
+            raise link.broken(health.end_reason)
 
     def _cause_is_gone(self, registered: Registration) -> bool:
         return self._is_hidden and not may_have_degraded(self._get_health(), registered)
@@ -292,8 +292,8 @@ class CoordinatorClient:
             try:
                 self._on_key(await link.fetch_key())
             except AgentError as error:
-                _log.warning("No public key from the coordinator: %s", error.detail)
-                if self._view.link == "registered":
+                if self._view.link == "registered":  # otherwise the link says the same
+                    _log.warning("No public key from the coordinator: %s", error.detail)
                     self._publish(detail=f"Registered, but without the coordinator's key: {error.detail}")
                 await self._sleep(backoff.next_wait_s())
             else:
@@ -304,9 +304,10 @@ class CoordinatorClient:
 
     async def _wait_after(self, failure: CoordinatorError) -> None:
         was_refused = isinstance(failure, RegistrationRefused)
-        self._publish(link="not-registered" if was_refused else "away", detail=failure.detail, rtt_ms=None)
         wait_s = self._backoff.next_wait_s()
-        _log.warning("%s (next try in %.1f s)", failure.detail, wait_s)
+        is_news = failure.detail != self._view.detail  # a coordinator that is away for a night is one line, not 5,000
+        _log.log(logging.WARNING if is_news else logging.DEBUG, "%s (next try in %.1f s)", failure.detail, wait_s)
+        self._publish(link="not-registered" if was_refused else "away", detail=failure.detail, rtt_ms=None)
         waiting = asyncio.create_task(self._sleep_for(wait_s), name="coordinator-backoff")
         self._register_wanted = False
         try:

@@ -115,7 +115,7 @@ class Link:
     async def beat(self, agent_id: str, health: Health, *, last_rtt_ms: float | None) -> BeatAnswer:
         """Send one beat and wait for its ack, 5 s at most. Raises CoordinatorUnreachable: the link is then dead."""
         if self._health is None:
-            self._health = HealthStream(self._stub.ReportHealth())
+            self._health = HealthStream(self._stub.ReportHealth(), self._channel)
         stream = self._health  # close() may take it away while we wait
         update = pb.HealthUpdate(
             agent_id=agent_id,
@@ -133,7 +133,7 @@ class Link:
         except TimeoutError:
             raise self.unreachable(f"a heartbeat was not acknowledged within {ACK_LIMIT_S:g} s") from None
         except ConnectionError as error:
-            raise self.unreachable(stream.end_reason or str(error)) from error
+            raise self.broken(stream.end_reason or str(error)) from error
         rtt_ms = (self._monotonic() - sent_at_s) * 1000
         return BeatAnswer(is_known=ack.status.lower() not in _FORGOTTEN, message=_shorten(ack.message), rtt_ms=rtt_ms)
 
@@ -146,6 +146,13 @@ class Link:
     async def close(self) -> None:
         await self.end_health()
         await self._channel.close(None)
+
+    def broken(self, reason: str) -> CoordinatorUnreachable:
+        """The error for a connection that worked and ended."""
+        return CoordinatorUnreachable(
+            f"The connection to the coordinator at {self._endpoint} ended: {reason}",
+            hint="Nothing to do: the agent connects again by itself.",
+        )
 
     def unreachable(self, reason: str) -> CoordinatorUnreachable:
         """The error for a link that gives no (sensible) answer, with what the owner can do about it."""
@@ -175,11 +182,13 @@ class Link:
 class HealthStream:
     """The one long-lived ReportHealth call: a beat out, an ack back, one at a time."""
 
-    def __init__(self, call: Any) -> None:  # grpc.aio.StreamStreamCall[pb.HealthUpdate, pb.HealthAck]
+    def __init__(self, call: Any, channel: grpc.aio.Channel) -> None:  # StreamStreamCall[HealthUpdate, HealthAck]
         self._call = call
+        self._channel = channel
         self._acks: asyncio.Queue[pb.HealthAck | None] = asyncio.Queue()
         self.end_reason = ""  # why the stream ended; "" while it lives
         self.ended = asyncio.create_task(self._read_acks(), name="health-acks")
+        self._watching = asyncio.create_task(self._watch_connection(), name="health-connection")
 
     async def exchange(self, update: pb.HealthUpdate) -> pb.HealthAck:
         """Raises ConnectionError when the stream has ended or ends before the ack."""
@@ -198,7 +207,19 @@ class HealthStream:
 
     async def close(self) -> None:
         self._call.cancel()
-        await cancel_all(self.ended)
+        await cancel_all(self.ended, self._watching)
+
+    async def _watch_connection(self) -> None:
+        """End the stream when the coordinator wants to close the connection (GOAWAY).
+
+        A graceful stop waits for open streams, and ours would never end: the public coordinator then goes on acking,
+        deaf to new clients, for 30 s. The channel leaves READY at the GOAWAY, long before the stream breaks.
+        """
+        while (state := self._channel.get_state()) is not grpc.ChannelConnectivity.READY:
+            await self._channel.wait_for_state_change(state)
+        await self._channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
+        self.end_reason = self.end_reason or "the coordinator is closing it"
+        self._call.cancel()
 
     async def _read_acks(self) -> None:
         # read() must not be cancelled between two acks (that would cancel the call), so one task does all the reading.
@@ -209,7 +230,7 @@ class HealthStream:
         except grpc.aio.AioRpcError as error:
             self.end_reason = _describe(error)
         finally:
-            self.end_reason = self.end_reason or "the connection was closed"
+            self.end_reason = self.end_reason or "it was closed here"
             self._acks.put_nowait(None)
 
 

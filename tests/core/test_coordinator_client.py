@@ -419,6 +419,15 @@ async def test_restarted_coordinator_is_registered_with_again_and_its_new_key_fe
         assert list(coordinator.agents) == ["agent-1"]
 
 
+async def test_coordinator_that_stops_gracefully_is_not_held_up_by_our_stream(coordinator: FaultyCoordinator) -> None:
+    async with running(coordinator.endpoint) as agent:
+        await agent.wait_until_served()
+        await coordinator.drain(grace_s=60.0)  # over before the test's limit: the client has let go
+        await agent.wait_for_link("away")
+        await coordinator.come_back()
+        await agent.advance_until(lambda: agent.client.view.registrations == 2)
+
+
 async def test_registration_that_hangs_ends_after_five_seconds_and_is_tried_again(
     coordinator: FaultyCoordinator,
 ) -> None:

@@ -32,6 +32,7 @@ class FaultyCoordinator(LocalCoordinator):
     stop_acks: beats are taken and never acknowledged, as on a half-open connection.
     refuse/refuse_with: registrations are answered "error", or fail with a gRPC status.
     forget: the agent's heartbeats were missed. forget_always: no registration helps.
+    drain: a graceful stop, which waits for open streams, as a coordinator's does on SIGTERM.
     restart: gone and back on the same port, with a new key unless told otherwise.
     """
 
@@ -67,6 +68,13 @@ class FaultyCoordinator(LocalCoordinator):
 
     def forget(self, agent_id: str) -> None:
         self.registry.forget(agent_id)
+
+    async def drain(self, grace_s: float = 60.0) -> None:
+        """Stop listening and send GOAWAY; returns once every call has ended by itself (or after the grace)."""
+        server, self._server = self._server, None
+        assert server is not None
+        await server.stop(grace_s)
+        await self.stop()
 
     async def restart(self, *, new_key: bool = True) -> None:
         await self.stop()
