@@ -6,11 +6,10 @@ Closed → open after 3 faults in a row → half-open, one probe at a time → c
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from enum import StrEnum
 from math import ceil
+from types import TracebackType
 
 from core.errors import EngineError, EngineUnreachable
 
@@ -25,17 +24,28 @@ class BreakerState(StrEnum):
     HALF_OPEN = "half-open"  # the next request, or the one that runs, is the probe
 
 
-@dataclass(slots=True, eq=False)
 class Attempt:
-    """One request to the engine, as the breaker sees it. `succeed()` at the first token; a normal exit does it too."""
+    """One request to the engine, as the breaker sees it: `async with breaker.guard() as attempt`."""
 
-    _breaker: CircuitBreaker
-    _period: int
-    _is_probe: bool
+    __slots__ = ("_breaker", "_is_probe", "_period")
+
+    def __init__(self, breaker: CircuitBreaker) -> None:
+        self._breaker = breaker
+        self._period = -1
+        self._is_probe = False
 
     def succeed(self) -> None:
-        """The engine works: closes the breaker without waiting for the end of a long answer."""
+        """The first token is there, the engine works: don't wait for the end of a long answer. May be called again."""
         self._breaker._succeeded(self)
+
+    async def __aenter__(self) -> Attempt:
+        self._breaker._begin(self)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._breaker._end(self, error)  # no await in here: a cancel can't keep the probe's slot
 
 
 class CircuitBreaker:
@@ -94,35 +104,31 @@ class CircuitBreaker:
                 hint="Ask the coordinator for another agent, or try again in a few seconds.",
             )
 
-    @asynccontextmanager
-    async def guard(self) -> AsyncIterator[Attempt]:
-        """Let one request through to the engine and learn from how it ends. Raises as `check` does.
+    def guard(self) -> Attempt:
+        """Let one request through to the engine and learn from how it ends; entering raises as `check` does.
 
         Enter it before the token is spent: a refusal here burns no token, and one inside counts for nothing.
         """
-        attempt = self._begin()
-        try:
-            yield attempt
-        except EngineError:
-            self._failed(attempt)
-            raise
-        else:
-            self._succeeded(attempt)
-        finally:  # no await in here: a cancel can't keep the probe's slot
-            if self._probe is attempt:
-                self._probe = None
+        return Attempt(self)
 
     def reset(self) -> None:
         """Close, and forget all faults: another engine, or the owner has acted."""
         self._close()
 
-    def _begin(self) -> Attempt:
+    def _begin(self, attempt: Attempt) -> None:
         self.check()
-        is_probe = self._retry_time is not None
-        attempt = Attempt(self, self._period, is_probe)
-        if is_probe:
+        attempt._period = self._period
+        attempt._is_probe = self._retry_time is not None
+        if attempt._is_probe:
             self._probe = attempt
-        return attempt
+
+    def _end(self, attempt: Attempt, error: BaseException | None) -> None:
+        if error is None:
+            self._succeeded(attempt)
+        elif isinstance(error, EngineError):
+            self._failed(attempt)
+        if self._probe is attempt:
+            self._probe = None
 
     def _succeeded(self, attempt: Attempt) -> None:
         if attempt._period != self._period:
