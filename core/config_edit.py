@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from core.atomic_file import Disk
@@ -27,7 +28,8 @@ def change_settings(
     Returns the settings as they now are: a value that the environment overrides is written all the same, and its
     origin says so. Raises ConfigError when a value is not allowed, or when the change makes a new problem with the
     other layers (problems that were there before don't stop it: they could never be repaired one at a time), and
-    StorageError when the file cannot be written. Nothing is written then.
+    StorageError when the file cannot be written: nothing is written then. When the change is written and old problems
+    are left, the ConfigError's hint says so.
     """
     values = _file_values(changes)
     paths = profile_paths(choose_profile(environ, profile).name, environ=environ, bases=bases)
@@ -38,8 +40,12 @@ def change_settings(
         if new:
             raise ConfigError(new, hint="Nothing was changed.")
 
-    change_settings_file(paths.config_file, values, check=refuse_new_problems, disk=disk)
-    return load_settings(environ, {"profile": profile}, bases=bases)
+    written = change_settings_file(paths.config_file, values, check=refuse_new_problems, disk=disk)
+    try:
+        loaded = load_settings(environ, {"profile": profile}, bases=bases)
+        return replace(loaded, notices=(*written.notices, *loaded.notices))
+    except ConfigError as error:
+        raise ConfigError(error.problems, hint="The change is written. These problems were there before it.") from None
 
 
 def _file_values(changes: Mapping[str, str | None]) -> dict[str, TomlValue | None]:

@@ -76,7 +76,8 @@ class Gathered:
 
     def refuse_unknown(self, key: str, source: str, prefix: str = "") -> None:
         """Without its value: under a misspelt name may stand a secret."""
-        self.problems.append(f"{shown(key)} ({source}): {unknown_key_remedy(key, prefix)}")
+        key_on_one_line = shown(key if key.isprintable() else repr(key))
+        self.problems.append(f"{key_on_one_line} ({source}): {unknown_key_remedy(key, prefix)}")
 
 
 def load_settings(
@@ -210,8 +211,6 @@ def _hold_in_range(gathered: Gathered) -> None:
         value = gathered.values[name]
         kept = held(declaration, value)
         if kept != value:
-            source = gathered.origins[name].source
+            said = f"{name} = {shown(display(value))} ({gathered.origins[name].source})"
             gathered.values[name] = kept
-            gathered.notices.append(
-                f"{name} = {shown(display(value))} ({source}) is held at {display(kept)}: it must be {declaration.expectation}"
-            )
+            gathered.notices.append(f"{said} is held at {display(kept)}: it must be {declaration.expectation}")

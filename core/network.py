@@ -88,7 +88,9 @@ def parse_host(text: str) -> str:
             )
         return host
     labels = host.removesuffix(".").split(".")
-    if len(host) > _MAX_HOST_CHARACTERS or not all(_LABEL.fullmatch(label) for label in labels):
+    is_name = len(host) <= _MAX_HOST_CHARACTERS and all(_LABEL.fullmatch(label) for label in labels)
+    # No top-level domain is a number, so 10.0.0.300 is a mistyped address.
+    if not is_name or (labels[-1].isdigit() and _ip_address(host) is None):
         raise ConfigError([f"{text!r} is not a host name"], hint="Write a host name or an IP address.")
     return host
 

@@ -75,7 +75,7 @@ def change_settings_file(
         before = _read_locked(path)
         values = {**before.values, **changes}
         values = {key: value for key, value in values.items() if value is not None}
-        after = FileContent(values=values, text=_edited(path, before, values, changes), notices=before.notices)
+        after = FileContent(values=values, text=edited_text(path, before, values, changes), notices=before.notices)
         check(before, after)
         if after.text != before.text:
             if before.text:
@@ -148,7 +148,9 @@ def _missing_notice(path: Path) -> tuple[str, ...]:
     return (f"{path} is missing and a damaged one was set aside beside it; the defaults are used",)
 
 
-def _edited(path: Path, before: FileContent, values: dict[str, object], changes: Mapping[str, TomlValue | None]) -> str:
+def edited_text(
+    path: Path, before: FileContent, values: dict[str, object], changes: Mapping[str, TomlValue | None]
+) -> str:
     """The text with the changes made in place, proved by reading it again; else written anew."""
     text = before.text or _HEADER
     for key, value in changes.items():
@@ -164,7 +166,7 @@ def _edited(path: Path, before: FileContent, values: dict[str, object], changes:
 
 def _with_line(text: str, key: str, line: str | None) -> str:
     """Replace, add or remove the line of a top-level key. May be wrong for unusual files: the caller checks."""
-    lines = text.splitlines()
+    lines = text.removesuffix("\n").split("\n")
     first_table = next((number for number, found in enumerate(lines) if found.lstrip().startswith("[")), len(lines))
     own = re.compile(rf"""\s*["']?{re.escape(key)}["']?\s*=""")
     at = next((number for number, found in enumerate(lines[:first_table]) if own.match(found)), None)
@@ -192,7 +194,8 @@ def _toml(value: TomlValue) -> str:
         case bool():
             return "true" if value else "false"
         case str():
-            return json.dumps(value, ensure_ascii=False)  # JSON's escapes are a subset of TOML's basic strings
+            # JSON's escapes are a subset of those of TOML's basic strings; TOML wants DEL escaped too.
+            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
         case list():
             return "[" + ", ".join(_toml(item) for item in value) + "]"
     return repr(value)
