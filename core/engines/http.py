@@ -10,6 +10,7 @@ import asyncio
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -21,6 +22,7 @@ CHECK_TIMEOUT_S = 5.0
 CONNECT_TIMEOUT_S = 5.0
 # llama-server and uvicorn close an idle connection after 5 s: ours must be gone before, or a request meets the closing.
 KEEPALIVE_S = 4.0
+_DRAIN_S = 1.0  # how long the end of an answer's HTTP body may lag behind its last line
 MAX_LINE_BYTES = 1 << 20  # a "line" that never ends would otherwise grow without limit
 MAX_JSON_BYTES = 64 << 20
 _MAX_ERROR_BYTES = 64 << 10
@@ -61,7 +63,7 @@ class EngineHttp:
         data = json.dumps(body).encode()
         for is_last_try in (False, True):
             try:
-                return await self._open_session().post(self._url(path), data=data)
+                return await self._open_session().post(self._url(path), data=data, allow_redirects=False)
             except (aiohttp.ServerDisconnectedError, ConnectionResetError, BrokenPipeError) as error:
                 if is_last_try:
                     raise self.translate(error) from error
@@ -77,33 +79,41 @@ class EngineHttp:
         try:
             async with (
                 asyncio.timeout(timeout_s),
-                self._open_session().request(method, self._url(path), data=data) as response,
+                self._open_session().request(method, self._url(path), data=data, allow_redirects=False) as response,
             ):
                 raw = await read_limited(response, MAX_JSON_BYTES)
         except TimeoutError as error:
-            detail = f"{self.engine} at {self.base_url} did not answer within {timeout_s:g} s."
+            detail = f"{self.engine} at {self.base_url} did not answer within {timeout_s:g} s"
             raise EngineTimeout(detail, hint=self._remedy) from error
         except (aiohttp.ClientError, OSError) as error:
             raise self.translate(error) from error
         return JsonAnswer(response.status, _json_or_none(raw), response.headers)
 
+    async def drain(self, response: aiohttp.ClientResponse) -> None:
+        """Read the end of a whole answer's body, so that its connection can serve again. It is there, or nearly."""
+        content = response.content
+        with suppress(aiohttp.ClientError, OSError, TimeoutError):  # the answer is whole; `close` gives the rest up
+            if not content.at_eof():
+                async with asyncio.timeout(_DRAIN_S):
+                    await content.readany()
+
     def translate(self, error: Exception, *, mid_answer: bool = False) -> EngineError:
         """Our error for one of aiohttp's or the system's. Their texts name addresses and errno, never a body."""
         if mid_answer:
             return EngineFailed(
-                f"The connection to {self.engine} broke in the middle of an answer ({type(error).__name__}).",
-                hint=f"Look at {self.engine}'s own log.",
+                f"the connection to {self.engine} broke in the middle of an answer ({type(error).__name__})",
+                hint="Look at the engine's own log.",
             )
         if isinstance(error, aiohttp.ClientResponseError | aiohttp.InvalidURL):
             return EngineProtocolError(
-                f"What answers at {self.base_url} does not speak HTTP as {self.engine} does ({type(error).__name__}).",
+                f"what answers at {self.base_url} does not speak HTTP as {self.engine} does ({type(error).__name__})",
                 hint="Check the engine's address in the settings.",
             )
         if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionResetError | BrokenPipeError):
             return EngineFailed(
-                f"{self.engine} closed the connection without an answer.", hint=f"Look at {self.engine}'s own log."
+                f"{self.engine} closed the connection without an answer", hint="Look at the engine's own log."
             )
-        return EngineUnreachable(f"{self.engine} does not answer at {self.base_url}.", hint=self._remedy)
+        return EngineUnreachable(f"{self.engine} does not answer at {self.base_url}", hint=self._remedy)
 
     def _url(self, path: str) -> URL:
         url = self._urls.get(path)
@@ -133,7 +143,7 @@ async def read_limited(response: aiohttp.ClientResponse, limit: int) -> bytes:
         parts.append(part)
         size += len(part)
         if size > limit:
-            raise EngineProtocolError(f"An engine's answer is longer than {limit >> 20} MB.")
+            raise EngineProtocolError(f"an engine's answer is longer than {limit >> 20} MB")
     return b"".join(parts)
 
 

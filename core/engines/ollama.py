@@ -41,7 +41,6 @@ REMEDY = "Start Ollama: ollama serve"
 _STREAM_TYPES = ("application/x-ndjson", "application/json")
 _UNLOAD_WAIT_S = 3.0
 _UNLOAD_POLL_S = 0.05
-_DRAIN_S = 1.0  # how long the end of an answer's HTTP body may lag behind its last line
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +87,7 @@ class OllamaEngine:
         body = (await self._call("GET", "/api/version")).body
         version = body.get("version") if isinstance(body, dict) else None
         if not isinstance(version, str):
-            error = EngineProtocolError(f"What answers at {self.base_url} is not Ollama.", hint="Check OLLAMA_HOST.")
+            error = EngineProtocolError(f"what answers at {self.base_url} is not Ollama", hint="Check OLLAMA_HOST.")
             self._note_fault(error)
             raise error
         self._version = version
@@ -173,7 +172,7 @@ class OllamaEngine:
                 else:
                     rest = data[cut:]
                     if len(rest) > MAX_LINE_BYTES:
-                        raise EngineProtocolError("Ollama sent a line without an end.")
+                        raise EngineProtocolError("Ollama sent a line without an end")
                     if not cut:
                         continue
                     data = data[:cut]
@@ -185,7 +184,7 @@ class OllamaEngine:
                 batch = read_lines(data, prompt.text)
                 if batch.final is not None:
                     yield final_chunk(batch, seen, context)
-                    await _drain(response)
+                    await self._http.drain(response)
                     return
                 if batch.text or batch.tokens:
                     seen += batch.tokens
@@ -208,7 +207,7 @@ class OllamaEngine:
     async def _refusal(self, response: aiohttp.ClientResponse, prompt: Prompt) -> AgentError:
         if response.status == 200:
             return EngineProtocolError(
-                f"What answers at {self.base_url} is not Ollama: it sent {response.content_type}.",
+                f"what answers at {self.base_url} is not Ollama: it sent {response.content_type}",
                 hint="Check OLLAMA_HOST.",
             )
         message = error_text(await read_error_body(response))
@@ -225,7 +224,7 @@ class OllamaEngine:
         room = context - len(prompt.text.encode()) - TEMPLATE_TOKENS
         if room < 1:
             raise PromptTooLong(
-                f"The prompt may not fit {context} tokens of context; Ollama {self._version} would cut it silently.",
+                f"the prompt may not fit {context} tokens of context; Ollama {self._version} would cut it silently",
                 hint=UPDATE_HINT,
             )
         return min(prompt.max_tokens, room)
@@ -257,21 +256,10 @@ class OllamaEngine:
         self._status = EngineStatus(state="fault", detail=error.detail, hint=error.hint, version=self._version)
 
 
-async def _drain(response: aiohttp.ClientResponse) -> None:
-    """Read the end of the body, so that the connection can serve again. It comes right after the last line."""
-    content = response.content
-    try:
-        if not content.is_eof() or not content.at_eof():
-            async with asyncio.timeout(_DRAIN_S):
-                await content.readany()
-    except (aiohttp.ClientError, OSError, TimeoutError):
-        pass  # the answer is whole; `close` gives the connection up
-
-
 def _early_end(rest: bytes, prompt: Prompt) -> AgentError:
     """Why a stream ended without done: true; its last line may hold an error without a line end."""
     if rest:
         batch = read_lines(rest, prompt.text)
         if batch.error is not None and not isinstance(batch.error, EngineProtocolError):
             return batch.error
-    return EngineFailed("Ollama ended the answer early.", hint="Look at Ollama's own log.")
+    return EngineFailed("Ollama ended the answer early", hint="Look at Ollama's own log.")

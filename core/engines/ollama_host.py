@@ -30,7 +30,7 @@ def parse_ollama_host(text: str) -> str:
         default_port = _DEFAULT_PORTS[scheme]
     else:
         raise ConfigError(
-            [f"OLLAMA_HOST has the scheme {scheme!r}; http and https are known."],
+            [f"OLLAMA_HOST has the scheme {scheme!r}; http and https are known"],
             hint="Write OLLAMA_HOST like http://localhost:11434.",
         )
     host_and_port, _, path = rest.partition("/")

@@ -28,7 +28,7 @@ async def pull_model(base_url: str, model: str) -> AsyncGenerator[tuple[str, int
             last = progress.status or ""
             yield last, progress.completed, progress.total
     if last != "success":
-        raise EngineFailed(f"Ollama ended the download of {model} early.", hint=f"ollama pull {model}")
+        raise EngineFailed(f"Ollama ended the download of {model} early", hint=f"ollama pull {model}")
 
 
 async def show_capabilities(base_url: str, model: str) -> tuple[str, ...]:
@@ -51,8 +51,8 @@ async def _client(base_url: str, model: str, *, timeout_s: float | None) -> Asyn
     except ollama.ResponseError as error:
         raise answer_error(error.status_code if error.status_code > 0 else 500, error.error, model=model) from error
     except (ConnectionError, httpx.ConnectError, httpx.ConnectTimeout) as error:
-        raise EngineUnreachable(f"Ollama does not answer at {base_url}.", hint="Start Ollama: ollama serve") from error
+        raise EngineUnreachable(f"Ollama does not answer at {base_url}", hint="Start Ollama: ollama serve") from error
     except httpx.HTTPError as error:
-        raise EngineFailed(f"The connection to Ollama broke ({type(error).__name__}).") from error
+        raise EngineFailed(f"the connection to Ollama broke ({type(error).__name__})") from error
     except (ValueError, TypeError, AttributeError, pydantic.ValidationError) as error:
-        raise EngineProtocolError(f"Ollama's answer about {model} has another form than promised.") from error
+        raise EngineProtocolError(f"Ollama's answer about {model} has another form than promised") from error

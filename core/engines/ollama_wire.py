@@ -127,7 +127,7 @@ def read_lines(lines: bytes, prompt_text: str) -> Batch:
             break
         message = event.get("message")
         if not isinstance(message, dict) or not isinstance(message.get("content", ""), str):
-            batch.error = EngineProtocolError("Ollama sent a line that is no part of a chat answer.")
+            batch.error = EngineProtocolError("Ollama sent a line that is no part of a chat answer")
             break
         content = message.get("content", "")
         texts.append(content)
@@ -144,8 +144,8 @@ def _read_event(line: bytes) -> dict[str, Any] | AgentError:
     try:
         event = json.loads(line)
     except (ValueError, RecursionError):
-        return EngineProtocolError("Ollama sent a line that is not JSON.")
-    return event if isinstance(event, dict) else EngineProtocolError("Ollama sent a line that is not a JSON object.")
+        return EngineProtocolError("Ollama sent a line that is not JSON")
+    return event if isinstance(event, dict) else EngineProtocolError("Ollama sent a line that is not a JSON object")
 
 
 def final_chunk(batch: Batch, seen_tokens: int, context_tokens: int) -> TokenChunk:
@@ -155,7 +155,7 @@ def final_chunk(batch: Batch, seen_tokens: int, context_tokens: int) -> TokenChu
     completion = _count(final.get("eval_count"))
     if prompt_tokens is not None and prompt_tokens >= context_tokens:
         raise PromptTooLong(
-            f"The prompt fills the context of {context_tokens} tokens: Ollama cut it, or had no room to answer.",
+            f"the prompt fills the context of {context_tokens} tokens: Ollama cut it, or had no room to answer",
             hint="Send a shorter prompt.",
         )
     tokens = batch.tokens if completion is None else max(0, completion - seen_tokens)
@@ -173,23 +173,23 @@ def answer_error(status: int, message: str, *, model: str, prompt_text: str = ""
     """Our error for what Ollama said. Status and texts: its server/routes.go, llm/status.go, and the transcripts."""
     shown = safe_message(message, prompt_text)
     if says_prompt_too_long(message):
-        return PromptTooLong("The prompt does not fit the model's context.", hint="Send a shorter prompt.")
+        return PromptTooLong("the prompt does not fit the model's context", hint="Send a shorter prompt.")
     if says_out_of_memory(message):
         return NotEnoughMemory(
-            f"Ollama has not enough memory for {model or 'the model'}: {shown}.",
+            f"Ollama has not enough memory for {model or 'the model'}: {shown}",
             hint="Close other programs that use the GPU, or offer a smaller model.",
         )
     if status == 404 or "not found" in message.lower():
         if not model:
-            return ModelNotFound(f"Ollama does not have the model: {shown}.", hint="ollama pull <model>")
-        return ModelNotFound(f"Ollama does not have the model {model}.", hint=f"ollama pull {model}")
+            return ModelNotFound(f"Ollama does not have the model: {shown}", hint="ollama pull <model>")
+        return ModelNotFound(f"Ollama does not have the model {model}", hint=f"ollama pull {model}")
     if "does not support" in message:
-        return ModelError(f"{model} cannot answer prompts: {shown}.", hint="Offer a model made for chat.")
+        return ModelError(f"{model} cannot answer prompts: {shown}", hint="Offer a model made for chat.")
     if status == 503:
-        return EngineError(f"Ollama is busy: {shown}.", hint="Try again later.")
+        return EngineError(f"Ollama is busy: {shown}", hint="Try again later.")
     if 400 <= status < 500:
-        return RequestError(f"Ollama refused the request ({status}): {shown}.")
-    return EngineFailed(f"Ollama failed ({status}): {shown}.", hint="Look at Ollama's own log.")
+        return RequestError(f"Ollama refused the request ({status}): {shown}")
+    return EngineFailed(f"Ollama failed ({status}): {shown}", hint="Look at Ollama's own log.")
 
 
 def error_text(body: Any) -> str:
@@ -256,7 +256,7 @@ def _entries(body: Any) -> list[dict[str, Any]]:
         return []  # Go writes an empty list as null
     if not isinstance(models, list) or not all(isinstance(m, dict) and isinstance(m.get("name"), str) for m in models):
         raise EngineProtocolError(
-            "What answers is not Ollama: its list of models has another form.", hint="Check OLLAMA_HOST."
+            "what answers is not Ollama: its list of models has another form", hint="Check OLLAMA_HOST."
         )
     return models
 

@@ -61,12 +61,12 @@ def parse_options(
     allowed. `max_output_tokens` and `context_tokens` (per session) are the owner's.
     """
     if len(options) > _MAX_OPTIONS:
-        raise RequestError(f"{len(options)} options were sent; at most {_MAX_OPTIONS} are read.", hint=_allowed_hint())
+        raise RequestError(f"{len(options)} options were sent; at most {_MAX_OPTIONS} are read", hint=_allowed_hint())
     for name, text in options.items():
         if name not in _ALLOWED:
-            raise RequestError(f"Option {_shown(name)} is not allowed.", hint=_allowed_hint())
+            raise RequestError(f"option {_shown(name)} is not allowed", hint=_allowed_hint())
         if len(text) > _MAX_VALUE_CHARS:
-            raise RequestError(f"Option {name} is longer than {_MAX_VALUE_CHARS} characters.")
+            raise RequestError(f"option {name} is longer than {_MAX_VALUE_CHARS} characters")
     if "num_ctx" in options:
         _check_num_ctx(options["num_ctx"], context_tokens)
     values = {name: read(name, options[name]) for name, read in _SAMPLING.items() if name in options}
@@ -85,14 +85,14 @@ def effective_temperature(field: float, options: SamplingOptions) -> float:
 
 def _in_range(name: str, value: _N, low: _N, high: _N) -> _N:
     if not low <= value <= high:  # a NaN is in no range
-        raise RequestError(f"Option {name} is out of range.", hint=f"Send {name} between {low} and {high}.")
+        raise RequestError(f"option {name} is out of range", hint=f"Send {name} between {low} and {high}.")
     return value
 
 
 def _read_int(low: int, high: int) -> Callable[[str, str], int]:
     def read(name: str, text: str) -> int:
         if not _INTEGER.fullmatch(text):
-            raise RequestError(f"Option {name} must be a whole number.", hint=f"Send {name} between {low} and {high}.")
+            raise RequestError(f"option {name} must be a whole number", hint=f"Send {name} between {low} and {high}.")
         return _in_range(name, int(text), low, high)
 
     return read
@@ -101,7 +101,7 @@ def _read_int(low: int, high: int) -> Callable[[str, str], int]:
 def _read_float(low: float, high: float) -> Callable[[str, str], float]:
     def read(name: str, text: str) -> float:
         if not _NUMBER.fullmatch(text):
-            raise RequestError(f"Option {name} must be a number.", hint=f"Send {name} between {low} and {high}.")
+            raise RequestError(f"option {name} must be a number", hint=f"Send {name} between {low} and {high}.")
         return _in_range(name, float(text), low, high)
 
     return read
@@ -133,7 +133,7 @@ def _check_num_ctx(text: str, context_tokens: int) -> None:
     wanted = _INTEGER.fullmatch(text) and int(text)
     if not wanted or not 1 <= wanted <= context_tokens:
         raise RequestError(
-            "Option num_ctx asks for a context that this agent does not give.",
+            "option num_ctx asks for a context that this agent does not give",
             hint=f"Leave num_ctx out, or send at most {context_tokens}.",
         )
 
@@ -141,9 +141,9 @@ def _check_num_ctx(text: str, context_tokens: int) -> None:
 def _resolve_max_tokens(num_predict: str | None, max_tokens: int, limit: int) -> int:
     asked = 0 if num_predict is None else _read_predict(num_predict)
     if max_tokens < 0:
-        raise RequestError("max_tokens is negative.", hint="Send max_tokens ≥ 1, or 0 for this agent's own limit.")
+        raise RequestError("max_tokens is negative", hint="Send max_tokens ≥ 1, or 0 for this agent's own limit.")
     if asked and max_tokens and asked != max_tokens:
-        raise RequestError("max_tokens and the option num_predict differ.", hint="Send one of them, or the same value.")
+        raise RequestError("max_tokens and the option num_predict differ", hint="Send one of them, or the same value.")
     return min(asked or max_tokens or limit, limit)
 
 
@@ -151,7 +151,7 @@ def _read_predict(text: str) -> int:
     """num_predict; 0 counts as not sent, like max_tokens 0."""
     if not _INTEGER.fullmatch(text) or int(text) < 0:
         raise RequestError(
-            "Option num_predict must be a whole number that is not negative.",
+            "option num_predict must be a whole number that is not negative",
             hint="Send num_predict ≥ 1, or 0 for this agent's own limit.",
         )
     return int(text)
@@ -160,13 +160,13 @@ def _read_predict(text: str) -> int:
 def _check_temperature(option: str | None, field: float) -> float | None:
     """The option's value, or None when only the field counts."""
     if not 0.0 <= field <= MAX_TEMPERATURE:  # a NaN is in no range
-        raise RequestError("temperature is out of range.", hint=f"Send a temperature between 0 and {MAX_TEMPERATURE}.")
+        raise RequestError("temperature is out of range", hint=f"Send a temperature between 0 and {MAX_TEMPERATURE}.")
     if option is None:
         return None
     asked = _read_float(0.0, MAX_TEMPERATURE)("temperature", option)
     if field and not math.isclose(field, asked, rel_tol=1e-5):  # the field is a 32-bit float
         raise RequestError(
-            "The field temperature and the option temperature differ.", hint="Send one of them, or the same value."
+            "the field temperature and the option temperature differ", hint="Send one of them, or the same value."
         )
     return asked
 
@@ -180,14 +180,14 @@ def _read_stop(text: str) -> tuple[str, ...]:
         except (ValueError, RecursionError):
             stops = [text]  # a stop text may itself start with a bracket, like "[INST]"
     if not isinstance(stops, list) or not all(isinstance(stop, str) for stop in stops):
-        raise RequestError("Option stop must be one text or a JSON list of texts.")
+        raise RequestError("option stop must be one text or a JSON list of texts")
     if len(stops) > MAX_STOPS or any(not 1 <= len(stop) <= MAX_STOP_CHARS for stop in stops):
         raise RequestError(
-            "Option stop holds too many texts, or one that is empty or too long.",
+            "option stop holds too many texts, or one that is empty or too long",
             hint=f"Send at most {MAX_STOPS} texts of 1 to {MAX_STOP_CHARS} characters.",
         )
     if any(_has_lone_surrogate(stop) for stop in stops):
-        raise RequestError("Option stop holds a text that is not Unicode.")
+        raise RequestError("option stop holds a text that is not Unicode")
     return tuple(stops)
 
 

@@ -20,7 +20,8 @@ class Fault(StrEnum):
     EARLY_END = "a clean end mid-answer, without the last line"
     GARBAGE = "a line that is no JSON mid-answer"
     WRONG_SHAPE = "JSON of another form mid-answer"
-    HANG_AT_START = "headers, then nothing"
+    HANG_AT_START = "nothing at all: Ollama and llama-server send their headers with the first token"
+    HANG_AFTER_HEADERS = "headers, then nothing"
     HANG_MID = "nothing more mid-answer"
     RESET = "connection reset mid-answer"
     RESET_AT_START = "connection closed without an answer"
@@ -120,9 +121,11 @@ class FakeEngineServer:
         if self.fault is Fault.WRONG_TYPE:
             return web.Response(text="<html>a login page</html>", content_type="text/html")
         response = web.StreamResponse(headers={"Content-Type": content_type})
-        await response.prepare(request)
         try:
             self.streaming.set()
+            if self.fault is Fault.HANG_AT_START:
+                await self._hang.wait()
+            await response.prepare(request)
             await self._send(response, transport, pieces, end, error_line)
         except (asyncio.CancelledError, ConnectionResetError):
             self.disconnected.set()
@@ -132,7 +135,7 @@ class FakeEngineServer:
     async def _send(
         self, response: web.StreamResponse, transport: asyncio.Transport, pieces: list[bytes], end: bytes, line: bytes
     ) -> None:
-        if self.fault is Fault.HANG_AT_START:
+        if self.fault is Fault.HANG_AFTER_HEADERS:
             await self._hang.wait()
         is_faulty = self.fault is not Fault.NONE
         cut = pieces[: self.fault_after] if is_faulty else pieces
