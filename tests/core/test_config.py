@@ -164,7 +164,9 @@ def test_coordinator_endpoint_gets_the_usual_port() -> None:
     assert composed({"coordinator_endpoint": "::1"}).settings.coordinator_endpoint == "[::1]:50051"
 
 
-@pytest.mark.parametrize(("text", "value"), [("0", 1.0), ("-4", 1.0), ("16", 15.0), ("3600", 15.0), ("9" * 300, 15.0)])
+@pytest.mark.parametrize(
+    ("text", "value"), [("0", 1.0), ("-4", 1.0), ("16", 15.0), ("3600", 15.0), ("9" * 300, 15.0), ("1e300", 15.0)]
+)
 def test_heartbeat_out_of_range_is_held_within_it_with_a_notice(text: str, value: float) -> None:
     loaded = composed(environ={"HEARTBEAT_INTERVAL": text})
     assert loaded.settings.heartbeat_interval_s == value
@@ -364,6 +366,7 @@ plausible_texts = st.one_of(
 @given(st.sampled_from(list(DECLARATIONS.values())), st.text())
 @example(DECLARATIONS["models_dir"], "~\0")
 @example(DECLARATIONS["agent_port"], "9" * 5000)
+@example(DECLARATIONS["queue_wait_s"], "5e-324")
 def test_any_text_is_a_value_or_a_bad_value(declaration: Declaration, text: str) -> None:
     try:
         value = parse_text(declaration, text)
