@@ -3,6 +3,9 @@
 AgentError                    title (fits a tray balloon), hint (what to do next)
 ├── ConfigError               settings that cannot be used; gathers every problem
 ├── AlreadyRunningError       another process serves this profile
+├── ControlError              the running agent's local door: it doesn't answer, or refuses us
+│   ├── AgentNotRunning       nobody is behind the door
+│   └── CommandRefused        the agent answered and said no
 ├── StorageError              a file or folder of ours cannot be read or written
 ├── PortTakenError            the agent's port cannot be listened on
 ├── CoordinatorError
@@ -72,6 +75,24 @@ class AlreadyRunningError(AgentError):
     """Another process already serves this profile. The command line exits 3 on it."""
 
     title = "Already running"
+
+
+class ControlError(AgentError):
+    """The running agent doesn't answer through its local door as it should."""
+
+    title = "Cannot talk to the agent"
+
+
+class AgentNotRunning(ControlError):
+    """No agent runs for this profile."""
+
+    title = "Not running"
+
+
+class CommandRefused(ControlError):
+    """The running agent answered a command with a no."""
+
+    title = "Not done"
 
 
 class StorageError(AgentError):
