@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.reconnect_spread import simulate
 from core.backoff import Backoff
 
 
@@ -53,3 +54,11 @@ def test_two_agents_do_not_share_a_sequence() -> None:
 def test_senseless_limits_are_refused(base_s: float, cap_s: float) -> None:
     with pytest.raises(ValueError, match="does not hold"):
         Backoff(base_s=base_s, cap_s=cap_s)
+
+
+def test_full_jitter_spreads_the_agents_of_a_coordinator_that_comes_back() -> None:
+    spread = simulate("full jitter, 0.5 to 15 s", agents=2_000, outage_s=60.0, noise_s=0.1, seed=7)
+    assert spread.peak(1.0) < 0.16 * 2_000
+    assert spread.reconnects_s[-1] <= 15.0
+    together = simulate("fixed, each 5 s", agents=2_000, outage_s=60.0, noise_s=0.1, seed=7)
+    assert together.peak(1.0) == 2_000

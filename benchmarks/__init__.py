@@ -1,0 +1,1 @@
+"""Measurements and simulations; never imported by the product."""
