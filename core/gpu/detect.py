@@ -51,7 +51,8 @@ def open_probes(
 ) -> GpuProbe:
     """One probe over every vendor. Nothing is read, loaded or imported before its first sample.
 
-    `system` is a sys.platform value, `machine` a platform.machine() one; each driver gets `limit_s` per sample.
+    `system` is a sys.platform value, `machine` a platform.machine() one; each driver gets `limit_s` per sample,
+    its first one excepted (core/gpu/guard.py).
     """
     if system == "darwin":
         if (machine or platform.machine()) != "arm64":

@@ -45,13 +45,15 @@ class FakeProbe:
 def test_hang_gives_the_cards_without_figures_and_starts_no_second_call() -> None:
     fake = FakeProbe()
     asked: list[Answer] = []
+    limits: list[float] = []
 
     def wait_unless_hung(answers: list[Answer], limit_s: float) -> None:
         asked.extend(answers)
+        limits.append(limit_s)
         if not fake.hangs:
             answers[0].result(30)
 
-    guarded = GuardedProbe(fake, limit_s=1.5, wait=wait_unless_hung)
+    guarded = GuardedProbe(fake, limit_s=1.5, first_limit_s=6, wait=wait_unless_hung)
     assert guarded.sample() == (CARD,)
     fake.hangs = True
     assert [guarded.sample() for _ in range(20)] == [(BLANK,)] * 20
@@ -65,6 +67,7 @@ def test_hang_gives_the_cards_without_figures_and_starts_no_second_call() -> Non
     guarded.close()
     assert fake.is_closed
     assert fake.calls == 3
+    assert limits == [6, 1.5, 1.5]
 
 
 def test_probe_that_raises_is_told_once_in_the_log_and_shown(caplog: pytest.LogCaptureFixture) -> None:

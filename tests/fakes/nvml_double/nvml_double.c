@@ -32,6 +32,7 @@ typedef struct { int init, cards_n; char hang[96]; Card cards[MAX_CARDS]; } Stat
 
 static int initialised;
 static char handles[64][96]; /* a handle is a card's uuid, kept for good: it must survive a change of the order */
+static int stays_lost[64];   /* by handle: a lost card answers again only to a fresh initialisation */
 
 static void read_card(char *text, Card *card) {
     char *next, *pair, *value;
@@ -81,12 +82,17 @@ static void enter(const char *function, State *state) {
     for (read_state(state); !strcmp(state->hang, function); read_state(state)) usleep(2000);
 }
 
-static void *handle_of(const char *uuid) {
-    for (int i = 0; i < 64; i++) {
+static int number_of(const char *uuid) {
+    for (int i = 0; i < 63; i++) {
         if (!handles[i][0]) snprintf(handles[i], sizeof handles[i], "%s", uuid);
-        if (!strcmp(handles[i], uuid)) return handles[i];
+        if (!strcmp(handles[i], uuid)) return i;
     }
-    return NULL;
+    return 63;
+}
+
+static int is_lost(const Card *card) {
+    int *lost = &stays_lost[number_of(card->uuid)];
+    return *lost = *lost || card->lost;
 }
 
 /* The card behind a handle, or why not. `figure` is what the caller wants to read of it. */
@@ -99,7 +105,7 @@ static Result find(const char *function, void *handle, const char *figure, State
     for (int i = 0; i < state->cards_n; i++) {
         *card = &state->cards[i];
         if (strcmp((*card)->uuid, (char *)handle)) continue;
-        if ((*card)->lost) return LOST;
+        if (is_lost(*card)) return LOST;
         return strstr((*card)->unsupported, key) ? NOT_SUPPORTED : OK;
     }
     return LOST;
@@ -115,7 +121,11 @@ Result nvmlInitWithFlags(unsigned flags) {
     return OK;
 }
 Result nvmlInit_v2(void) { return nvmlInitWithFlags(0); }
-Result nvmlShutdown(void) { return initialised ? (initialised--, OK) : UNINITIALIZED; }
+Result nvmlShutdown(void) {
+    if (!initialised) return UNINITIALIZED;
+    if (!--initialised) memset(stays_lost, 0, sizeof stays_lost);
+    return OK;
+}
 const char *nvmlErrorString(Result r) { return r == UNKNOWN ? "Unknown Error" : "an error of the double"; }
 
 Result nvmlDeviceGetCount_v2(unsigned *count) {
@@ -131,8 +141,8 @@ Result nvmlDeviceGetHandleByIndex_v2(unsigned index, void **handle) {
     enter(__func__, &s);
     if (!initialised) return UNINITIALIZED;
     if ((int)index >= s.cards_n) return INVALID;
-    if (s.cards[index].lost == 1) return LOST;
-    *handle = handle_of(s.cards[index].uuid);
+    if (is_lost(&s.cards[index]) && s.cards[index].lost != 2) return LOST;
+    *handle = handles[number_of(s.cards[index].uuid)];
     return OK;
 }
 Result nvmlDeviceGetUUID(void *handle, char *text, unsigned length) {
