@@ -25,7 +25,8 @@ class ReplayStore:
     """Remember the SHA-256 of every spent jti until its token is refused as expired (exp + leeway).
 
     `path` is the file that keeps them over a restart (SIGKILL included; without fsync, so not over a power cut), None
-    means in memory only. `clock` gives seconds since the epoch. `spend` is one atomic step, for threads too; it takes
+    means in memory only. `clock` gives seconds since the epoch. `on_notice` gets the notice when it changes while
+    running, "" when all is well again, in the thread that spends. `spend` is one atomic step, for threads too; it takes
     some 10 µs, and a few ms when the file is rewritten.
 
     A file that is missing, damaged, or can't be read or written when the store is opened may have held tokens that are
@@ -41,8 +42,10 @@ class ReplayStore:
         *,
         capacity: int = CAPACITY,
         clock: Callable[[], float] = time.time,
+        on_notice: Callable[[str], None] = lambda notice: None,
     ) -> None:
         self._capacity = capacity
+        self._on_notice = on_notice
         self._clock = clock
         self._lock = threading.Lock()
         self._spent: set[bytes] = set()
@@ -160,7 +163,7 @@ class ReplayStore:
 
     def _write(self, record: bytes, now: float) -> None:
         """Bring a new record to disk, or say that it isn't there. The token is spent either way."""
-        file = self._file
+        file, before = self._file, self._notice
         if file is None:
             return
         try:
@@ -173,6 +176,8 @@ class ReplayStore:
                 self._notice = ""
         except StorageError as error:
             self._go_on_without(error, now)
+        if self._notice != before:
+            self._on_notice(self._notice)
 
     def _rewrite(self, file: ReplayFile) -> None:
         file.rewrite(self._forgotten_exp, self._records_by_exp.values())

@@ -581,6 +581,22 @@ async def test_fetch_that_hangs_is_given_up(
         await keeper.verify_refreshing(factory.forged_token())
 
 
+async def test_bad_token_is_verified_again_only_with_another_key(
+    keeper: KeyKeeper, source: FakeKeySource, factory: TokenFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verify, seen = keeper.validator.verify, []
+
+    def count(token: str) -> TokenClaims:
+        seen.append(token)
+        return verify(token)
+
+    monkeypatch.setattr(keeper.validator, "verify", count)
+    source.pem = factory.public_key_pem  # the coordinator has the same key still
+    with pytest.raises(BadSignature):
+        await keeper.verify_refreshing(factory.forged_token())
+    assert len(seen) == 1
+
+
 async def test_cancelled_caller_does_not_end_the_fetch_for_others(
     keeper: KeyKeeper, source: FakeKeySource, restarted: TokenFactory
 ) -> None:

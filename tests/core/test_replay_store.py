@@ -434,13 +434,19 @@ def test_any_file_content_opens(tmp_path_factory: pytest.TempPathFactory, data: 
 
 
 class FakeDisk:
-    """os.write, as a full or read-only disk answers: an error, or fewer bytes than asked for."""
+    """os.open and os.write, as a full or read-only disk answers: an error, or fewer bytes than asked for."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._write = os.write
+        self._write, self._open = os.write, os.open
         self.error: int | None = None
         self.takes: int | None = None
         monkeypatch.setattr("core.replay_file.os.write", self.write)
+        monkeypatch.setattr("core.replay_file.os.open", self.open)
+
+    def open(self, path: Path, flags: int, mode: int = 0o777) -> int:
+        if self.error is not None:
+            raise OSError(self.error, os.strerror(self.error))
+        return self._open(path, flags, mode)
 
     def write(self, descriptor: int, data: bytes) -> int:
         if self.error is not None:
@@ -472,24 +478,30 @@ def test_store_goes_on_from_memory_when_the_disk_fails(
     store.close()
 
 
-def test_disk_that_works_again_gets_everything(
-    path: Path, store: ReplayStore, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_disk_that_works_again_gets_everything(path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    notices: list[str] = []
+    store = ReplayStore(path, clock=clock, on_notice=notices.append)
     disk = FakeDisk(monkeypatch)
     store.spend("before", EXP)
     disk.error = errno.ENOSPC
     store.spend("during", EXP)
     disk.error = None
-    clock.now = NOW + 29
+    clock.now = NOW + 30
+    disk.error = errno.ENOSPC
+    store.spend("tried again in vain", EXP)
+    disk.error = None
+    clock.now = NOW + 59
     store.spend("too early for a new try", EXP)
     assert store.notice
-    clock.now = NOW + 30
+    clock.now = NOW + 60
     store.spend("after", EXP)
     assert store.notice == ""
+    assert ["memory only" in notice for notice in notices] == [True, False]
     again = ReplayStore(path, clock=clock)
     assert again.refuse_issued_before is None
     assert_spent(again, "before", "during", "too early for a new try", "after")
     again.close()
+    store.close()
 
 
 def test_store_that_cannot_be_written_at_start_says_so_and_refuses_older_tokens(
@@ -505,18 +517,16 @@ def test_store_that_cannot_be_written_at_start_says_so_and_refuses_older_tokens(
     store.close()
 
 
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write everywhere")
-def test_read_only_folder_at_start(path: Path, store: ReplayStore, clock: FakeClock) -> None:
+def test_file_that_can_be_read_and_not_written_at_start(
+    path: Path, store: ReplayStore, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store.spend("one", EXP)
     store.close()
-    path.parent.chmod(0o500)
-    try:
-        again = ReplayStore(path, clock=clock)
-        assert_spent(again, "one")  # readable still
-        assert again.refuse_issued_before == NOW
-        assert "memory only" in again.notice
-    finally:
-        path.parent.chmod(0o700)
+    FakeDisk(monkeypatch).error = errno.EROFS
+    again = ReplayStore(path, clock=clock)
+    assert_spent(again, "one")
+    assert again.refuse_issued_before == NOW  # the agent before may have been unable to write as well
+    assert "memory only" in again.notice
 
 
 def test_failed_replace_leaves_no_temporary_file(
