@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from core.atomic_file import write_atomically
 from core.errors import ConfigError, StorageError
 from core.secrets import Keyring, Secret, SecretStore, system_keyring
 from tests.fakes.disk import FailingDisk
@@ -178,7 +179,8 @@ def test_file_that_others_can_open_is_refused(folder: Path, spoil: str, monkeypa
 def test_file_that_is_none_is_refused(folder: Path, kind: str) -> None:
     folder.mkdir(parents=True)
     if kind == "link":
-        (folder / "openai_api_key").symlink_to("/etc/hostname")
+        write_atomically(folder / "kept elsewhere", KEY.encode(), mode=0o600)  # its mode alone gives no reason
+        (folder / "openai_api_key").symlink_to(folder / "kept elsewhere")
     else:
         (folder / "openai_api_key").mkdir(mode=0o700)
     with pytest.raises(StorageError):
