@@ -85,10 +85,10 @@ class KeyKeeper:
             async with asyncio.timeout(self._fetch_limit_s):
                 pem = await self._fetch_key()
             if self.validator.set_key(pem):
-                _log.info("coordinator key changed", extra={"key_sha256": self.validator.key_fingerprint})
+                _log.info("The coordinator has a new key (SHA-256 %s)", self.validator.key_fingerprint)
         except (AgentError, TimeoutError) as error:
-            _log.warning("coordinator key not refreshed", extra={"error": str(error) or type(error).__name__})
+            _log.warning("The coordinator's key was not refreshed: %s", str(error) or "no answer in time")
         except Exception:  # noqa: BLE001 - the task edge: a defect in fetch_key must not look like a bad token only
-            _log.exception("coordinator key not refreshed")
+            _log.exception("The coordinator's key was not refreshed")
         finally:
             self._fetch = None
