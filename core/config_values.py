@@ -203,9 +203,14 @@ def display(value: Value) -> str:
     return str(value)
 
 
+def masked(text: str) -> str:
+    """Text of a value without the password of a URL."""
+    return re.sub(r"//[^/@]*@", "//***@", text)
+
+
 def shown(text: str) -> str:
-    """Text of a value for a message or a table: short, and without the password of a URL."""
-    text = re.sub(r"//[^/@]*@", "//***@", text)
+    """Text of a value for a message or a table: masked, and short."""
+    text = masked(text)
     return text if len(text) <= _MAX_SHOWN_CHARACTERS else f"{text[: _MAX_SHOWN_CHARACTERS - 3]}..."
 
 

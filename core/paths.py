@@ -223,7 +223,8 @@ def _runtime_dir(name: str, state_dir: Path, environ: Mapping[str, str]) -> Path
     candidates = [state_dir / "run"]
     xdg = environ.get("XDG_RUNTIME_DIR", "")
     if xdg and not environ.get("TITAN_HOME") and _is_private(Path(xdg)):
-        candidates.insert(0, Path(xdg) / APP_NAME.lower() / name)
+        # With the digest: the same profile in two homes of one user has two doors.
+        candidates.insert(0, Path(xdg) / APP_NAME.lower() / f"{name}-{digest[:8]}")
     private_name = f"titancompute-{os.getuid()}-{digest}"
     candidates += [Path(tempfile.gettempdir()) / private_name, Path("/tmp") / private_name]  # noqa: S108 - owner-checked
     for folder in candidates:

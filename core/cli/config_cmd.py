@@ -16,7 +16,7 @@ import typer
 from core.config import DECLARATIONS, SECRET_ENVIRONMENT
 from core.config_edit import change_settings
 from core.config_load import Layer, LoadedSettings, choose_profile, load_settings
-from core.config_values import Declaration, TomlValue, Value, display, shown, toml_value
+from core.config_values import Declaration, TomlValue, Value, display, masked, shown, toml_value
 from core.errors import AgentError, ConfigError, StorageError
 from core.paths import ProfilePaths, profile_paths
 from core.secrets import MAX_SECRET_BYTES, SecretStore
@@ -177,7 +177,7 @@ def _done(as_json: bool, message: str, notices: tuple[str, ...], **details: Any)
 
 def _json_value(value: Value) -> TomlValue | None:
     plain = toml_value(value)
-    return shown(plain) if isinstance(plain, str) else plain
+    return masked(plain) if isinstance(plain, str) else plain
 
 
 def _as_json(loaded: LoadedSettings, secrets: dict[str, str]) -> dict[str, Any]:
@@ -209,7 +209,7 @@ def _paths_as_json(paths: ProfilePaths) -> dict[str, str]:
 def _readable(declaration: Declaration, value: Value) -> str:
     if declaration.default_text and value == declaration.default:
         return declaration.default_text
-    return f"{shown(display(value))} {declaration.unit}".rstrip()
+    return f"{masked(display(value))} {declaration.unit}".rstrip()
 
 
 def _print_table(loaded: LoadedSettings, secrets: dict[str, str], *, full_origins: bool) -> None:

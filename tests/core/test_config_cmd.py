@@ -162,3 +162,13 @@ def test_path_prints_the_file_and_as_json_every_path(home: Path) -> None:
     assert paths["profile"] == "p"
     assert paths["lock_file"] == str(home / "state" / "profiles" / "p" / "lock")
     assert not any(home.iterdir())  # asking makes nothing
+
+
+def test_long_values_are_shown_whole_and_passwords_never(file: Path) -> None:
+    folder = "/models/" + "x" * 200
+    file.write_text(f"models_dir = '{folder}'\nollama_host = 'http://me:{KEY}@localhost'\n")
+    result = config("show", "--json")
+    settings = json.loads(result.stdout)["settings"]
+    assert settings["models_dir"]["value"] == folder
+    assert settings["ollama_host"]["value"] == "http://***@localhost"
+    assert KEY not in result.stdout + config("show").output

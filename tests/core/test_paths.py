@@ -92,8 +92,12 @@ def test_a_name_cannot_be_chosen_to_hit_anothers_folder(name: str) -> None:
 @posix_only
 def test_runtime_folder_is_below_a_private_xdg_runtime_dir(tmp_path: Path) -> None:
     runtime = Path(tempfile.mkdtemp())
-    paths = profile_paths("p", environ={"XDG_RUNTIME_DIR": str(runtime)}, bases=bases_in(tmp_path))
-    assert paths.runtime_dir == runtime / "titancompute" / "p"
+    environ = {"XDG_RUNTIME_DIR": str(runtime)}
+    paths = profile_paths("p", environ=environ, bases=bases_in(tmp_path))
+    assert paths.runtime_dir.parent == runtime / "titancompute"
+    assert paths.runtime_dir.name.startswith("p-")
+    other_home = profile_paths("p", environ=environ, bases=bases_in(tmp_path / "other"))
+    assert other_home.control_socket != paths.control_socket
     runtime.rmdir()
 
 
