@@ -206,8 +206,7 @@ class HealthStream:
         return ack
 
     async def close(self) -> None:
-        self._call.cancel()
-        await cancel_all(self.ended, self._watching)
+        await cancel_all(self.ended, self._watching)  # cancelling the read cancels the call
 
     async def _watch_connection(self) -> None:
         """End the stream when the coordinator wants to close the connection (GOAWAY).

@@ -315,6 +315,10 @@ async def test_registers_again_when_the_cause_is_gone(coordinator: FaultyCoordin
         await coordinator.wait_until(lambda: len(coordinator.beats) == 2)
         assert coordinator.calls["RegisterAgent"] == 2
         assert coordinator.agents["agent-1"].status == HEALTHY
+        await agent.clock.wait_for_sleep(10.0)
+        await agent.clock.advance(10.0)
+        await coordinator.wait_until(lambda: len(coordinator.beats) == 3)
+        assert coordinator.calls["RegisterAgent"] == 2  # once was enough
 
 
 async def test_does_not_register_again_while_the_cause_lasts(coordinator: FaultyCoordinator) -> None:
@@ -403,6 +407,44 @@ async def test_waits_between_tries_grow_and_stay_within_fifteen_seconds(coordina
         await agent.advance_until(lambda: len([wait for wait in waits if wait == 15.0]) >= 2)
     tries = [wait for wait in waits if wait != 0.5]
     assert tries[:5] == [1.0, 2.0, 4.0, 8.0, 15.0]
+
+
+class Ceilings(random.Random):
+    """No waiting, and the ceiling that each wait had."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.seen_s: list[float] = []
+
+    def uniform(self, a: float, b: float) -> float:
+        self.seen_s.append(b)
+        return 0.0
+
+
+async def test_link_that_breaks_soon_keeps_the_waits_growing(coordinator: FaultyCoordinator) -> None:
+    ceilings = Ceilings()
+    async with running(coordinator.endpoint, rng=ceilings) as agent:
+        for count in (1, 2, 3):
+            await agent.advance_until(lambda count=count: agent.client.view.registrations == count)  # type: ignore[misc]
+            await agent.wait_until_served()
+            await coordinator.drain()
+            await agent.wait_for_link("away")
+            await coordinator.come_back()
+    assert ceilings.seen_s[-1] >= 2.0
+
+
+async def test_link_that_held_starts_the_waits_again(coordinator: FaultyCoordinator) -> None:
+    ceilings = Ceilings()
+    coordinator.refuse("not yet")
+    async with running(coordinator.endpoint, rng=ceilings) as agent:
+        await agent.advance_until(lambda: 8.0 in ceilings.seen_s)
+        coordinator.refusal = None
+        await agent.advance_until(lambda: agent.client.view.rtt_ms is not None)
+        await agent.clock.advance(9.0)
+        await agent.clock.advance(9.0)
+        await coordinator.drain()
+        await agent.wait_for_link("away")
+        assert ceilings.seen_s[-1] == 0.5
 
 
 async def test_restarted_coordinator_is_registered_with_again_and_its_new_key_fetched(
@@ -579,9 +621,21 @@ async def test_a_sleep_ends_the_wait_between_two_tries(coordinator: FaultyCoordi
 
     async with running(coordinator.endpoint, rng=LongestWait()) as agent:
         await agent.wait_for_link("away")
+        assert agent.client.view.link == "away"
         await coordinator.come_back()
         agent.client.woke_up(60.0)
         await agent.wait_until_served()
+
+
+async def test_a_sleep_starts_the_waits_again(coordinator: FaultyCoordinator) -> None:
+    ceilings = Ceilings()
+    await coordinator.stop()
+    async with running(coordinator.endpoint, rng=ceilings) as agent:
+        await agent.advance_until(lambda: 15.0 in ceilings.seen_s)  # the network is often late after a wake-up
+        tries = len(ceilings.seen_s)
+        agent.client.woke_up(60.0)
+        await agent.advance_until(lambda: len(ceilings.seen_s) >= tries + 2)  # the link's, perhaps the key's as well
+        assert max(ceilings.seen_s[tries : tries + 2]) <= 1.0
 
 
 # Leaving
@@ -702,6 +756,16 @@ async def test_plaintext_beyond_loopback_is_warned_of(endpoint: str, tls: bool, 
     async with running(endpoint, tls=tls) as agent:
         await agent.wait_until(lambda: bool(agent.views))
         assert bool(agent.notices) is warned
+
+
+async def test_proxy_of_the_environment_is_not_asked_for_this_machine(
+    coordinator: FaultyCoordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    async with running(coordinator.endpoint) as agent:
+        await agent.wait_until_served()
 
 
 def test_endpoint_without_a_port_gets_the_coordinators() -> None:
