@@ -20,6 +20,7 @@ WIRE_USERS = (
     "core/agent_server.py",
     "core/coordinator_client.py",
     "core/coordinator_link.py",  # the calls of coordinator_client
+    "core/inference_client.py",  # one request as a client makes it: ask, demo, self-test
     "core/local_coordinator.py",
     "core/control.py",
     "core/cli/",
