@@ -1,2 +1,22 @@
+"""The `titan` command. Everything heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
 def main() -> None:
-    raise SystemExit("not built yet")
+    """The entry point: run the command in `sys.argv` and exit with its code."""
+    from core.cli.app import run_cli
+
+    code = run_cli(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError as error:  # the reader left, or the output's disk is full: one line instead of a traceback at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            sys.stderr.write(f"Cannot write the output: {error.strerror}\n")
+            code = code or 1
+    sys.exit(code)

@@ -1,0 +1,69 @@
+"""All of `titan`'s commands in one place, and the one place where an error becomes a message and an exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from core import __version__, logs
+from core.cli import output
+from core.errors import AgentError
+
+
+def run_cli(arguments: Sequence[str]) -> int:
+    """Run one command line; returns its exit code: 0, 1 failed, 2 usage or settings, 3 already running, 130 Ctrl+C.
+
+    Never a traceback for an error that was foreseen (AgentError).
+    """
+    output.reset()
+    logs.silence()
+    try:
+        typer.main.get_command(build_app()).main(args=list(arguments), prog_name="titan")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+    except AgentError as error:
+        output.report_error(error)
+        return output.exit_code(error)
+    return 0
+
+
+def build_app() -> typer.Typer:
+    from core.cli.ask_cmd import ask
+    from core.cli.config_cmd import config_app
+    from core.cli.demo_cmd import demo
+    from core.cli.doctor_cmd import doctor
+    from core.cli.logs_cmd import show_logs
+    from core.cli.models_cmd import models, quant
+    from core.cli.owner_cmds import finish, pause, resume, sessions
+    from core.cli.run_cmd import run
+    from core.cli.status_cmd import status
+
+    app = typer.Typer(
+        help="Lend this machine's models to a network, and take it back with one command.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,  # a traceback with local variables would print prompts and secrets
+    )
+    app.callback()(_root)
+    app.command("run")(run)
+    for command in (status, pause, resume, finish, sessions, models, quant, ask, demo, doctor):
+        app.command(command.__name__)(command)
+    app.command("logs")(show_logs)
+    app.add_typer(config_app, name="config")
+    return app
+
+
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        typer.echo(f"titan {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Lend this machine's models to a network, and take it back with one command."""

@@ -1,0 +1,99 @@
+"""Sessions, models and tiers as tables. Pure: values in, a renderable out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from core.cli.durations import format_duration
+from core.cli.output import plain
+
+
+def _table(*columns: tuple[str, bool]) -> Table:
+    """Columns by (heading, is_number)."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading, is_number in columns:
+        table.add_column(heading, justify="right" if is_number else "left", overflow="fold")
+    return table
+
+
+def _add(table: Table, *cells: str, style: str = "") -> None:
+    table.add_row(*(Text(plain(cell)) for cell in cells), style=style)
+
+
+def sessions_table(snapshot: Mapping[str, Any], now: float) -> RenderableType:
+    if not snapshot["sessions"]:
+        return Text("No session runs.")
+    table = _table(
+        ("id", False),
+        ("model", False),
+        ("client", False),
+        ("phase", False),
+        ("since", True),
+        ("tokens", True),
+        ("tok/s", True),
+    )
+    for session in snapshot["sessions"]:
+        rate = session["tokens_per_second"]
+        _add(
+            table,
+            session["session_id"],
+            session["model"],
+            session["client"],
+            session["phase"],
+            format_duration(now - session["started_at"]),
+            f"{session['tokens']:,}",
+            "" if rate is None else f"{rate:.1f}",
+        )
+    return table
+
+
+def models_table(snapshot: Mapping[str, Any]) -> RenderableType:
+    """What the engine has. A name that the owner offers and the engine lacks can't be seen here; `status` says it."""
+    engine = snapshot["engine"]["name"] or "no engine yet"
+    if not snapshot["models"]:
+        return Text(f"The engine ({engine}) has no model.")
+    offered = set(snapshot["offered_models"])
+    loaded = {model["name"] for model in snapshot["loaded_models"]}
+    table = _table(("model", False), ("size", True), ("quant", False), ("context", True), ("", False))
+    for model in snapshot["models"]:
+        size = model["size_bytes"]
+        marks = ["offered"] if _same(model["name"], offered) else []
+        marks += ["loaded"] if model["name"] in loaded else []
+        marks += ["self-test only"] if model["is_selftest"] else []
+        _add(
+            table,
+            model["name"],
+            "?" if size is None else f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB",
+            model["quant"] or "?",
+            "?" if model["context_tokens"] is None else f"{model['context_tokens']:,}",
+            ", ".join(marks),
+        )
+    return Group(Text(f"Engine: {engine}", style="bold"), table)
+
+
+def quant_table(facts: Mapping[str, Any]) -> RenderableType:
+    table = _table(("", False), ("memory", False), ("tier", False), ("quantisations", False), ("quality", False))
+    for row in facts["table"]:
+        is_ours = row["tier"] == facts["tier"]
+        _add(
+            table,
+            "→" if is_ours else "",
+            row["memory"],
+            row["tier"],
+            ", ".join(row["quantizations"]),
+            row["quality"],
+            style="bold green" if is_ours else "",
+        )
+    reason = Text(plain(f"This machine: {facts['tier']}. {facts['reason']}"))
+    return Group(reason, Text(f"({facts['assumption']})", style="dim"), Text(), table)
+
+
+def _same(name: str, offered: set[str]) -> bool:
+    from core.engines.names import same_model
+
+    return any(same_model(name, other) for other in offered)
