@@ -25,7 +25,7 @@ def check_contents(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     packages = {name.replace(".", "/") for name in settings["tool"]["setuptools"]["packages"]}
-    wanted = {f"{package}/__init__.py" for package in packages - {"assets"}}
+    wanted = {f"{package}/__init__.py" for package in packages if not package.startswith("assets")}
     wanted |= {path.relative_to(ROOT).as_posix() for package in OURS for path in (ROOT / package).rglob("*.py")}
     wanted |= {path.relative_to(ROOT).as_posix() for path in (ROOT / "assets").rglob("*") if path.is_file()}
     wanted |= {"proto/titancompute.proto", "proto/titancompute_pb2.pyi"}

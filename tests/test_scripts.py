@@ -88,12 +88,9 @@ def test_runtime_lock_has_no_qt_and_no_tools() -> None:
 
 def test_every_package_folder_is_in_the_wheel() -> None:
     listed = set(settings()["tool"]["setuptools"]["packages"])
-    folders = {
-        ".".join(path.parent.relative_to(ROOT).parts)
-        for top in ("core", "titan_gui", "proto")
-        for path in (ROOT / top).rglob("__init__.py")
-    }
-    assert listed == folders | {"assets"}
+    modules = {path.parent for top in ("core", "titan_gui", "proto") for path in (ROOT / top).rglob("__init__.py")}
+    files = {path.parent for path in (ROOT / "assets").rglob("*") if path.is_file()}
+    assert listed == {".".join(folder.relative_to(ROOT).parts) for folder in modules | files}
 
 
 def bash(program: str, **environment: str) -> subprocess.CompletedProcess[str]:
