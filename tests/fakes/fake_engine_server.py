@@ -61,6 +61,7 @@ class FakeEngineServer:
         self._runner: web.AppRunner | None = None
         self._hang = asyncio.Event()  # never set
         self._peers: set[Any] = set()
+        self._streaming_on: set[asyncio.Transport] = set()
         self.url = ""
 
     def pace(self) -> None:
@@ -97,6 +98,8 @@ class FakeEngineServer:
         """Close the port and all connections; the address then refuses connections."""
         if self._runner is not None:
             runner, self._runner = self._runner, None
+            for transport in tuple(self._streaming_on):
+                transport.abort()  # cancels its handler; the clean-up would wait for an answer that hangs
             await runner.cleanup()
 
     @web.middleware
@@ -121,6 +124,7 @@ class FakeEngineServer:
         if self.fault is Fault.WRONG_TYPE:
             return web.Response(text="<html>a login page</html>", content_type="text/html")
         response = web.StreamResponse(headers={"Content-Type": content_type})
+        self._streaming_on.add(transport)
         try:
             self.streaming.set()
             if self.fault is Fault.HANG_AT_START:
@@ -130,6 +134,8 @@ class FakeEngineServer:
         except (asyncio.CancelledError, ConnectionResetError):
             self.disconnected.set()
             raise
+        finally:
+            self._streaming_on.discard(transport)
         return response
 
     async def _send(
