@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 import aiohttp
+from yarl import URL
 
 from core.engines import EngineModel, EngineStatus, LoadedModel, Prompt, TokenChunk
 from core.engines.http import EngineHttp, read_error_body
@@ -252,11 +253,11 @@ def _read_model(entry: dict[str, Any], detail: dict[str, Any]) -> EngineModel:
 
 def _split_base_url(text: str) -> tuple[str, str]:
     """(address, path prefix): "localhost:8000", "http://host/v1/" and "https://host/llm/v1" all work."""
-    url = text.strip().rstrip("/")
+    url = text.strip()
     if "://" not in url:
         url = f"http://{url}"
-    found = re.fullmatch(r"(https?://[^/?#\s]+)((?:/[^?#\s]*)?)", url, re.IGNORECASE)
-    if not found:
+    found = re.fullmatch(r"(https?://[^/?#\s]+)((?:/[^?#\s]*?)?)/*", url, re.IGNORECASE)
+    if not found or not _is_address(found.group(1)):
         raise ConfigError(
             [f"openai_base_url is {text!r}: that is no address of a server"],
             hint="Write it like http://localhost:8000/v1.",
@@ -264,6 +265,13 @@ def _split_base_url(text: str) -> tuple[str, str]:
     address, path = found.groups()
     path = path.removesuffix("/chat/completions")
     return address, path if re.search(r"/v\d+$", path) else f"{path}/v1"
+
+
+def _is_address(url: str) -> bool:
+    try:
+        return URL(url).host is not None
+    except ValueError:  # a port that is no number, a broken IPv6 address
+        return False
 
 
 def _checked_key(key: str) -> str:

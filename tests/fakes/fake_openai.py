@@ -29,12 +29,15 @@ class FakeOpenAI(FakeEngineServer):
         self.space = " "  # after "data:"
         self.with_comments = False
         self.counts_usage = True
+        self.refuses_long_prompts = True
+        self.moved_to = ""  # where /moved sends its callers
 
     def routes(self) -> list[web.RouteDef]:
         return [
             web.get("/v1/models", self._models),
             web.get("/api/v0/models", self._lm_studio_models),
             web.post("/v1/chat/completions", self._chat),
+            web.post("/moved/chat/completions", self._moved),
         ]
 
     async def _models(self, request: web.Request) -> web.Response:
@@ -64,6 +67,9 @@ class FakeOpenAI(FakeEngineServer):
         }
         return web.json_response({"object": "list", "data": [entry]})
 
+    async def _moved(self, _request: web.Request) -> web.Response:
+        return web.Response(status=307, headers={"Location": f"{self.moved_to}/v1/chat/completions"})
+
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         if self._is_stranger(request):
             return self._unauthorized()
@@ -73,7 +79,7 @@ class FakeOpenAI(FakeEngineServer):
         if body["model"] != "tiny" and self.flavour is Flavour.VLLM:
             return self._error(404, f"The model `{body['model']}` does not exist.", "NotFoundError")
         prompt_tokens = len(body["messages"][-1]["content"].encode()) + TEMPLATE_TOKENS
-        refusal = self._too_long(prompt_tokens, body["max_tokens"])
+        refusal = self._too_long(prompt_tokens, body["max_tokens"]) if self.refuses_long_prompts else None
         if refusal is not None:
             return refusal
         room = max(1, self.context - prompt_tokens)
