@@ -53,7 +53,7 @@ need_packages() {
         say "these packages could not be installed, and are needed for $why: $*"
         return 1
     fi
-    say "needed for $why; run this once, then try again:"
+    say "needed for $why; on Debian or Ubuntu run this once:"
     printf '\n    sudo apt-get install -y --no-install-recommends %s\n\n' "$*" >&2
     return 1
 }
@@ -176,9 +176,11 @@ ensure_level() {
     fi
 }
 
-# ensure_libraries WHY "SONAME:PACKAGE ...": 0 when all are there in the end.
+# ensure_libraries WHY "SONAME:PACKAGE ..." [PACKAGE...]: installs or asks for the packages of the libraries that are
+# missing, and the packages given beside them, in one command. 0 when all are there in the end.
 ensure_libraries() {
-    local missing
+    local why="$1" missing
     missing="$(missing_libraries "$venv_python" "$2")"
-    [ -z "$missing" ] || need_packages "$1" $missing
+    shift 2
+    [ -z "$missing$*" ] || need_packages "$why" $missing "$@"
 }

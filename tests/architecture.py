@@ -32,6 +32,7 @@ EDGES = {
     "core/agent_server.py": "RPC",
     "core/control.py": "RPC",
     "core/agent.py": "task",
+    "core/doctor.py": "task: one check's bug must not hide the other checks",
     "core/key_keeper.py": "task",
     "core/runtime.py": "thread",
     "core/gpu/guard.py": "thread",
