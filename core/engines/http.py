@@ -135,6 +135,14 @@ class EngineHttp:
         return self._session
 
 
+def is_address(url: str) -> bool:
+    """Whether a URL can be called: a space, a port that is no number, or a broken IPv6 address makes it none."""
+    try:
+        return URL(url).host is not None and not re.search(r"\s", url)
+    except ValueError:
+        return False
+
+
 async def read_limited(response: aiohttp.ClientResponse, limit: int) -> bytes:
     """The whole body; EngineProtocolError beyond `limit` bytes."""
     parts: list[bytes] = []

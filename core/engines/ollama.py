@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 
 from core.engines import EngineModel, EngineStatus, LoadedModel, Prompt, TokenChunk
-from core.engines.http import CHECK_TIMEOUT_S, MAX_LINE_BYTES, EngineHttp, JsonAnswer, read_error_body
+from core.engines.http import CHECK_TIMEOUT_S, MAX_LINE_BYTES, EngineHttp, JsonAnswer, is_address, read_error_body
 from core.engines.names import find_model, normalize_model, same_model
 from core.engines.ollama_host import parse_ollama_host
 from core.engines.ollama_wire import (
@@ -29,6 +29,7 @@ from core.engines.ollama_wire import (
 )
 from core.errors import (
     AgentError,
+    ConfigError,
     EngineError,
     EngineFailed,
     EngineProtocolError,
@@ -63,6 +64,10 @@ class OllamaEngine:
 
     def __init__(self, host: str = "", *, context_tokens: int = 4096, keep_alive: str = "5m") -> None:
         self.base_url = parse_ollama_host(host)
+        if not is_address(self.base_url):
+            raise ConfigError(
+                [f"OLLAMA_HOST is {host!r}: that is no address"], hint="Write it like http://localhost:11434."
+            )
         self._context_tokens = context_tokens
         self._keep_alive = keep_alive
         self._http = EngineHttp(self.base_url, engine="Ollama", remedy=REMEDY)

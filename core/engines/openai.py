@@ -7,10 +7,9 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 import aiohttp
-from yarl import URL
 
 from core.engines import EngineModel, EngineStatus, LoadedModel, Prompt, TokenChunk
-from core.engines.http import EngineHttp, read_error_body
+from core.engines.http import EngineHttp, is_address, read_error_body
 from core.engines.names import find_model
 from core.engines.openai_wire import (
     KEY_HINT,
@@ -257,21 +256,14 @@ def _split_base_url(text: str) -> tuple[str, str]:
     if "://" not in url:
         url = f"http://{url}"
     found = re.fullmatch(r"(https?://[^/?#\s]+)((?:/[^?#\s]*?)?)/*", url, re.IGNORECASE)
-    if not found or not _is_address(found.group(1)):
+    if not found or not is_address(found.group(1)):
         raise ConfigError(
             [f"openai_base_url is {text!r}: that is no address of a server"],
             hint="Write it like http://localhost:8000/v1.",
         )
-    address, path = found.groups()
+    address, path = found.group(1), found.group(2).rstrip("/")
     path = path.removesuffix("/chat/completions")
     return address, path if re.search(r"/v\d+$", path) else f"{path}/v1"
-
-
-def _is_address(url: str) -> bool:
-    try:
-        return URL(url).host is not None
-    except ValueError:  # a port that is no number, a broken IPv6 address
-        return False
 
 
 def _checked_key(key: str) -> str:

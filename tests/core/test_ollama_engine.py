@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from core.engines import EngineModel, LoadedModel, Prompt, TokenChunk
-from core.engines.http import safe_message
+from core.engines.http import is_address, safe_message
 from core.engines.ollama import OllamaEngine, PullProgress
 from core.engines.ollama_host import parse_ollama_host
 from core.engines.ollama_wire import is_honest_version, read_lines, read_plain
@@ -523,6 +525,14 @@ def test_ollama_host_is_read_as_ollama_reads_it(text: str, url: str) -> None:
     assert parse_ollama_host(text) == url
 
 
-def test_an_ollama_host_with_another_scheme_is_a_settings_error() -> None:
+@pytest.mark.parametrize("text", ["tcp://localhost:11434", "a:b:c", "two words"])
+def test_an_ollama_host_that_is_no_address_is_a_settings_error(text: str) -> None:
     with pytest.raises(ConfigError, match="OLLAMA_HOST"):
-        OllamaEngine("tcp://localhost:11434")
+        OllamaEngine(text)
+
+
+@given(st.text(max_size=30) | st.from_regex(r"(https?://)?[a-z0-9.:\[\]-]{0,20}(:\d{1,6})?(/\w*)?", fullmatch=True))
+def test_any_ollama_host_is_an_address_or_a_settings_error(text: str) -> None:
+    with suppress(ConfigError):
+        engine = OllamaEngine(text)
+        assert is_address(engine.base_url + "/api/chat")
