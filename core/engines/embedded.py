@@ -11,7 +11,7 @@ import os
 import random
 import secrets
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -30,9 +30,9 @@ _EXIT_NOTICE_S = 0.5  # a broken connection and the end of the child behind it a
 
 
 class ServerClient(Protocol):
-    """What is used of an OpenAI-compatible server's client."""
+    """What is used of core.engines.openai.OpenAIEngine."""
 
-    def stream(self, prompt: Prompt) -> AsyncIterator[TokenChunk]: ...
+    def stream(self, prompt: Prompt) -> AsyncGenerator[TokenChunk, None]: ...
 
     async def close(self) -> None: ...
 
@@ -129,9 +129,14 @@ class EmbeddedEngine:
 
     @property
     def process(self) -> WorkerProcess | None:
-        """The live child, for its process id and log lines."""
-        running = self._supervisor.running
-        return running.process if running is not None else None
+        """The child, loading or serving: its process id and its last log lines."""
+        return self._supervisor.process
+
+    @property
+    def worker_pid(self) -> int | None:
+        """The child's process id, so that its memory and processor time count as ours."""
+        process = self._supervisor.process
+        return process.pid if process is not None else None
 
     async def start(self) -> None:
         """Check that a child could run here; nothing is loaded. Clears "needs attention": the owner acted."""
@@ -215,7 +220,7 @@ class EmbeddedEngine:
             await self._supervisor.unload()
             await self._drop_client()
 
-    async def stream(self, prompt: Prompt) -> AsyncIterator[TokenChunk]:
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[TokenChunk, None]:
         file = await self._find(prompt.model)
         async with self._supervisor.use(file) as running:
             client = await self._client_of(running)
@@ -314,6 +319,6 @@ async def _explain(running: RunningModel, error: EngineError) -> EngineError:
 
 
 def _open_openai_client(base_url: str, api_key: str) -> ServerClient:
-    from core.engines.openai import OpenAIEngine
+    from core.engines.embedded_client import ChildClient  # aiohttp: not before the first prompt
 
-    return OpenAIEngine(base_url, api_key=api_key)
+    return ChildClient(base_url, api_key)

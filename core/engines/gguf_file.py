@@ -96,7 +96,7 @@ class _Reader:
             end = max(end, self._number("Q") + values // per_block * block_bytes)
         step = alignment if isinstance(alignment, int) and alignment > 0 else 32
         start = -(-self._at // step) * step
-        if start + end > self._size:
+        if count and start + end > self._size:
             missing_mb = max(1, (start + end - self._size) >> 20)
             raise DamagedGguf(f"the file is incomplete: at least {missing_mb} MB are missing")
 

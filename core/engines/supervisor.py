@@ -63,6 +63,13 @@ class EngineSupervisor:
         return running if running is not None and running.process.is_alive else None
 
     @property
+    def process(self) -> WorkerProcess | None:
+        """The child, loading or serving."""
+        if (running := self.running) is not None:
+            return running.process
+        return self._starting_process
+
+    @property
     def current_file(self) -> ModelFile | None:
         """The model that is in memory or on its way there."""
         if self._running is not None:

@@ -7,7 +7,6 @@ so nothing here may import more of this program than cpu_features.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -25,13 +24,12 @@ MAX_REQUEST_BYTES = 65536
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _BELOW_NORMAL_PRIORITY_CLASS = 0x4000  # winbase.h
-# Prompts are computed in steps of this many tokens, and a cancel is seen between two steps. On two cores with a model of
-# 95 million weights 32 costs a fifth of the prompt speed of 256, and a cancel takes 0.1 to 0.2 s instead of 1. A graphics
-# device computes 512 in the time of a few.
+# Prompts are computed in steps of this many tokens, and a cancel is seen between two steps. On two cores with a model
+# of 95 million weights 32 costs a fifth of the prompt speed of 256, and a cancel takes 0.1 to 0.2 s instead of 1. A
+# graphics device computes 512 in the time of a few.
 _PROMPT_STEP_CPU_TOKENS = 32
 _PROMPT_STEP_GPU_TOKENS = 512
 _LOG_ERRORS_AND_WARNINGS = 2  # from 5 on llama.cpp logs prompts and answers; a test sends a canary
-_LOG_EVERYTHING_OF_A_LOAD = 4
 
 
 class CannotStart(Exception):
@@ -136,21 +134,14 @@ def _open_server(request: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
 
     faulthandler.dump_traceback_later(request["load_limit_s"], exit=True, file=sys.stderr)
     try:
-        server = engine.Server(_server_parameters(engine, request, _LOG_ERRORS_AND_WARNINGS))
-    except RuntimeError:
-        server = _load_once_more_and_say_why(engine, request)
+        server = engine.Server(_server_parameters(engine, request))
+    except RuntimeError as error:  # it has no reason in it; llama.cpp's log has
+        raise CannotStart("load", f"llama.cpp could not load {Path(request['model_path']).name}") from error
     finally:
         faulthandler.cancel_dump_traceback_later()
     port = int(str(server.listening_address).rpartition(":")[2])
     version = str(getattr(engine, "__version__", "")) or _version_of_engine()
     return server, {"port": port, "device": _device_name(engine, request["threads"]), "version": version}
-
-
-def _load_once_more_and_say_why(engine: Any, request: Mapping[str, Any]) -> Any:
-    """The reason for a failed load is only in the log, and only when it is open: nobody's prompt is here yet."""
-    with contextlib.suppress(RuntimeError):
-        engine.Server(_server_parameters(engine, request, _LOG_EVERYTHING_OF_A_LOAD))
-    raise CannotStart("load", f"llama.cpp could not load {Path(request['model_path']).name}")
 
 
 def _check_processor() -> None:
@@ -187,7 +178,7 @@ def _version_of_engine() -> str:
         return ""
 
 
-def _server_parameters(engine: Any, request: Mapping[str, Any], verbosity: int) -> Any:
+def _server_parameters(engine: Any, request: Mapping[str, Any]) -> Any:
     """llama.cpp's own parameters; the pinned version's names. What isn't set here keeps its default."""
     parameters = engine.CommonParams()
     parameters.model.path = request["model_path"]
@@ -210,7 +201,7 @@ def _server_parameters(engine: Any, request: Mapping[str, Any], verbosity: int) 
     parameters.cache_ram_mib = 0
     parameters.cache_idle_slots = False
     parameters.enable_reasoning = 0  # thinking is off where the model's template lets one
-    parameters.verbosity = verbosity
+    parameters.verbosity = _LOG_ERRORS_AND_WARNINGS
     return parameters
 
 
