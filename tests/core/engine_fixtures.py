@@ -7,11 +7,16 @@ async context manager that yields an EngineCase, and name it in ENGINE_CASES.
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass
 
+from core.assets_path import SELFTEST_MODEL_NAME, selftest_model_path
 from core.engines import Engine, Prompt, TokenChunk
+from core.engines.embedded import EmbeddedEngine
+from core.engines.http import EngineHttp
 from core.engines.ollama import OllamaEngine
 from core.engines.openai import OpenAIEngine
 from core.engines.openai_wire import Flavour
@@ -74,12 +79,55 @@ async def openai_case() -> AsyncIterator[EngineCase]:
         await engine.close()
 
 
+@asynccontextmanager
+async def embedded_case() -> AsyncIterator[EngineCase]:
+    """A real llama.cpp child with the shipped random-weights model; 1,900 tokens take it a third of a second."""
+    engine = EmbeddedEngine(None, extra_model_files=[selftest_model_path()], context_tokens=2048, threads=1)
+    await engine.start()
+
+    async def wait_idle() -> None:
+        while await requests_in_work(engine):  # noqa: ASYNC110 (llama.cpp has to be asked)
+            await asyncio.sleep(0.002)
+
+    async def break_server() -> None:
+        pid = engine.worker_pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+
+    yield EngineCase(
+        engine=engine,
+        model=SELFTEST_MODEL_NAME,
+        alias=f"{SELFTEST_MODEL_NAME}:latest",
+        context_tokens=2048,
+        endless_tokens=1900,
+        hold=lambda: None,
+        wait_idle=wait_idle,
+        break_server=break_server,
+    )
+    await engine.close()
+
+
+async def requests_in_work(engine: EmbeddedEngine) -> int:
+    """How many prompts the embedded engine's llama.cpp itself says that it works on."""
+    running = engine._supervisor.running
+    assert running is not None
+    key = {"Authorization": f"Bearer {running.process.api_key}"}
+    http = EngineHttp(f"http://127.0.0.1:{running.ready.port}", engine="llama.cpp", remedy="", headers=key)
+    try:
+        response = await http._open_session().get(http.base_url + "/metrics")
+        text = await response.text()
+    finally:
+        await http.close()
+    (line,) = (line for line in text.splitlines() if line.startswith("llamacpp:requests_processing "))
+    return int(float(line.split()[1]))
+
+
 EngineCaseFactory = Callable[[], AbstractAsyncContextManager[EngineCase]]
 
 ENGINE_CASES: dict[str, EngineCaseFactory] = {
     "ollama": ollama_case,
     "openai": openai_case,
-    # "embedded": embedded_case,   ← the embedded engine's slot
+    "embedded": embedded_case,
 }
 
 

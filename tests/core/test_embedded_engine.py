@@ -30,6 +30,7 @@ from core.errors import (
     NotEnoughMemory,
     PromptTooLong,
 )
+from tests.core.engine_fixtures import requests_in_work
 
 ROOT = Path(__file__).resolve().parents[2]
 FAKE_WORKER = ROOT / "tests" / "fakes" / "fake_engine_worker.py"
@@ -130,21 +131,6 @@ def kill_child(engine: EmbeddedEngine) -> int:
 def has_come_back_or_given_up(engine: EmbeddedEngine, dead: int) -> bool:
     is_back = engine.worker_pid not in (None, dead) and not engine._supervisor.is_starting
     return is_back or engine.status.state == "attention"
-
-
-async def requests_in_work(engine: EmbeddedEngine) -> int:
-    """What llama.cpp itself says."""
-    running = engine._supervisor.running
-    assert running is not None
-    key = {"Authorization": f"Bearer {running.process.api_key}"}
-    http = EngineHttp(f"http://127.0.0.1:{running.ready.port}", engine="llama.cpp", remedy="", headers=key)
-    try:
-        response = await http._open_session().get(http.base_url + "/metrics")
-        text = await response.text()
-    finally:
-        await http.close()
-    (line,) = (line for line in text.splitlines() if line.startswith("llamacpp:requests_processing "))
-    return int(float(line.split()[1]))
 
 
 async def test_start_loads_nothing_and_lists_what_is_there() -> None:
