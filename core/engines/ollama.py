@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +15,14 @@ from core.engines.http import CHECK_TIMEOUT_S, MAX_LINE_BYTES, EngineHttp, JsonA
 from core.engines.names import find_model, normalize_model, same_model
 from core.engines.ollama_host import parse_ollama_host
 from core.engines.ollama_wire import (
+    MAX_REPEATS,
+    SMALLEST_CONTEXT,
+    TAIL_BYTES,
     TEMPLATE_TOKENS,
     UPDATE_HINT,
     answer_error,
     chat_body,
+    early_end,
     error_text,
     final_chunk,
     is_honest_version,
@@ -26,12 +31,12 @@ from core.engines.ollama_wire import (
     read_loaded,
     read_models,
     read_plain,
+    read_trained_context,
 )
 from core.errors import (
     AgentError,
     ConfigError,
     EngineError,
-    EngineFailed,
     EngineProtocolError,
     EngineUnreachable,
     ModelNotFound,
@@ -104,9 +109,9 @@ class OllamaEngine:
         Not through the `ollama` package: it drops `remote_host`, by which cloud models are told apart.
         """
         models = read_models((await self._call("GET", "/api/tags")).body)
-        self._trained_context = {
-            normalize_model(model.name): model.context_tokens for model in models if model.context_tokens
-        }
+        for model in models:
+            if model.context_tokens:
+                self._trained_context[normalize_model(model.name)] = model.context_tokens
         return models
 
     async def loaded_models(self) -> tuple[LoadedModel, ...]:
@@ -154,7 +159,7 @@ class OllamaEngine:
         """Answer one prompt. Iterate to the end: the connection is then kept for the next prompt."""
         if not self._version:
             await self.check()
-        context = self._context_of(prompt.model)
+        context = await self._context_of(prompt.model)
         body = chat_body(
             prompt,
             context_tokens=self._context_tokens,
@@ -167,6 +172,7 @@ class OllamaEngine:
                 raise await self._refusal(response, prompt)
             read = response.content.readany  # everything that has arrived, in one call
             rest = b""  # the beginning of a line whose end has not arrived
+            recent: deque[bytes] = deque(maxlen=MAX_REPEATS)  # what came last, to tell why an answer ended early
             seen = 0  # tokens given on so far
             while data := await read():
                 if rest:
@@ -181,6 +187,7 @@ class OllamaEngine:
                     if not cut:
                         continue
                     data = data[:cut]
+                recent.append(data[-TAIL_BYTES:])
                 plain = read_plain(data)
                 if plain is not None:
                     seen += plain[1]
@@ -196,7 +203,7 @@ class OllamaEngine:
                     yield TokenChunk(batch.text, batch.tokens)
                 if batch.error is not None:
                     raise batch.error
-            raise _early_end(rest, prompt)
+            raise early_end(recent, rest, prompt.text)
         except (aiohttp.ClientError, OSError) as error:
             raise self._http.translate(error, mid_answer=True) from error
         finally:
@@ -218,9 +225,16 @@ class OllamaEngine:
         message = error_text(await read_error_body(response))
         return answer_error(response.status, message, model=prompt.model, prompt_text=prompt.text)
 
-    def _context_of(self, model: str) -> int:
-        """The context that a session really has: ours, unless the model was trained for less."""
-        return min(self._context_tokens, self._trained_context.get(normalize_model(model), self._context_tokens))
+    async def _context_of(self, model: str) -> int:
+        """The context that a session really has: ours, unless the model was trained for less (Ollama holds it there).
+
+        A new Ollama refuses what doesn't fit. An old one cuts, and lists no context: it is asked once a model.
+        """
+        name = normalize_model(model)
+        if name not in self._trained_context and not is_honest_version(self._version):
+            shown = await self._call("POST", "/api/show", {"model": model}, model=model)
+            self._trained_context[name] = read_trained_context(shown.body) or SMALLEST_CONTEXT
+        return min(self._context_tokens, self._trained_context.get(name, self._context_tokens))
 
     def _room_for_answer(self, prompt: Prompt, context: int) -> int:
         """num_predict. Where Ollama would cut silently, only what certainly fits: a token is at least a byte."""
@@ -259,12 +273,3 @@ class OllamaEngine:
 
     def _note_fault(self, error: EngineError) -> None:
         self._status = EngineStatus(state="fault", detail=error.detail, hint=error.hint, version=self._version)
-
-
-def _early_end(rest: bytes, prompt: Prompt) -> AgentError:
-    """Why a stream ended without done: true; its last line may hold an error without a line end."""
-    if rest:
-        batch = read_lines(rest, prompt.text)
-        if batch.error is not None and not isinstance(batch.error, EngineProtocolError):
-            return batch.error
-    return EngineFailed("Ollama ended the answer early", hint="Look at Ollama's own log.")

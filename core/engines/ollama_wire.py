@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,10 @@ from core.errors import (
 FIRST_HONEST_VERSION = (0, 12, 6)
 UPDATE_HINT = "Update Ollama to 0.12.6 or later."
 TEMPLATE_TOKENS = 256  # what a chat template and its system text add at most, taken for an Ollama that cuts silently
+SMALLEST_CONTEXT = 2048  # taken for a model of an old Ollama that tells nothing: no chat model has less
+# Ollama drops an answer without a last line once the same piece came more than 30 times (its llm server's loop).
+MAX_REPEATS = 30
+TAIL_BYTES = 8192  # kept of each of the last batches; 30 lines are half of that
 _EMBEDDING_FAMILIES = frozenset({"bert", "nomic-bert", "nomic-bert-moe"})
 _OPTION_NAMES = (
     "top_p",
@@ -148,6 +153,23 @@ def _read_event(line: bytes) -> dict[str, Any] | AgentError:
     return event if isinstance(event, dict) else EngineProtocolError("Ollama sent a line that is not a JSON object")
 
 
+def early_end(recent: Iterable[bytes], rest: bytes, prompt_text: str) -> AgentError:
+    """Why a stream ended without done: true. `recent` is the end of what came, `rest` a last line without its end.
+
+    A model that repeats itself is not the engine's fault, and any client can ask for it: if it counted as a fault,
+    three prompts would open the circuit breaker for everybody.
+    """
+    if rest:
+        error = read_lines(rest, prompt_text).error
+        if error is not None and not isinstance(error, EngineProtocolError):
+            return error
+    lines = b"".join(recent).split(b"\n")[-MAX_REPEATS - 1 : -1]
+    pieces = [read_lines(line, "").text.strip() for line in lines]
+    if len(pieces) == MAX_REPEATS and len(set(pieces)) == 1:
+        return RequestError("Ollama ended the answer: the model only repeated itself", hint="Ask in another way.")
+    return EngineFailed("Ollama ended the answer early", hint="Look at Ollama's own log.")
+
+
 def final_chunk(batch: Batch, seen_tokens: int, context_tokens: int) -> TokenChunk:
     """The last piece. Raises PromptTooLong when the prompt filled the whole context: it was cut, or left no room."""
     final = batch.final or {}
@@ -248,6 +270,14 @@ def read_loaded(body: Any) -> tuple[LoadedModel, ...]:
         )
         for entry in _entries(body)
     )
+
+
+def read_trained_context(body: Any) -> int | None:
+    """The context that a model was trained for, from /api/show; None when an old Ollama doesn't say."""
+    info = body.get("model_info") if isinstance(body, dict) else None
+    if not isinstance(info, dict):
+        return None
+    return next((_count(value) for name, value in info.items() if name.endswith(".context_length")), None)
 
 
 def _entries(body: Any) -> list[dict[str, Any]]:

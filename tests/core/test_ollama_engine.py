@@ -188,6 +188,24 @@ async def test_a_fault_ends_the_stream_with_an_error_and_never_as_done(
     assert (await collect(engine, ask()))[-1].done
 
 
+@pytest.mark.parametrize("tokens_per_write", [1, 31])
+async def test_a_model_that_only_repeats_itself_is_no_fault_of_the_engine(
+    fake: FakeOllama, engine: OllamaEngine, tokens_per_write: int
+) -> None:
+    """Ollama then ends the stream without a last line. Any client can ask for that, so it must not open the breaker."""
+    fake.answer = ["one", "two", *["ha", " ha", "ha "] * 11]
+    fake.fault, fake.fault_after, fake.tokens_per_write = Fault.EARLY_END, len(fake.answer), tokens_per_write
+    with pytest.raises(RequestError, match="repeated"):
+        await collect(engine, ask())
+
+
+async def test_a_few_repetitions_do_not_excuse_an_early_end(fake: FakeOllama, engine: OllamaEngine) -> None:
+    fake.answer = ["one", *["ha"] * 29]
+    fake.fault, fake.fault_after = Fault.EARLY_END, len(fake.answer)
+    with pytest.raises(EngineFailed):
+        await collect(engine, ask())
+
+
 @pytest.mark.parametrize("fault", [Fault.ERROR_LINE, Fault.EARLY_END, Fault.GARBAGE])
 async def test_text_before_a_fault_is_given_on(fake: FakeOllama, engine: OllamaEngine, fault: Fault) -> None:
     fake.fault = fault
@@ -314,6 +332,25 @@ async def test_an_ollama_that_shifts_silently_gets_room_for_the_answer(fake: Fak
     fake.version = "0.5.0"
     await collect(engine, ask("x" * 500, max_tokens=4000))
     assert fake.bodies("/api/chat")[0]["options"]["num_predict"] == 1024 - 500 - 256
+
+
+async def test_an_old_ollama_is_asked_once_what_the_model_was_trained_for(
+    fake: FakeOllama, engine: OllamaEngine
+) -> None:
+    fake.version, fake.tags = "0.5.0", [tag("tiny:latest", context=None)]
+    fake.model_info = {"llama.context_length": 512}
+    for _ in range(2):
+        with pytest.raises(PromptTooLong):
+            await first_piece(engine, ask("x" * 400))
+    assert len(fake.bodies("/api/show")) == 1
+
+
+async def test_an_old_ollama_that_tells_nothing_is_taken_for_2048_tokens(fake: FakeOllama) -> None:
+    fake.version, fake.model_info = "0.1.20", {}
+    engine = OllamaEngine(fake.url, context_tokens=8192)
+    with pytest.raises(PromptTooLong, match="2048"):
+        await first_piece(engine, ask("x" * 3000))
+    await engine.close()
 
 
 async def test_a_prompt_that_filled_the_context_is_never_ok(fake: FakeOllama, engine: OllamaEngine) -> None:

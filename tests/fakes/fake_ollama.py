@@ -50,6 +50,7 @@ class FakeOllama(FakeEngineServer):
         self.loaded: dict[str, int] = {}  # name → context
         self.stays_loaded = False  # somebody else uses the model: unload is answered, but the model stays
         self.size_vram = 0
+        self.model_info: dict[str, Any] = {"general.architecture": "llama", "llama.context_length": 2048}
         self.pull_lines: list[dict[str, Any]] = [
             {"status": "pulling manifest"},
             {"status": "pulling 3e23a8b34ece", "digest": "sha256:3e", "total": 442815, "completed": 1000},
@@ -98,7 +99,7 @@ class FakeOllama(FakeEngineServer):
         body = await request.json()
         if self._find(body.get("model")) is None:
             return _not_found(body.get("model"))
-        return _answer({"details": {"family": "llama"}, "model_info": {}, "capabilities": ["completion"]})
+        return _answer({"details": {"family": "llama"}, "model_info": self.model_info, "capabilities": ["completion"]})
 
     async def _generate(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
