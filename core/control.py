@@ -191,7 +191,7 @@ class _ControlService(control_pb2_grpc.ControlServiceServicer):
             outcome = await self._commands.execute(request.name, dict(request.arguments))
         except AgentError as error:
             log.info("command refused", command=request.name, reason=error)
-            return pb.CommandReply(ok=False, message=f"{error.title}: {error.detail}", hint=error.hint)
+            return pb.CommandReply(ok=False, message=error.detail, hint=error.hint)
         except Exception:  # the RPC edge: logged, and the caller gets no internals
             log.exception("command failed", command=request.name)
             return pb.CommandReply(ok=False, message="The agent failed on it", hint="`titan logs` shows why.")

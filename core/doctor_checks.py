@@ -8,6 +8,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +49,7 @@ def make_checks(loaded: LoadedSettings | AgentError, paths: ProfilePaths, snapsh
     if isinstance(loaded, AgentError):
         problem = loaded
         return [Check("settings", lambda: _raise(problem)), *machine]
-    settings = loaded.settings
+    settings = settings_in_use(loaded.settings, snapshot)
     coordinator, models = CoordinatorLook(settings), ModelsLook(loaded, snapshot)
     return [
         Check("settings", lambda: _settings(loaded)),
@@ -61,6 +62,19 @@ def make_checks(loaded: LoadedSettings | AgentError, paths: ProfilePaths, snapsh
         Check("public host", lambda: _public_host(settings), remedy="The name server does not answer."),
         *machine,
     ]
+
+
+def settings_in_use(settings: Settings, snapshot: Snapshot | None) -> Settings:
+    """The running agent may have been started with options: what it really uses is what is checked."""
+    if snapshot is None or not snapshot["endpoint"]:
+        return settings
+    public = parse_endpoint(snapshot["endpoint"])
+    return replace(
+        settings,
+        coordinator_endpoint=snapshot["coordinator"]["endpoint"] or settings.coordinator_endpoint,
+        public_host=public.host,
+        agent_port=public.port,
+    )
 
 
 async def _raise(error: AgentError) -> Finding:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -9,7 +11,9 @@ import typer
 
 from core import __version__, logs
 from core.cli import output
-from core.errors import AgentError
+from core.errors import AgentError, StorageError
+
+_OUTPUT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)  # of stdout; a closed pipe is typer's
 
 
 def run_cli(arguments: Sequence[str]) -> int:
@@ -26,6 +30,12 @@ def run_cli(arguments: Sequence[str]) -> int:
     except AgentError as error:
         output.report_error(error)
         return output.exit_code(error)
+    except OSError as error:
+        if error.errno not in _OUTPUT_ERRORS:
+            raise  # not foreseen: files of ours raise StorageError
+        output.reset()  # stdout takes nothing more, --json or not
+        output.report_error(StorageError(f"the output cannot be written: {os.strerror(error.errno)}"))
+        return output.EXIT_FAILED
     return 0
 
 

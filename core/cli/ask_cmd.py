@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from contextlib import aclosing
 from pathlib import Path
@@ -11,9 +12,10 @@ import typer
 
 from core.cli import door, output
 from core.cli.output import JsonOption, ProfileOption
-from core.errors import RequestError
+from core.errors import ControlError, RequestError
 
 if TYPE_CHECKING:
+    from core.config import Settings
     from core.inference_client import AnswerEnd, Question, TlsChoice
 
 CLIENT_ID = "titan-ask"
@@ -24,7 +26,7 @@ def ask(
     coordinator: Annotated[
         str | None, typer.Option("--coordinator", metavar="HOST:PORT", help="Default: the settings' coordinator.")
     ] = None,
-    model: Annotated[str, typer.Option("--model", "-m", metavar="NAME", help="Default: any.")] = "",
+    model: Annotated[str, typer.Option("--model", "-m", metavar="NAME", help="Default: the first offered here.")] = "",
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=0, help="0 leaves it to the agent.")] = 0,
     temperature: Annotated[float, typer.Option("--temperature", min=0.0, max=2.0)] = 0.7,
     tls: Annotated[bool, typer.Option("--tls", help="Speak TLS with the coordinator.")] = False,
@@ -43,15 +45,29 @@ def ask(
         raise RequestError("there is nothing to ask: the prompt is empty", hint='titan ask "Why is it dark?"')
     endpoint, to_coordinator = coordinator, TlsChoice(enabled=tls or ca is not None, ca_path=ca)
     if endpoint is None:
-        from core.config_load import load_settings
-
-        settings = load_settings(overrides={"profile": profile}).settings
+        settings = _settings(profile)
         endpoint = settings.coordinator_endpoint
         if not to_coordinator.enabled:
             to_coordinator = TlsChoice(enabled=settings.coordinator_tls, ca_path=settings.coordinator_ca)
-    question = Question(prompt=text, model=model, max_tokens=max_tokens, temperature=temperature)
+    wanted = model or _usual_model(profile)
+    question = Question(prompt=text, model=wanted, max_tokens=max_tokens, temperature=temperature)
     to_agent = TlsChoice(enabled=agent_ca is not None, ca_path=agent_ca)
     door.run(_ask(endpoint, question, to_coordinator, to_agent, as_json))
+
+
+def _settings(profile: str | None) -> Settings:
+    from core.config_load import load_settings
+
+    return load_settings(overrides={"profile": profile}).settings
+
+
+def _usual_model(profile: str | None) -> str:
+    """Coordinators insist on a model: the first that this machine's agent offers, else that its settings name."""
+    with contextlib.suppress(ControlError):
+        offered = door.fetch_snapshot(profile)["offered_models"]
+        if offered:
+            return str(offered[0])
+    return next(iter(_settings(profile).supported_models), "")
 
 
 async def _ask(
@@ -104,14 +120,15 @@ class AnswerPrinter:
 
 def answer_facts(end: AnswerEnd) -> dict[str, Any]:
     """The figures of an answer, as numbers; None where the agent didn't say."""
+    first_ms = end.time_to_first_token_ms
     return {
         "model": end.metadata.get("model", ""),
         "engine": end.metadata.get("engine", ""),
         "finish_reason": end.metadata.get("finish_reason", ""),
-        "prompt_tokens": end.number("prompt_tokens"),
-        "completion_tokens": end.number("completion_tokens"),
+        "prompt_tokens": _whole(end.number("prompt_tokens")),
+        "completion_tokens": _whole(end.number("completion_tokens")),
         "tokens_per_second": end.number("tokens_per_second"),
-        "time_to_first_token_ms": end.time_to_first_token_ms,
+        "time_to_first_token_ms": None if first_ms is None else round(first_ms, 3),
         "seconds": round(end.seconds, 3),
     }
 
@@ -119,8 +136,9 @@ def answer_facts(end: AnswerEnd) -> dict[str, Any]:
 def answer_summary(end: AnswerEnd) -> str:
     """One line: "llama3.1 (ollama): 42 tokens, 31.2 tokens/s, first after 120 ms, 1.4 s in all, ended by stop"."""
     facts = answer_facts(end)
+    tokens = facts["completion_tokens"]
     engine = f" ({facts['engine']})" if facts["engine"] else ""
-    parts = [f"{facts['model'] or 'the model'}{engine}: {_count(facts['completion_tokens'])} tokens"]
+    parts = [f"{facts['model'] or 'the model'}{engine}: {'?' if tokens is None else tokens} tokens"]
     if facts["tokens_per_second"] is not None:
         parts.append(f"{facts['tokens_per_second']:.1f} tokens/s")
     if facts["time_to_first_token_ms"] is not None:
@@ -131,5 +149,5 @@ def answer_summary(end: AnswerEnd) -> str:
     return output.plain(", ".join(parts))
 
 
-def _count(value: float | None) -> str:
-    return "?" if value is None else f"{value:.0f}"
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)

@@ -88,7 +88,7 @@ def demo_summary(result: DemoResult, titan: str) -> str:
     lines += [
         f"Tokens/s             {'not measured' if rate is None else f'{rate:.1f}'}",
         f"Time to first token  {'no text came' if first_ms is None else f'{first_ms:.0f} ms'}",
-        f"Tokens               {'?' if tokens is None else f'{tokens:.0f}'}",
+        f"Tokens               {'?' if tokens is None else tokens}",
         f"Engine               {result.engine}{f' on {result.device}' if result.device else ''}, model {result.model}",
         f"Path                 token from {result.coordinator} → gRPC to {result.agent_endpoint} → engine",
         "",
@@ -96,7 +96,7 @@ def demo_summary(result: DemoResult, titan: str) -> str:
         f"  {titan} demo --model FILE.gguf    the same with a model of yours",
         f"  {titan} doctor                    what this machine still needs to serve",
         f"  {titan} config show               the settings: coordinator, public host, models, limits",
-        f"  {titan} run                       serve; `{titan} status` in another terminal shows how it goes",
+        f"  {titan} run                       serve the network; `{titan} status` shows how",
     ]
     return output.plain("\n".join(lines))
 

@@ -55,8 +55,7 @@ async def _examine(profile: str | None, *, show: bool) -> tuple[Report, ...]:
     if not show:
         return await examine(checks)
     width = max(len(check.name) for check in checks)
-    terminal = output.console()
-    return await examine(checks, lambda report: terminal.print(report_line(report, width)))
+    return await examine(checks, lambda report: output.print_text(report_line(report, width)))
 
 
 def report_line(report: Report, width: int) -> Any:

@@ -49,8 +49,11 @@ def print_json(value: object) -> None:
 def print_text(*parts: RenderableType) -> None:
     """Text, tables and the like on stdout, in the terminal's width and, where it wants them, its colours."""
     terminal = console()
-    for part in parts:
-        terminal.print(part)
+    with terminal.capture() as captured:
+        for part in parts:
+            terminal.print(part)
+    for line in captured.get().splitlines():
+        typer.echo(line.rstrip(), color=True)  # the colours are decided; tables pad each line with blanks
 
 
 def console(*, to_stderr: bool = False) -> Console:

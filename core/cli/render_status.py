@@ -15,6 +15,8 @@ from core.cli.output import as_object, plain
 
 Snapshot = Mapping[str, Any]
 
+DEGRADED_CPU_PERCENT = 90  # the public coordinator's rule (contract.md)
+
 _STATE_STYLES = {"ready": "bold green", "paused": "bold yellow", "connecting": "bold yellow", "failed": "bold red"}
 
 
@@ -58,7 +60,8 @@ def render_status(snapshot: Snapshot, now: float) -> RenderableType:
 
 
 def _reason(reason: Mapping[str, Any], now: float) -> RenderableType:
-    ends = f" ({_until(reason['ends_at'], now)})" if reason["ends_at"] else ""
+    left = (reason["ends_at"] or 0) - now
+    ends = f" (another {format_duration(left)})" if left > 0 else ""
     mark, style = ("✗", "yellow") if reason["blocks"] else ("·", "")
     grid = Table.grid(padding=(0, 1))
     grid.add_row(Text(mark, style=style), Text(plain(f"{reason['sentence']}{ends}")))
@@ -159,7 +162,11 @@ def _capacity(capacity: Mapping[str, Any], tier: str) -> str:
         return ""
     text = f"{_mb(capacity['free_mb'])} of {_mb(capacity['total_mb'])} {str(capacity['kind']).upper()} to lend"
     text += f", {capacity['cpu_percent_others']:.0f} % CPU used by others"
-    return text + (f"; tier {tier}" if tier else "")
+    if tier:
+        text += f"; tier {tier}"
+    if capacity["cpu_percent_others"] > DEGRADED_CPU_PERCENT:
+        text += f"\nAbove {DEGRADED_CPU_PERCENT} % CPU coordinators skip a machine, until it is below 70 %."
+    return text
 
 
 def _machine(machine: object) -> str:

@@ -118,7 +118,7 @@ async def test_refused_command_brings_reason_and_hint(client: ControlClient) -> 
     with pytest.raises(CommandRefused) as caught:
         await client.execute("load_model", {"model": "x"})
 
-    assert caught.value.detail == "Model not found: the engine has no model 'x'"
+    assert caught.value.detail == "the engine has no model 'x'"
     assert caught.value.hint == "Pull it: `ollama pull x`."
 
 
