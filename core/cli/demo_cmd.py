@@ -84,19 +84,19 @@ def demo_summary(result: DemoResult, titan: str) -> str:
     rate, first_ms, tokens = facts["tokens_per_second"], facts["time_to_first_token_ms"], facts["completion_tokens"]
     lines = [""]
     if result.is_selftest_model:
-        lines += ["(The self-test model has random weights, so its text means nothing. The path is real.)", ""]
+        lines += ["(The self-test model has random weights: its text means nothing.)", ""]
     lines += [
         f"Tokens/s             {'not measured' if rate is None else f'{rate:.1f}'}",
         f"Time to first token  {'no text came' if first_ms is None else f'{first_ms:.0f} ms'}",
         f"Tokens               {'?' if tokens is None else tokens}",
         f"Engine               {result.engine}{f' on {result.device}' if result.device else ''}, model {result.model}",
-        f"Path                 token from {result.coordinator} → gRPC to {result.agent_endpoint} → engine",
+        f"Path                 token from {result.coordinator}, gRPC to {result.agent_endpoint}, engine",
         "",
         "It works. What to do next:",
         f"  {titan} demo --model FILE.gguf    the same with a model of yours",
         f"  {titan} doctor                    what this machine still needs to serve",
-        f"  {titan} config show               the settings: coordinator, public host, models, limits",
-        f"  {titan} run                       serve the network; `{titan} status` shows how",
+        f"  {titan} config show               the settings: coordinator, models, limits",
+        f"  {titan} run                       serve the network",
     ]
     return output.plain("\n".join(lines))
 

@@ -25,7 +25,7 @@ def pause(
     """Take no new sessions; running ones may finish, or end at once with --now."""
     arguments = {"mode": "stop" if now else "finish"}
     if duration is not None:
-        arguments["for_s"] = f"{parse_duration(duration):g}"
+        arguments["for_s"] = f"{parse_duration(duration):.3f}".rstrip("0").rstrip(".")
     _do(profile, "pause", arguments, as_json)
 
 

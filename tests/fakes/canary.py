@@ -11,7 +11,7 @@ SNIPPET_CHARACTERS = 12  # a cut canary counts: logs shorten what they write
 
 
 def assert_no_canary(places: Iterable[Path | str | bytes], canary: str) -> None:
-    """Fail if `canary`, or a longer piece of it, stands in any file below a path, in a file's name, or in captured text.
+    """Fail if `canary`, or its start or end, stands in a file below a path, in a file's name, or in captured text.
 
     `places` are folders, files, and captured output. Plain text, JSON escapes, base64 and hex are recognised. The
     canary must be at least 12 characters and unlike anything that is written anyway. Fails too when there was nothing
