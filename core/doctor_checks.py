@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 import socket
@@ -307,8 +308,11 @@ async def _disk(paths: ProfilePaths) -> Finding:
 
 
 def _nearest(folder: Path) -> Path:
-    """The folder, or the nearest one above that exists: it is where the folder would be made."""
-    return next(place for place in (folder, *folder.parents) if place.is_dir())
+    """The folder, or the nearest one above that exists: it is where the folder would be made. Raises StorageError."""
+    place = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+    if not place.is_dir():
+        raise storage_error("create", folder, NotADirectoryError(errno.ENOTDIR, f"{place} is no folder"))
+    return place
 
 
 async def _gpu() -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import calendar
+import contextlib
 import json
 import os
 import sys
@@ -105,7 +106,8 @@ def render_line(line: str, *, has_colour: bool) -> str:
 
 
 def _json_printer(line: str) -> None:
-    if line.startswith("{"):  # what isn't JSON (a line cut by a full disk) would break the reader
+    with contextlib.suppress(ValueError):  # a line that a full disk cut would break the reader: left out
+        json.loads(line)
         typer.echo(line)
 
 
