@@ -138,6 +138,13 @@ async def test_what_arrives_together_is_given_on_together(fake: FakeOllama, engi
     assert len(pieces) < 20
 
 
+async def test_a_line_that_arrives_in_two_halves_is_read_whole(fake: FakeOllama, engine: OllamaEngine) -> None:
+    fake.splits_lines = True
+    pieces = await collect(engine, ask())
+    assert text_of(pieces) == "".join(fake.answer)
+    assert len(pieces) > 2  # it did arrive in parts
+
+
 async def test_each_token_is_given_on_as_it_arrives(fake: FakeOllama, engine: OllamaEngine) -> None:
     fake.pace()
     async with aclosing(engine.stream(ask())) as pieces:
@@ -213,6 +220,12 @@ async def test_text_before_a_fault_is_given_on(fake: FakeOllama, engine: OllamaE
     with pytest.raises(EngineError):
         await collect_into(pieces, engine, ask())
     assert text_of(pieces) == "Hello"
+
+
+async def test_a_kept_connection_that_was_just_closed_is_no_error(fake: FakeOllama, engine: OllamaEngine) -> None:
+    await collect(engine, ask())
+    fake.fault, fake.fault_passes = Fault.RESET_AT_START, True
+    assert text_of(await collect(engine, ask())) == "".join(fake.answer)
 
 
 async def test_a_fault_in_one_answer_harms_no_other(fake: FakeOllama, engine: OllamaEngine) -> None:

@@ -45,8 +45,10 @@ async def serve(
 ) -> AsyncIterator[tuple[FakeOpenAI, OpenAIEngine]]:
     async with FakeOpenAI(flavour) as fake:
         engine = OpenAIEngine(fake.url, **arguments)
-        yield fake, engine
-        await engine.close()
+        try:
+            yield fake, engine
+        finally:
+            await engine.close()
 
 
 def ask(text: str = "hello", *, max_tokens: int = 100, options: SamplingOptions | None = None) -> Prompt:
@@ -197,6 +199,7 @@ async def test_two_prompts_use_one_connection() -> None:
 
 async def test_a_prompt_is_never_sent_on_to_another_address() -> None:
     async with serve(flavour=Flavour.LLAMA_CPP) as (fake, engine), FakeOpenAI() as other:
+        await engine.start()
         engine._prefix = "/moved"  # a route of the fake that redirects everything
         fake.moved_to = other.url
         with pytest.raises(EngineProtocolError):

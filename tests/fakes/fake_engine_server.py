@@ -51,8 +51,10 @@ class FakeEngineServer:
         self.finish = "stop"
         self.fault = Fault.NONE
         self.fault_after = 2
+        self.fault_passes = False  # a RESET_AT_START happens only once
         self.error_answer: tuple[int, Any] | None = None  # (status, JSON body) instead of any streamed answer
         self.tokens_per_write = 1
+        self.splits_lines = False  # every write arrives in two halves
         self.asked: list[Asked] = []
         self.disconnected = asyncio.Event()
         self.streaming = asyncio.Event()
@@ -120,6 +122,8 @@ class FakeEngineServer:
         assert transport is not None
         if self.fault is Fault.RESET_AT_START:
             transport.abort()
+            if self.fault_passes:
+                self.fault = Fault.NONE
             return web.Response()
         if self.fault is Fault.WRONG_TYPE:
             return web.Response(text="<html>a login page</html>", content_type="text/html")
@@ -138,6 +142,15 @@ class FakeEngineServer:
             self._streaming_on.discard(transport)
         return response
 
+    async def _write(self, response: web.StreamResponse, data: bytes) -> None:
+        if not self.splits_lines:
+            await response.write(data)
+            return
+        for part in (data[: len(data) // 2], data[len(data) // 2 :]):
+            await response.write(part)
+            for _ in range(5):  # the client, in the same loop, reads the first half before the second is written
+                await asyncio.sleep(0)
+
     async def _send(
         self, response: web.StreamResponse, transport: asyncio.Transport, pieces: list[bytes], end: bytes, line: bytes
     ) -> None:
@@ -150,7 +163,7 @@ class FakeEngineServer:
             if self._pace is not None:
                 for _ in group:
                     await self._pace.acquire()
-            await response.write(b"".join(group))
+            await self._write(response, b"".join(group))
         if self.fault is Fault.HANG_MID:
             await self._hang.wait()
         elif self.fault is Fault.RESET:
