@@ -6,11 +6,13 @@ import asyncio
 import gc
 import signal
 import sys
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 
 from core import logs
 from core.agent import Agent
+from core.commands import CommandTable
 from core.config_load import LoadedSettings
 from core.control import ControlServer
 from core.errors import AgentError
@@ -19,6 +21,7 @@ from core.instance_lock import InstanceLock
 from core.logs import get_logger
 from core.owner_commands import owner_commands
 from core.selftest import self_test_outcome
+from core.snapshot import SnapshotStore
 
 log = get_logger(__name__)
 
@@ -51,24 +54,41 @@ def identified(loaded: LoadedSettings) -> LoadedSettings:
     return replace(loaded, settings=replace(loaded.settings, agent_id=identity.agent_id), notices=notices)
 
 
+@dataclass(frozen=True, slots=True)
+class RunningAgent:
+    """An agent that is up, and what its owner may ask of it."""
+
+    agent: Agent
+    commands: CommandTable
+
+
+@asynccontextmanager
+async def open_agent(
+    loaded: LoadedSettings, lock: InstanceLock, *, store: SnapshotStore | None = None, shut_down: Callable[[], None]
+) -> AsyncIterator[RunningAgent]:
+    """The agent with its control door, for the command line and the window alike. `lock` must be held."""
+    async with Agent(loaded, store=store) as agent:
+        commands = owner_commands(agent, shut_down=shut_down, self_test=lambda: self_test_outcome(agent))
+        door = ControlServer(
+            socket=loaded.paths.control_socket,
+            address_file=loaded.paths.control_address_file,
+            store=agent.store,
+            commands=commands,
+            lock=lock,
+        )
+        async with door:
+            yield RunningAgent(agent, commands)
+
+
 async def _serve(loaded: LoadedSettings, lock: InstanceLock, on_ready: Callable[[Agent], None]) -> int:
     stop = asyncio.Event()
     _on_stop_signals(stop.set)
     try:
-        async with Agent(loaded) as agent:
-            commands = owner_commands(agent, shut_down=stop.set, self_test=lambda: self_test_outcome(agent))
-            door = ControlServer(
-                socket=loaded.paths.control_socket,
-                address_file=loaded.paths.control_address_file,
-                store=agent.store,
-                commands=commands,
-                lock=lock,
-            )
-            async with door:
-                on_ready(agent)
-                gc.freeze()  # what start-up left is there for good: no collection need walk it again
-                await stop.wait()
-                log.info("stopping")
+        async with open_agent(loaded, lock, shut_down=stop.set) as running:
+            on_ready(running.agent)
+            gc.freeze()  # what start-up left is there for good: no collection need walk it again
+            await stop.wait()
+            log.info("stopping")
     except BaseExceptionGroup as group:
         for error in group.exceptions:
             log.error("a part of the agent died", exc_info=error)
