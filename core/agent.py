@@ -210,6 +210,8 @@ class Agent:
         if problem is not None:
             self.reasons.put(no_public_address(problem.sentence, problem.remedy))
         self.owner.restore()
+        if settings.share == "by_hand" and not self.owner.is_paused:
+            self.owner.pause()
         await self._listen()
         sampling = asyncio.create_task(asyncio.to_thread(self.stats.collect))
         await self.keeper.start()

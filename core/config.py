@@ -60,6 +60,12 @@ class Settings:
         between=(0, 65535),
         seed_name="AGENT_PORT",
     )
+    public_port: int = setting(
+        0,
+        "The port that clients are sent to, where a router maps it to agent_port.",
+        between=(0, 65535),
+        default_text="0 = the same as agent_port",
+    )
     listen_address: str = setting(
         "",
         "The address to listen on.",
@@ -138,6 +144,15 @@ class Settings:
         unit="seconds",
     )
 
+    share: str = setting(
+        "always",
+        "When to share: always, or only after you resume by hand at each start.",
+        choices=("always", "by_hand"),
+    )
+
+    setup_done: bool = setting(False, "The window's first questions are answered; before that it shares nothing.")
+    notifications: bool = setting(True, "Show a message on trouble, when sharing resumes, and at a day's first session.")
+
     log_level: str = setting("info", "The least that is logged.", choices=("debug", "info", "warning", "error"))
     log_format: str = setting(
         "auto", "JSON lines, or text for people; auto is text on a terminal.", choices=("auto", "json", "text")
@@ -150,6 +165,7 @@ _GROUPS = {
     "engine": "Engine and models",
     "max_concurrent_jobs": "Sessions",
     "ram_budget_mb": "The owner's share",
+    "setup_done": "The window",
     "log_level": "Logs",
 }
 DECLARATIONS: Mapping[str, Declaration] = MappingProxyType(declare(_GROUPS, fields(Settings)))

@@ -105,7 +105,7 @@ class Reporter:
     @property
     def endpoint(self) -> str:
         """host:port that clients are sent to."""
-        return format_endpoint(self._settings.public_host, self.port)
+        return format_endpoint(self._settings.public_host, self._settings.public_port or self.port)
 
     @property
     def memory_kind(self) -> MemoryKind:
