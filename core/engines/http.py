@@ -211,7 +211,7 @@ _CONTEXT_PHRASES = (
     "maximum model length",
     "maximum input length",
     "exceeds maximum context",
-    "context length of only",
+    "context length is only",
     "context window",
     "larger than the context",
 )

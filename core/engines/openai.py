@@ -13,6 +13,7 @@ from core.engines.http import EngineHttp, is_address, read_error_body
 from core.engines.names import find_model
 from core.engines.openai_wire import (
     KEY_HINT,
+    TEMPLATE_TOKENS,
     ChatReader,
     Flavour,
     SseReader,
@@ -30,7 +31,7 @@ from core.errors import (
     PromptTooLong,
 )
 
-TEMPLATE_TOKENS = 256  # what a chat template adds at most, taken for servers that may cut silently
+_MAX_TRIES = 8  # of one prompt with fewer and fewer max_tokens
 _LM_STUDIO_MODELS = "/api/v0/models"
 
 
@@ -140,7 +141,10 @@ class OpenAIEngine:
 
     async def _open(self, body: dict[str, Any], prompt: Prompt) -> aiohttp.ClientResponse:
         """The opened answer, checked. Asks again with fewer tokens where prompt + max_tokens was too much."""
-        while True:
+        context = self._contexts.get(prompt.model, 0)
+        if context > 1:  # vLLM refuses a max_tokens over the context outright
+            body["max_tokens"] = min(prompt.max_tokens, context - 1)
+        for _ in range(_MAX_TRIES):
             try:
                 response = await self._http.open_stream(f"{self._prefix}/chat/completions", body)
             except EngineError as error:
@@ -152,10 +156,13 @@ class OpenAIEngine:
                 said = await read_error_body(response)
             finally:
                 response.close()
-            room = room_for_answer(said) if response.status == 400 else None
+            room = room_for_answer(said, len(prompt.text.encode())) if response.status == 400 else None
             if room is None or room >= body["max_tokens"]:
                 raise self._refusal(response, said, prompt)
             body["max_tokens"] = room
+        raise PromptTooLong(
+            "the prompt leaves too little of the model's context for an answer", hint="Send a shorter prompt."
+        )
 
     def _refusal(self, response: aiohttp.ClientResponse, said: Any, prompt: Prompt) -> AgentError:
         if response.status == 200 and not (isinstance(said, dict) and "error" in said):

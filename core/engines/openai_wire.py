@@ -24,6 +24,7 @@ from core.errors import (
 )
 
 KEY_HINT = "Check the API key of the OpenAI-compatible server (openai_api_key)."
+TEMPLATE_TOKENS = 256  # what a chat template adds at most, where the prompt's size must be bounded by its bytes
 _MAX_STOPS_OF_OPENAI = 4
 _OPENAI_OPTIONS = ("top_p", "seed", "presence_penalty", "frequency_penalty")
 
@@ -279,19 +280,21 @@ def answer_error(status: int, body: Any, *, engine: str, model: str = "", prompt
     return EngineFailed(f"{engine} failed ({status}): {shown}", hint="Look at the engine's own log.")
 
 
-def room_for_answer(body: Any) -> int | None:
-    """The tokens left for an answer, read from a refusal of prompt + max_tokens; None when there are none.
+def room_for_answer(body: Any, prompt_bytes: int) -> int | None:
+    """The max_tokens to ask for after a refusal of prompt + max_tokens; None when the prompt itself is too long.
 
-    vLLM and SGLang refuse when the sum passes the context, although the prompt alone may fit.
+    vLLM and SGLang refuse when the sum passes the context, although the prompt alone may fit. Their older texts give
+    the prompt's exact size. Newer vLLM stops counting early ("You passed", "at least"): then half of what may be left
+    is asked for, or what is left for certain, a token being at least a byte.
     """
     message = _error_parts(body)[0]
-    context = re.search(r"maximum context length (?:is|of) (\d{1,9})", message)
-    prompt = re.search(
-        r"(\d{1,9}) (?:input tokens|in the messages|tokens from the input|tokens in the messages)", message
-    )
+    context = re.search(r"context length (?:is|of) (?:only )?(\d{1,9})", message)
+    prompt = re.search(r"(\d{1,9}) (?:input tokens|in the messages|tokens from the input)", message)
     if not context or not prompt:
         return None
     room = int(context.group(1)) - int(prompt.group(1))
+    if "at least" in message or "You passed" in message:
+        room = max(room // 2, int(context.group(1)) - prompt_bytes - TEMPLATE_TOKENS)
     return room if room >= 1 else None
 
 

@@ -421,10 +421,30 @@ async def test_a_prompt_that_filled_the_context_is_never_ok() -> None:
         ("maximum context length is 512 tokens and your request has 512 input tokens", None),
         ("maximum context length is 512 tokens", None),
         ("something else", None),
+        (
+            "You passed 4 input tokens and requested 600 output tokens. The model's context length is only 512",
+            254,
+        ),
+        (
+            "maximum context length is 5000 tokens. However, your prompt contains at least 4400 input tokens",
+            4644,
+        ),
+        (
+            "You passed 511 input tokens and requested 2 output tokens. The model's context length is only 512",
+            None,
+        ),
     ],
 )
 def test_the_room_for_an_answer_is_read_from_the_refusal(message: str, room: int | None) -> None:
-    assert room_for_answer({"error": {"message": message}}) == room
+    assert room_for_answer({"error": {"message": message}}, prompt_bytes=100 if "at least" in message else 500) == room
+
+
+async def test_a_vllm_that_counts_only_the_beginning_is_asked_again_until_the_answer_fits() -> None:
+    async with serve(Flavour.VLLM) as (fake, engine):
+        fake.counts_only_the_beginning = True
+        pieces = await collect(engine, ask("x" * 450, max_tokens=4096))
+        assert text_of(pieces) == "".join(fake.answer)
+        assert 1 < len(fake.bodies("/v1/chat/completions")) <= 8
 
 
 # Models

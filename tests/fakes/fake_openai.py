@@ -30,6 +30,7 @@ class FakeOpenAI(FakeEngineServer):
         self.with_comments = False
         self.counts_usage = True
         self.refuses_long_prompts = True
+        self.counts_only_the_beginning = False
         self.moved_to = ""  # where /moved sends its callers
 
     def routes(self) -> list[web.RouteDef]:
@@ -109,7 +110,18 @@ class FakeOpenAI(FakeEngineServer):
                 "n_ctx": self.context,
             }
             return web.json_response({"error": error}, status=400)
+        if self.flavour is Flavour.VLLM and max_tokens >= self.context:
+            text = f"max_tokens={max_tokens} cannot be greater than max_model_len=max_total_tokens={self.context}."
+            return self._error(400, text, "BadRequestError")
         if self.flavour is Flavour.VLLM and prompt_tokens + max_tokens > self.context:
+            if self.counts_only_the_beginning:  # newer ones stop tokenizing at what could just fit
+                longest = self.context - max_tokens
+                text = (
+                    f"You passed {longest + 1} input tokens and requested {max_tokens} output tokens. However, the "
+                    f"model's context length is only {self.context} tokens, resulting in a maximum input length of "
+                    f"{longest} tokens. Please reduce the length of the input prompt."
+                )
+                return self._error(400, text, "BadRequestError")
             return self._error(
                 400,
                 f"This model's maximum context length is {self.context} tokens. However, you requested "
