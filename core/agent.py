@@ -80,6 +80,7 @@ class Agent:
         self.store = store or SnapshotStore(AgentSnapshot(agent_id=settings.agent_id, profile=settings.profile))
         self._tasks: asyncio.TaskGroup | None = None
         self._was_blocked = False
+        self.drain_limit_s = settings.drain_limit_s  # a front end may shorten it (a logout leaves 3 s)
         self._is_up = False  # between "listening" and "stopping"
         self.server: AgentServer | None = None
 
@@ -162,7 +163,7 @@ class Agent:
         assert self._tasks is not None
         self._publish_state(AgentState.STOPPING)
         try:
-            await self._drain(self.settings.drain_limit_s if error is None else 0.0)
+            await self._drain(self.drain_limit_s if error is None else 0.0)
             for task in self._kept:
                 task.cancel()
             await self._tasks.__aexit__(kind, error, trace)

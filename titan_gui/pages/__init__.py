@@ -1,0 +1,1 @@
+"""One page a file: `render(snapshot)` in, intents out as signals."""
