@@ -15,6 +15,7 @@ import os
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +28,8 @@ LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNI
 FORMATS = ("auto", "json", "text")
 OUR_LOGGERS = ("core", "titan_gui")  # at the owner's level; everything else is foreign and heard from "warning" on
 LOG_FILE_NAME = "agent.log"
+FLOOD_LIMIT = 20  # foreign events of one kind in one window
+FLOOD_WINDOW_S = 60.0
 
 ExcInfo = bool | BaseException
 
@@ -154,16 +157,40 @@ class LogSession:
         self._writer.close(timeout_s)
 
 
+class FloodGuard:
+    """Lets each kind of foreign event through FLOOD_LIMIT times a minute: a stranger who sends garbage must not be able
+    to push everything else out of the rotating files (grpc logs a traceback for each message that it can't parse)."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._window_ends_at = 0.0
+        self._counts: Counter[tuple[str, str]] = Counter()
+
+    def allows(self, record: logging.LogRecord) -> bool:
+        """Count the record. The last one allowed is marked `left_out_for_s`: more of its kind are not shown."""
+        now = self._clock()
+        if now >= self._window_ends_at:
+            self._window_ends_at = now + FLOOD_WINDOW_S
+            self._counts.clear()
+        key = (record.name, str(record.msg)[:40])  # the start: the rest may differ each time
+        self._counts[key] += 1
+        if self._counts[key] == FLOOD_LIMIT:
+            record.left_out_for_s = round(self._window_ends_at - now)
+        return self._counts[key] <= FLOOD_LIMIT
+
+
 class _WriterHandler(logging.Handler):
     """Turns records into events. An event that cannot be made is counted as lost; logging never raises."""
 
     def __init__(self, writer: LogWriter) -> None:
         super().__init__()
         self._writer = writer
+        self._guard = FloodGuard()
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._writer.put(event_of_record(record))
+            if record.name.partition(".")[0] in OUR_LOGGERS or self._guard.allows(record):
+                self._writer.put(event_of_record(record))
         except Exception:  # noqa: BLE001 - the edge of logging: a bad field must not end a session
             self._writer.count_lost()
 

@@ -212,6 +212,39 @@ def test_a_foreign_record_with_wrong_arguments_is_kept() -> None:
     assert event_of_record(record).event == "only %s and %s"
 
 
+def test_flood_of_one_foreign_event_leaves_room_for_the_others() -> None:
+    def act() -> None:
+        for number in range(500):
+            logging.getLogger("grpc").error("Unexpected DecodeError in a request from %s", number)
+        logging.getLogger("grpc").error("another kind")
+        for _ in range(30):
+            logs.get_logger("core.test").error("ours")
+
+    events = [line["event"] for line in log_lines(act)]
+
+    assert sum(event.startswith("Unexpected") for event in events) == logs.FLOOD_LIMIT
+    assert events.count("another kind") == 1
+    assert events.count("ours") == 30
+
+
+def test_flood_guard_says_that_it_leaves_out_and_opens_again() -> None:
+    now = [100.0]
+    guard = logs.FloodGuard(lambda: now[0])
+
+    def tell() -> logging.LogRecord | None:
+        record = logging.makeLogRecord({"name": "grpc", "msg": "again"})
+        return record if guard.allows(record) else None
+
+    told = [tell() for _ in range(logs.FLOOD_LIMIT + 5)]
+    assert [record is None for record in told] == [False] * logs.FLOOD_LIMIT + [True] * 5
+    last = told[logs.FLOOD_LIMIT - 1]
+    assert last is not None
+    assert event_of_record(last).fields == {"left_out_for_s": 60}
+
+    now[0] += logs.FLOOD_WINDOW_S
+    assert tell() is not None
+
+
 def test_python_warnings_are_captured() -> None:
     def act() -> None:
         with warnings.catch_warnings():
