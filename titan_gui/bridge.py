@@ -21,7 +21,7 @@ log = get_logger(__name__)
 
 
 class AgentBridge(QObject):
-    """One agent thread at a time. Every method belongs to the Qt thread and returns at once; every signal arrives there.
+    """One agent thread at a time. Every method belongs to the Qt thread and returns at once; signals arrive there.
 
     `snapshot` is the last one that arrived: what a page renders when it is shown.
     """
@@ -71,7 +71,7 @@ class AgentBridge(QObject):
             self.stop()
 
     def stop(self, drain_limit_s: float | None = None) -> None:
-        """Post the stop; `agent_ended` tells when it is over. `drain_limit_s` shortens the owner's setting (a logout)."""
+        """Post the stop; `agent_ended` tells when it is over. `drain_limit_s` shortens the setting (a logout)."""
         if self._thread is None:
             return
         if drain_limit_s is not None:

@@ -1,0 +1,164 @@
+"""Snapshot → what a person sees: which icon, which sentence, what to do. Pure: no Qt object, tested without a display.
+
+Texts are English source strings; whoever shows them passes them through `tr()`.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+
+from core.snapshot import AgentSnapshot, Reason
+from core.state import AgentState
+
+
+class Mood(StrEnum):
+    """What the icon says. One shape each, so that colour is never the only difference."""
+
+    SERVING = "serving"  # at least one session runs
+    READY = "ready"
+    PAUSED = "paused"
+    DRAINING = "draining"  # sessions finish, then pause
+    ATTENTION = "attention"  # broken: the owner has to do something
+    OFFLINE = "offline"  # not running, starting, or the coordinator is away
+
+
+NEEDS_ATTENTION = frozenset(
+    {"engine_attention", "engine_unreachable", "model_not_ready", "no_public_address", "registration_refused"}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Headline:
+    """The dashboard's first line: state and reason in one sentence, and what to do about it."""
+
+    mood: Mood
+    state: str  # one word or two: "Serving", "Ready", "Paused" ...
+    sentence: str
+    remedy: str = ""
+    setting: str = ""  # the setting behind it, for a link
+    ends_at: float | None = None  # seconds since the epoch
+
+
+STATE_WORDS = {
+    Mood.SERVING: "Serving",
+    Mood.READY: "Ready",
+    Mood.PAUSED: "Paused",
+    Mood.DRAINING: "Finishing",
+    Mood.ATTENTION: "Needs attention",
+    Mood.OFFLINE: "Offline",
+}
+
+
+def mood_of(snapshot: AgentSnapshot) -> Mood:
+    """The strongest thing to show. A pause by hand is no trouble, whatever else is wrong."""
+    if snapshot.state is AgentState.FAILED:
+        return Mood.ATTENTION
+    if snapshot.state in (AgentState.STOPPED, AgentState.STARTING, AgentState.STOPPING):
+        return Mood.OFFLINE
+    codes = {reason.code for reason in snapshot.reasons}
+    if snapshot.is_draining:
+        return Mood.DRAINING
+    if "paused_by_owner" in codes:
+        return Mood.DRAINING if snapshot.is_busy else Mood.PAUSED
+    if codes & NEEDS_ATTENTION:
+        return Mood.ATTENTION
+    if snapshot.blocking_reasons:
+        return Mood.PAUSED
+    if snapshot.is_busy:
+        return Mood.SERVING
+    return Mood.READY if snapshot.state is AgentState.READY else Mood.OFFLINE
+
+
+def headline_of(snapshot: AgentSnapshot) -> Headline:
+    mood = mood_of(snapshot)
+    reason = leading_reason(snapshot)
+    if reason is not None and mood not in (Mood.SERVING, Mood.READY):
+        return Headline(
+            mood=mood,
+            state=STATE_WORDS[mood],
+            sentence=reason.sentence,
+            remedy=reason.remedy,
+            setting=reason.setting,
+            ends_at=reason.ends_at,
+        )
+    return Headline(mood=mood, state=STATE_WORDS[mood], sentence=_plain_sentence(snapshot, mood))
+
+
+def leading_reason(snapshot: AgentSnapshot) -> Reason | None:
+    """The strongest reason; a blocking one before one that is only good to know (the core sorts them so)."""
+    return snapshot.reasons[0] if snapshot.reasons else None
+
+
+def tooltip_of(snapshot: AgentSnapshot) -> str:
+    """The tray's tooltip: state, reason, sessions, tokens/s; plain text, short lines."""
+    headline = headline_of(snapshot)
+    lines = [f"TitanCompute: {headline.state}", headline.sentence]
+    if snapshot.state in (AgentState.READY, AgentState.PAUSED, AgentState.CONNECTING):
+        lines.append(f"{sessions_text(snapshot)}, {rate_text(snapshot.tokens_per_second)}")
+    return "\n".join(lines)
+
+
+def sessions_text(snapshot: AgentSnapshot) -> str:
+    return f"{snapshot.running_jobs} of {snapshot.max_jobs} sessions"
+
+
+def rate_text(tokens_per_second: float | None) -> str:
+    return "– tokens/s" if tokens_per_second is None else f"{tokens_per_second:.1f} tokens/s"
+
+
+def memory_text(megabytes: float | None) -> str:
+    """MiB as people read memory: "812 MB", "9.8 GB"; a dash for what isn't measured."""
+    if megabytes is None:
+        return "–"
+    return f"{megabytes:.0f} MB" if megabytes < 1024 else f"{megabytes / 1024:.1f} GB"
+
+
+def size_text(size_bytes: int | None) -> str:
+    """A file's size in decimal units, as file managers and model pages show it."""
+    if size_bytes is None:
+        return "–"
+    size = float(size_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            return f"{size:.0f} {unit}" if unit in ("B", "kB") else f"{size:.1f} {unit}"
+        size /= 1000
+    raise AssertionError("unreachable")
+
+
+def duration_text(seconds: float) -> str:
+    """ "45 s", "12 min", "3 h 20 min", "2 d 4 h"."""
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, hours, days = whole // 60, whole // 3600, whole // 86_400
+    if minutes < 60:
+        return f"{minutes} min"
+    if hours < 24:
+        return f"{hours} h {minutes % 60} min" if minutes % 60 else f"{hours} h"
+    return f"{days} d {hours % 24} h" if hours % 24 else f"{days} d"
+
+
+def clock_text(epoch: float) -> str:
+    """Local hours and minutes; with the day when it isn't today."""
+    then, now = time.localtime(epoch), time.localtime()
+    return time.strftime("%H:%M" if then[:3] == now[:3] else "%a %H:%M", then)
+
+
+def _plain_sentence(snapshot: AgentSnapshot, mood: Mood) -> str:
+    if mood is Mood.SERVING:
+        return f"Serving {snapshot.running_jobs} session{'s' if snapshot.running_jobs != 1 else ''}."
+    if mood is Mood.READY:
+        return "Ready: waiting for somebody who needs your GPU." if _uses_gpu(snapshot) else "Ready: waiting for work."
+    return {
+        AgentState.STOPPED: "The agent is not running.",
+        AgentState.STARTING: "Starting.",
+        AgentState.STOPPING: "Finishing, then stopping.",
+        AgentState.CONNECTING: "Connecting to the coordinator.",
+        AgentState.FAILED: "The agent stopped because of an error. The log says which.",
+    }.get(snapshot.state, "Working.")
+
+
+def _uses_gpu(snapshot: AgentSnapshot) -> bool:
+    return snapshot.capacity.kind == "vram"
