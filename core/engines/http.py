@@ -168,13 +168,13 @@ async def read_error_body(response: aiohttp.ClientResponse) -> Any:
 
 def safe_message(message: str, prompt: str = "") -> str:
     """An engine's message, fit for logs and clients: one line, short, and never a piece of the prompt."""
-    line = " ".join(message.split())
+    line = " ".join(message[: 4 * _MAX_MESSAGE_CHARS].split())
+    if len(line) > _MAX_MESSAGE_CHARS:  # before the search below, which is as long as line times prompt
+        line = line[:_MAX_MESSAGE_CHARS] + " …"
     is_short = 0 < len(prompt) < _QUOTE_CHARS
     quotes = is_short and re.search(rf"(?<!\w){re.escape(prompt)}(?!\w)", line) is not None
     quotes = quotes or any(line[i : i + _QUOTE_CHARS] in prompt for i in range(len(line) - _QUOTE_CHARS + 1))
-    if quotes:
-        return "its message quotes the request and is withheld"
-    return line if len(line) <= _MAX_MESSAGE_CHARS else line[:_MAX_MESSAGE_CHARS] + " …"
+    return "its message quotes the request and is withheld" if quotes else line
 
 
 def clean_text(text: str) -> str:

@@ -6,12 +6,11 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
-from typing import Any
 
 import aiohttp
 
 from core.engines import EngineModel, EngineStatus, LoadedModel, Prompt, TokenChunk
-from core.engines.http import CHECK_TIMEOUT_S, MAX_LINE_BYTES, EngineHttp, JsonAnswer, is_address, read_error_body
+from core.engines.http import CHECK_TIMEOUT_S, EngineHttp, JsonAnswer, is_address, read_error_body
 from core.engines.names import find_model, normalize_model, same_model
 from core.engines.ollama_host import parse_ollama_host
 from core.engines.ollama_wire import (
@@ -20,6 +19,7 @@ from core.engines.ollama_wire import (
     TAIL_BYTES,
     TEMPLATE_TOKENS,
     UPDATE_HINT,
+    LineReader,
     answer_error,
     chat_body,
     early_end,
@@ -160,40 +160,23 @@ class OllamaEngine:
         if not self._version:
             await self.check()
         context = await self._context_of(prompt.model)
-        body = chat_body(
-            prompt,
-            context_tokens=self._context_tokens,
-            keep_alive=self._keep_alive,
-            num_predict=self._room_for_answer(prompt, context),
-        )
-        response = await self._open(body)
+        response = await self._open(prompt, context)
         try:
-            if response.status != 200 or not response.content_type.startswith(_STREAM_TYPES):
-                raise await self._refusal(response, prompt)
             read = response.content.readany  # everything that has arrived, in one call
-            rest = b""  # the beginning of a line whose end has not arrived
+            lines = LineReader()
             recent: deque[bytes] = deque(maxlen=MAX_REPEATS)  # what came last, to tell why an answer ended early
             seen = 0  # tokens given on so far
             while data := await read():
-                if rest:
-                    data = rest + data
-                cut = data.rfind(b"\n") + 1
-                if cut == len(data):
-                    rest = b""
-                else:
-                    rest = data[cut:]
-                    if len(rest) > MAX_LINE_BYTES:
-                        raise EngineProtocolError("Ollama sent a line without an end")
-                    if not cut:
-                        continue
-                    data = data[:cut]
-                recent.append(data[-TAIL_BYTES:])
-                plain = read_plain(data)
+                whole = lines.feed(data)
+                if not whole:
+                    continue
+                recent.append(whole[-TAIL_BYTES:])
+                plain = read_plain(whole)
                 if plain is not None:
                     seen += plain[1]
                     yield TokenChunk(plain[0], plain[1])
                     continue
-                batch = read_lines(data, prompt.text)
+                batch = read_lines(whole, prompt.text)
                 if batch.final is not None:
                     yield final_chunk(batch, seen, context)
                     await self._http.drain(response)
@@ -203,18 +186,31 @@ class OllamaEngine:
                     yield TokenChunk(batch.text, batch.tokens)
                 if batch.error is not None:
                     raise batch.error
-            raise early_end(recent, rest, prompt.text)
+            raise early_end(recent, lines.rest, prompt.text)
         except (aiohttp.ClientError, OSError) as error:
             raise self._http.translate(error, mid_answer=True) from error
         finally:
             response.close()  # the socket, at once: Ollama stops working on the prompt
 
-    async def _open(self, body: dict[str, Any]) -> aiohttp.ClientResponse:
+    async def _open(self, prompt: Prompt, context: int) -> aiohttp.ClientResponse:
+        """The opened answer, its status and type checked."""
+        body = chat_body(
+            prompt,
+            context_tokens=self._context_tokens,
+            keep_alive=self._keep_alive,
+            num_predict=self._room_for_answer(prompt, context),
+        )
         try:
-            return await self._http.open_stream("/api/chat", body)
+            response = await self._http.open_stream("/api/chat", body)
         except EngineUnreachable as error:
             self._note_fault(error)
             raise
+        if response.status == 200 and response.content_type.startswith(_STREAM_TYPES):
+            return response
+        try:
+            raise await self._refusal(response, prompt)
+        finally:
+            response.close()
 
     async def _refusal(self, response: aiohttp.ClientResponse, prompt: Prompt) -> AgentError:
         if response.status == 200:

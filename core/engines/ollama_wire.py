@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.engines import EngineModel, LoadedModel, Prompt, TokenChunk
-from core.engines.http import clean_text, safe_message, says_out_of_memory, says_prompt_too_long
+from core.engines.http import MAX_LINE_BYTES, clean_text, safe_message, says_out_of_memory, says_prompt_too_long
 from core.engines.options import effective_temperature
 from core.errors import (
     AgentError,
@@ -91,6 +91,26 @@ def load_body(model: str, *, context_tokens: int, keep_alive: str) -> dict[str, 
         "keep_alive": keep_alive,
         "options": {"num_ctx": context_tokens},
     }
+
+
+class LineReader:
+    """Cut what has arrived into whole lines."""
+
+    def __init__(self) -> None:
+        self.rest = b""  # the beginning of a line whose end has not arrived
+
+    def feed(self, arrived: bytes) -> bytes:
+        """All lines that are whole now, the line ends included; b"" while none is."""
+        if self.rest:
+            arrived = self.rest + arrived
+        cut = arrived.rfind(b"\n") + 1
+        if cut == len(arrived):
+            self.rest = b""
+            return arrived
+        self.rest = arrived[cut:]
+        if len(self.rest) > MAX_LINE_BYTES:
+            raise EngineProtocolError("Ollama sent a line without an end")
+        return arrived[:cut]
 
 
 @dataclass(slots=True)

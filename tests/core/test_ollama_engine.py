@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from core.engines import EngineModel, LoadedModel, Prompt, TokenChunk
 from core.engines.http import is_address, safe_message
 from core.engines.ollama import OllamaEngine, PullProgress
 from core.engines.ollama_host import parse_ollama_host
-from core.engines.ollama_wire import is_honest_version, read_lines, read_plain
+from core.engines.ollama_wire import LineReader, is_honest_version, read_lines, read_plain
 from core.engines.options import SamplingOptions
 from core.errors import (
     AgentError,
@@ -315,6 +316,12 @@ async def test_an_error_that_quotes_the_prompt_is_withheld(fake: FakeOllama, eng
     assert "canary" not in caught.value.detail
 
 
+def test_a_long_message_is_cut_before_it_is_searched() -> None:
+    shown = safe_message("a b c d e f g h " * 100_000, "xyz " * 60_000)
+    assert len(shown) < 310
+    assert shown.endswith("…")
+
+
 def test_a_short_prompt_is_only_a_quote_as_a_word() -> None:
     assert safe_message("this failed", "is") == "this failed"
     assert "is" not in safe_message("cannot parse is", "is").split()[:2]
@@ -503,6 +510,22 @@ async def test_capabilities_come_from_show(engine: OllamaEngine) -> None:
 def _line(content: str) -> bytes:
     event = {"model": "m", "created_at": "t", "message": {"role": "assistant", "content": content}, "done": False}
     return json.dumps(event, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+
+
+@given(st.lists(st.integers(0, 600), max_size=12))
+def test_lines_are_whole_however_they_are_cut(cuts: list[int]) -> None:
+    sent = b"".join(_line(text) for text in ("one", "wörld", "", "x" * 50)) + b"the beginning of"
+    reader, edges = LineReader(), [0, *sorted(cuts), len(sent)]
+    batches = [reader.feed(sent[start:end]) for start, end in pairwise(edges)]
+    assert all(batch == b"" or batch.endswith(b"\n") for batch in batches)
+    assert b"".join(batches) + reader.rest == sent
+
+
+def test_a_line_without_an_end_is_refused() -> None:
+    reader = LineReader()
+    reader.feed(b"x" * 1000)
+    with pytest.raises(EngineProtocolError):
+        reader.feed(b"x" * (1 << 20))
 
 
 @pytest.mark.parametrize("content", ["plain", "", 'quote " and \\ and \n\t', "wörld 🎉", "\\u003cb\\u003e", "}},{"])
