@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import aiohttp
 import psutil
 import pytest
 
@@ -160,6 +161,21 @@ async def test_child_listens_on_loopback_only() -> None:
     links = psutil.Process(child.pid).net_connections()
     await child.end()
     assert {link.laddr.ip for link in links if link.status == "LISTEN"} == {"127.0.0.1"}
+
+
+async def test_child_serves_nobody_without_its_key() -> None:
+    child = await WorkerProcess.start(real_request(), on_log=print)
+    ready = await child.wait_ready(30)
+    statuses = {}
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{ready.port}") as session:
+        for key in ("", "another", "a-key-for-one-test"):
+            for path in ("/v1/chat/completions", "/tokenize"):
+                body = {"messages": [{"role": "user", "content": "x"}], "max_tokens": 1, "content": "x"}
+                async with session.post(path, json=body, headers={"Authorization": f"Bearer {key}"}) as answer:
+                    statuses[key, path] = answer.status
+    await child.end()
+    assert {status for (key, _), status in statuses.items() if key != "a-key-for-one-test"} == {401}
+    assert {status for (key, _), status in statuses.items() if key == "a-key-for-one-test"} == {200}
 
 
 async def test_child_that_cannot_load_says_what_llama_cpp_said(tmp_path: Path) -> None:
