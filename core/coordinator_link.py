@@ -24,6 +24,7 @@ CALL_LIMIT_S = 5.0
 ACK_LIMIT_S = 5.0
 _MAX_REPLY_BYTES = 256 * 1024  # a key is under 1 KB; nothing a coordinator says to an agent is big
 _MAX_REASON_CHARACTERS = 200
+_CLOSED_HERE = "it was closed here"
 
 _EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined]
 _ACCEPTED = frozenset({"success", "ok"})
@@ -79,6 +80,7 @@ class Link:
             self._channel = grpc.aio.insecure_channel(target, options=options)
         self._stub: Any = pb_grpc.CoordinatorServiceStub(self._channel)
         self._health: HealthStream | None = None
+        self._is_closed = False
 
     async def register(self, registration: Registration) -> int:
         """Register; returns the heartbeat interval asked for, in seconds (0: none).
@@ -114,6 +116,8 @@ class Link:
 
     async def beat(self, agent_id: str, health: Health, *, last_rtt_ms: float | None) -> BeatAnswer:
         """Send one beat and wait for its ack, 5 s at most. Raises CoordinatorUnreachable: the link is then dead."""
+        if self._is_closed:
+            raise self.broken(_CLOSED_HERE)
         if self._health is None:
             self._health = HealthStream(self._stub.ReportHealth(), self._channel)
         stream = self._health  # close() may take it away while we wait
@@ -139,11 +143,13 @@ class Link:
 
     async def end_health(self) -> None:
         """End the health stream, if there is one; the next beat opens a new one."""
-        if self._health is not None:
-            await self._health.close()
-            self._health = None
+        stream, self._health = self._health, None
+        if stream is not None:
+            await stream.close()
 
     async def close(self) -> None:
+        """End every call on this link, those of other tasks too: they raise CoordinatorUnreachable. May be repeated."""
+        self._is_closed = True
         await self.end_health()
         await self._channel.close(None)
 
@@ -171,7 +177,7 @@ class Link:
         except TimeoutError:
             raise self.unreachable(f"{name} took longer than {CALL_LIMIT_S:g} s") from None
         except (ConnectionError, grpc.aio.UsageError) as error:
-            raise self.unreachable("the connection was closed") from error
+            raise self.broken(_CLOSED_HERE) from error
         except grpc.aio.AioRpcError as error:
             if error.code() in _REFUSALS:
                 detail = f"The coordinator at {self._endpoint} refused {name}: {_describe(error)}"
@@ -229,7 +235,7 @@ class HealthStream:
         except grpc.aio.AioRpcError as error:
             self.end_reason = _describe(error)
         finally:
-            self.end_reason = self.end_reason or "it was closed here"
+            self.end_reason = self.end_reason or _CLOSED_HERE
             self._acks.put_nowait(None)
 
 

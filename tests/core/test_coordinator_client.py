@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from core.coordinator_client import CoordinatorClient, Health, NotRegistering, Registration, may_have_degraded
+from core.coordinator_link import CALL_LIMIT_S, Link
 from core.coordinator_types import hold_interval
 from core.errors import ConfigError, CoordinatorError, CoordinatorUnreachable, TokenError
 from core.local_registry import DEGRADED, HEALTHY
@@ -86,13 +88,26 @@ class FakeAgent:
         """Registered, the first beat acknowledged, the key held."""
         await self.wait_until(lambda: self.client.view.rtt_ms is not None and self.client.view.has_key)
 
-    async def advance_until(self, condition: Callable[[], bool]) -> None:
-        """Half-second steps of the clock, with a little real time in between for the socket."""
-        while not condition():
+    async def settle(self) -> None:
+        """Let the socket answer what is asked of it, so that the clock doesn't outrun a healthy coordinator.
+
+        A call or a beat under way has its limit of 5 s running. One that hangs on purpose costs 0.2 real seconds.
+        """
+        await asyncio.sleep(0.001)  # those who just woke up ask first
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await self.clock.wait_for_no_sleep(CALL_LIMIT_S)
+
+    async def advance(self, seconds: float) -> None:
+        """Half-second steps, each after the socket has settled."""
+        for _ in range(round(seconds * 2)):
+            await self.settle()
             await self.clock.advance(0.5)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(0.005):
-                    await self.wait_until(condition)
+        await self.settle()
+
+    async def advance_until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            await self.advance(0.5)
 
 
 @asynccontextmanager
@@ -440,8 +455,7 @@ async def test_link_that_held_starts_the_waits_again(coordinator: FaultyCoordina
         await agent.advance_until(lambda: 8.0 in ceilings.seen_s)
         coordinator.refusal = None
         await agent.advance_until(lambda: agent.client.view.rtt_ms is not None)
-        await agent.clock.advance(9.0)
-        await agent.clock.advance(9.0)
+        await agent.advance(18.0)
         await coordinator.drain()
         await agent.wait_for_link("away")
         assert ceilings.seen_s[-1] == 0.5
@@ -664,6 +678,31 @@ async def test_leaving_does_not_wait_for_a_coordinator_that_does_not_answer(coor
         await leaving
         assert agent.task is not None
         await agent.task
+
+
+async def test_link_closed_between_two_beats_ends_run_without_an_error(coordinator: FaultyCoordinator) -> None:
+    async with running(coordinator.endpoint) as agent:
+        await agent.wait_until_served()
+        await agent.clock.wait_for_sleep(10.0)
+        leaving = asyncio.create_task(agent.client.leave(limit_s=0.0))
+        await agent.clock.wait_for_sleep(0.0)
+        await agent.clock.advance(0.0)  # out of time before the last beat can be acknowledged
+        await leaving
+        assert agent.task is not None
+        await agent.task
+
+
+async def test_beat_on_a_closed_link_is_our_error(coordinator: FaultyCoordinator) -> None:
+    link = Link(
+        coordinator.endpoint, tls=False, ca_pem=None, wall=time.time, monotonic=time.monotonic, sleep=asyncio.sleep
+    )
+    await link.register(OFFER)
+    await link.close()
+    await link.close()
+    with pytest.raises(CoordinatorUnreachable, match="closed here"):
+        await link.beat("agent-1", IDLE, last_rtt_ms=None)
+    with pytest.raises(CoordinatorUnreachable, match="closed here"):
+        await link.register(OFFER)
 
 
 async def test_leaving_ends_the_wait_for_a_coordinator_that_is_away(coordinator: FaultyCoordinator) -> None:

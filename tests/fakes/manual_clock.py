@@ -29,7 +29,11 @@ class ManualClock:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._sleepers, (self._monotonic_s + seconds, next(self._order), seconds, future))
         self._changed.set()
-        await future
+        try:
+            await future
+        finally:
+            future.cancel()  # no effect on one that is done
+            self._changed.set()
 
     @property
     def sleeping(self) -> list[float]:
@@ -39,6 +43,12 @@ class ManualClock:
     async def wait_for_sleep(self, seconds: float) -> None:
         """Until somebody sleeps for exactly that long."""
         while seconds not in self.sleeping:
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def wait_for_no_sleep(self, seconds: float) -> None:
+        """Until nobody sleeps for exactly that long any more."""
+        while seconds in self.sleeping:
             self._changed.clear()
             await self._changed.wait()
 
