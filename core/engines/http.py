@@ -66,9 +66,9 @@ class EngineHttp:
                 return await self._open_session().post(self._url(path), data=data, allow_redirects=False)
             except (aiohttp.ServerDisconnectedError, ConnectionResetError, BrokenPipeError) as error:
                 if is_last_try:
-                    raise self.translate(error) from error
+                    raise self.translate(error) from None
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                raise self.translate(error) from error
+                raise self.translate(error) from None
         raise AssertionError("unreachable")
 
     async def call(

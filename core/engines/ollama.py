@@ -188,7 +188,7 @@ class OllamaEngine:
                     raise batch.error
             raise early_end(recent, lines.rest, prompt.text)
         except (aiohttp.ClientError, OSError) as error:
-            raise self._http.translate(error, mid_answer=True) from error
+            raise self._http.translate(error, mid_answer=True) from None  # its text may quote the answer
         finally:
             response.close()  # the socket, at once: Ollama stops working on the prompt
 

@@ -135,7 +135,7 @@ class OpenAIEngine:
                 if batch.error is not None:
                     raise batch.error
         except (aiohttp.ClientError, OSError) as error:
-            raise self._http.translate(error, mid_answer=True) from error
+            raise self._http.translate(error, mid_answer=True) from None  # its text may quote the answer
         finally:
             response.close()  # the socket, at once: the server stops working on the prompt
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import traceback
 from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
 from itertools import pairwise
@@ -314,6 +315,26 @@ async def test_an_error_that_quotes_the_prompt_is_withheld(fake: FakeOllama, eng
     with pytest.raises(EngineFailed) as caught:
         await collect(engine, ask("say this: my secret canary is blue"))
     assert "canary" not in caught.value.detail
+
+
+async def test_a_broken_answer_is_in_no_traceback() -> None:
+    """aiohttp's own errors quote the bytes that they could not read."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
+        writer.write(head + b"canary is no chunk size\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        engine = OllamaEngine(f"127.0.0.1:{port}")
+        engine._version = "0.30.0"
+        with pytest.raises(EngineError) as caught:
+            await collect(engine, ask())
+        assert "canary" not in "".join(traceback.format_exception(caught.value))
+        await engine.close()
 
 
 def test_a_long_message_is_cut_before_it_is_searched() -> None:
