@@ -173,7 +173,9 @@ def test_run_with_a_malformed_set_names_it(capsys: pytest.CaptureFixture[str]) -
     ran = Ran(capsys, "run", "--log-format", "text", "--set", "queue_size")
 
     assert ran.code == 2
-    assert ran.err.startswith("Settings need attention: --set 'queue_size' is not KEY=VALUE\n")
+    assert ran.err == (
+        "Settings need attention: --set 'queue_size' is not KEY=VALUE\nFor example: titan run --set queue_size=4\n"
+    )
 
 
 def test_second_run_of_a_profile_exits_3(capsys: pytest.CaptureFixture[str]) -> None:

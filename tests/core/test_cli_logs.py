@@ -86,8 +86,8 @@ def test_follower_gives_new_whole_lines_across_a_rotation_and_a_late_start(tmp_p
     assert list(follower.new()) == ["two", "three"]
 
     path.replace(tmp_path / "agent.log.1")
-    path.write_text("four\n")
-    assert list(follower.new()) == ["four"]
+    path.write_text("four, in a file that is already longer than the old one was\n")
+    assert list(follower.new()) == ["four, in a file that is already longer than the old one was"]
     path.write_text("5\n")  # made empty in place
     assert list(follower.new()) == ["5"]
     assert list(follower.new()) == []

@@ -387,7 +387,10 @@ def test_a_full_disk_is_said_once_and_the_file_is_used_again_when_there_is_room(
     for event in ("one", "two"):
         writer.put(make_event(event))
     assert writer.flush(5)
-    log_file.is_full, now[0] = False, 61.0
+    now[0] = 60.5  # tried again, and still full: no second warning
+    writer.put(make_event("still full"))
+    assert writer.flush(5)
+    log_file.is_full, now[0] = False, 121.0
     writer.put(make_event("three"))
     writer.close(5)
 
