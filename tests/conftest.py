@@ -23,7 +23,7 @@ SEED_NAMES = (
     "SUPPORTED_MODELS",
 )
 # A proxy would be asked for 127.0.0.1 too (gRPC reads these); the others change what a terminal library prints.
-OTHER_NAMES = ("http_proxy", "https_proxy", "all_proxy", "grpc_proxy", "FORCE_COLOR", "NO_COLOR", "COLUMNS")
+OTHER_NAMES = ("http_proxy", "https_proxy", "all_proxy", "grpc_proxy", "no_proxy", "FORCE_COLOR", "NO_COLOR", "COLUMNS")
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
