@@ -171,13 +171,35 @@ def test_spellings_of_a_genuine_token_are_refused(validator: JwtValidator, facto
         refusal(validator, changed)
 
 
+def test_other_spellings_of_the_same_bytes_are_refused(validator: JwtValidator, factory: TokenFactory) -> None:
+    """One token, one text: unused bits of the last character, or a lone last character, decode to the same bytes."""
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    token = factory.token()  # 256 bytes of signature: 342 characters, the last one with 4 unused bits
+    same_bytes = token[:-1] + alphabet[alphabet.index(token[-1]) + 1]
+    claims_alone, _, signature = token.rpartition(".")
+    for changed in (same_bytes, token + "AAA", f"{claims_alone}A.{signature}", f"{claims_alone}AA.{signature}"):
+        assert validator.verify(token)
+        refused = refusal(validator, changed)
+        assert isinstance(refused, TokenError)
+    assert not isinstance(refusal(validator, same_bytes), BadSignature)
+
+
+@pytest.mark.parametrize("header", [b"\xff", b"[]", b'"RS256"', b"{", b'{"alg":"RS256","alg":"RS256"}', b"[" * 3000])
+def test_header_that_is_no_json_object_is_refused(
+    validator: JwtValidator, factory: TokenFactory, header: bytes
+) -> None:
+    _, payload, signature = factory.token().split(".")
+    encoded = base64.urlsafe_b64encode(header).rstrip(b"=").decode()
+    assert not isinstance(refusal(validator, f"{encoded}.{payload}.{signature}"), BadSignature)
+
+
 def test_token_over_8_kb_is_refused_before_anything_is_decoded(
     validator: JwtValidator, factory: TokenFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = factory.token(filling="x" * 8000)
     assert len(token) > 8192
     decoded: list[bytes] = []
-    monkeypatch.setattr("jwt.api_jws.base64url_decode", decoded.append)
+    monkeypatch.setattr("base64.urlsafe_b64decode", decoded.append)
     assert "8192" in refusal(validator, token).detail
     assert not decoded
 
