@@ -5,59 +5,43 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from core.agent_server import AgentServer, ServerOptions
 from core.circuit_breaker import CircuitBreaker
-from core.config import Settings
 from core.config_load import LoadedSettings
 from core.coordinator_client import CoordinatorClient
 from core.engine_keeper import EngineKeeper
 from core.engine_processes import EngineProcesses
 from core.engines import EngineFactory
-from core.engines.factory import engine_factories
-from core.errors import AgentError, ConfigError, CoordinatorError
-from core.inference import InferenceService, RequestLimits, SessionRecord, TokenDoor
-from core.jwt_validator import JwtValidator, TokenClaims
+from core.engines.absent import NoEngine
+from core.engines.factory import EngineSecrets, engine_factories
+from core.engines.names import find_model
+from core.errors import AgentError, CoordinatorError
+from core.inference import InferenceService, SessionRecord, TokenDoor
+from core.jwt_validator import JwtValidator
 from core.key_keeper import KeyKeeper
 from core.logs import get_logger
 from core.model_manager import ModelManager
 from core.network import effective_listen_addresses, has_ipv6, is_loopback_endpoint, public_address_problem
 from core.owner import OwnerControl
-from core.paths import ensure_private_folder
+from core.public_door import AgentDoor, request_limits, session_limits, tls_material
 from core.publisher import SnapshotPublisher, wanted_state
-from core.reasons import ReasonBook, coordinator_away, no_public_address, stopping
+from core.reasons import ReasonBook, coordinator_away, no_public_address, registration_refused, stopping
 from core.replay_store import ReplayStore
 from core.reporting import Reporter
-from core.sessions import Admission, EndReason, SessionLimits
+from core.sessions import Admission, EndReason
 from core.snapshot import AgentSnapshot, CoordinatorView, SnapshotStore
 from core.state import AgentState
 from core.stats_collector import StatsCollector, SystemStats
-from core.tls import TlsMaterial, ensure_self_signed, load_pair
 
 log = get_logger(__name__)
 
 SAMPLE_INTERVAL_S = 2.0
 LEAVE_LIMIT_S = 2.0  # telling the coordinator, on the way out
-
-
-@dataclass(frozen=True, slots=True)
-class AgentDoor:
-    """The public door: tokens of the coordinator, checked with its key and spent in the replay store."""
-
-    keys: KeyKeeper
-    spent: ReplayStore
-
-    async def verify(self, token: str) -> TokenClaims:
-        claims = await self.keys.verify_refreshing(token)
-        self.spent.check_not_before_start(claims)
-        return claims
-
-    def spend(self, claims: TokenClaims) -> None:
-        self.spent.spend(claims.jti, claims.exp)
+END_LIMIT_S = 3.0  # for sessions that were told to end: an engine that doesn't let go must not hold us up
+GRACE_S = 0.5  # for the last messages of calls that were ended
 
 
 class Agent:
@@ -75,15 +59,34 @@ class Agent:
         stats: StatsCollector | None = None,
         allow_selftest: bool | None = None,
     ) -> None:
+        """`allow_selftest` None: the self-test model is offered only to a coordinator on this machine."""
         self.settings = settings = loaded.settings
         self.paths = loaded.paths
         self.store = store or SnapshotStore(AgentSnapshot(agent_id=settings.agent_id, profile=settings.profile))
-        self._tasks: asyncio.TaskGroup | None = None
-        self._was_blocked = False
         self.drain_limit_s = settings.drain_limit_s  # a front end may shorten it (a logout leaves 3 s)
-        self._is_up = False  # between "listening" and "stopping"
         self.server: AgentServer | None = None
+        self.spent: ReplayStore | None = None  # from the start on
+        self._engine_secrets = EngineSecrets()
+        self._client_key = secrets.token_bytes(16)
+        self._tasks: asyncio.TaskGroup | None = None
+        self._kept: list[asyncio.Task[None]] = []
+        self._leaving: asyncio.Task[None] | None = None
+        self._is_up = False  # between "listening" and "stopping"
+        self._was_blocked = False
+        self._blocked_changed = asyncio.Event()
+        self._spent_notice = ""
+        if allow_selftest is None:
+            allow_selftest = is_loopback_endpoint(settings.coordinator_endpoint)
+        self._make_serving_parts(
+            factories or engine_factories(settings, loaded.paths, self._engine_secrets), allow_selftest
+        )
+        self._make_reporting_parts(stats)
+        for notice in loaded.notices:
+            self.report.add_notice(notice)
 
+    def _make_serving_parts(self, factories: Mapping[str, EngineFactory], allow_selftest: bool) -> None:
+        """What a request goes through: reasons, admission, models, and who keeps and pauses them."""
+        settings = self.settings
         self.reasons = ReasonBook(self._on_reasons_changed)
         self.admission = Admission(
             max_jobs=settings.max_concurrent_jobs,
@@ -92,12 +95,10 @@ class Agent:
             closed_because=self.reasons.closed_because,
             on_change=self._on_sessions_changed,
         )
-        factories = factories or engine_factories(settings, loaded.paths)
-        on_loopback = is_loopback_endpoint(settings.coordinator_endpoint)
         self.models = ModelManager(
-            engine=factories["ollama" if settings.engine == "auto" else settings.engine](),
+            engine=NoEngine(),
             supported=settings.supported_models,
-            allow_selftest=on_loopback if allow_selftest is None else allow_selftest,
+            allow_selftest=allow_selftest,
             breaker=CircuitBreaker(),
         )
         self.keeper = EngineKeeper(
@@ -111,12 +112,16 @@ class Agent:
         self.owner = OwnerControl(
             admission=self.admission,
             reasons=self.reasons,
-            state_file=loaded.paths.state_dir / "pause.json",
+            state_file=self.paths.state_dir / "pause.json",
             finish_limit_s=settings.finish_limit_s,
             on_change=self.publish_now,
         )
-        processes = EngineProcesses(lambda: self.models.engine)
-        self.stats = stats or StatsCollector(own_pids=processes.look)
+
+    def _make_reporting_parts(self, stats: StatsCollector | None) -> None:
+        """What is measured, and who hears of it: the coordinator and the front ends."""
+        settings = self.settings
+        self._engine_processes = EngineProcesses(lambda: self.models.engine)
+        self.stats = stats or StatsCollector(own_pids=self._engine_processes.look)
         self.report = Reporter(
             settings,
             models=self.models,
@@ -124,10 +129,8 @@ class Agent:
             admission=self.admission,
             reasons=self.reasons,
             owner=self.owner,
-            engine_pids=lambda: processes.known,
+            engine_pids=lambda: self._engine_processes.known,
         )
-        for notice in loaded.notices:
-            self.report.add_notice(notice)
         self.coordinator = CoordinatorClient(
             endpoint=settings.coordinator_endpoint,
             heartbeat_interval_s=settings.heartbeat_interval_s,
@@ -140,7 +143,6 @@ class Agent:
             ca_path=settings.coordinator_ca,
         )
         self.keys = KeyKeeper(JwtValidator(settings.agent_id), self.coordinator.fetch_key)
-        self._client_key = secrets.token_bytes(16)
         self.publisher = SnapshotPublisher(
             self.store, self.report.snapshot_fields, is_busy=lambda: self.admission.running_jobs > 0
         )
@@ -150,9 +152,13 @@ class Agent:
         self.store.publish(state=AgentState.STARTING)
         try:
             await self._start()
-        except BaseException:
+        except BaseException as error:
             await self._close_parts(0.0)
-            self._publish_state(AgentState.FAILED)
+            if isinstance(error, asyncio.CancelledError):  # told to stop before it was up
+                self._publish_state(AgentState.STOPPING)
+                self._publish_state(AgentState.STOPPED)
+            else:
+                self._publish_state(AgentState.FAILED)
             raise
         return self
 
@@ -161,33 +167,30 @@ class Agent:
     ) -> None:
         """Drain and stop, in order; raises an ExceptionGroup when a kept task has died."""
         assert self._tasks is not None
-        self._publish_state(AgentState.STOPPING)
+        end = AgentState.STOPPED
         try:
-            await self._drain(self.drain_limit_s if error is None else 0.0)
-            for task in self._kept:
-                task.cancel()
-            await self._tasks.__aexit__(kind, error, trace)
+            try:
+                await self.drain(None if error is None else 0.0)
+            finally:
+                for task in self._kept:
+                    task.cancel()
+                await self._tasks.__aexit__(kind, error, trace)
         except BaseExceptionGroup as group:
             if any(part is not error for part in group.exceptions):
-                await self._close_parts(0.0)
-                self._publish_state(AgentState.FAILED)
+                end = AgentState.FAILED
                 raise
             # Only the caller's own error, which leaves by itself.
-        await self._close_parts(0.5)
-        self._publish_state(AgentState.STOPPED)
+        finally:
+            await self._close_parts(GRACE_S)
+            self._publish_state(end)
 
     def make_service(self, door: TokenDoor) -> InferenceService:
         """A way in to the same engine and admission behind another door (the self-test has its own key)."""
-        settings = self.settings
         return InferenceService(
             door=door,
             models=self.models,
             admission=self.admission,
-            limits=RequestLimits(
-                max_prompt_bytes=settings.max_prompt_bytes,
-                max_output_tokens=settings.max_output_tokens,
-                context_tokens=settings.context_tokens,
-            ),
+            limits=request_limits(self.settings),
             on_ended=self._on_ended,
             on_refused=lambda error: self.report.take_refused(),
             client_key=self._client_key,
@@ -200,40 +203,60 @@ class Agent:
         else:
             self.publisher.now()
 
+    async def drain(self, limit_s: float | None = None) -> None:
+        """Zero capacity first, then let sessions end, then end them. Leaving does it too; a second time is harmless.
+
+        `limit_s` None is `drain_limit_s`; over after it, LEAVE_LIMIT_S and END_LIMIT_S at the latest.
+        """
+        leaving = self._begin_leaving()
+        running = self.admission.running_jobs
+        if running:
+            limit_s = self.drain_limit_s if limit_s is None else limit_s
+            log.info("draining", running=running, limit_s=limit_s)
+            if not await self._wait_idle(limit_s):
+                self.admission.end_all(EndReason.STOPPING)
+                if not await self._wait_idle(END_LIMIT_S):
+                    log.warning("sessions did not end in time", running=self.admission.running_jobs)
+        await asyncio.wait([leaving])
+
     # Start and stop
 
     async def _start(self) -> None:
         settings = self.settings
         self.paths.ensure()
-        self.spent = await asyncio.to_thread(ReplayStore, self.paths.spent_tokens_file)
-        self.report.add_notice(self.spent.notice)
+        await asyncio.to_thread(self._engine_secrets.read, settings, self.paths)
+        self.spent = await asyncio.to_thread(ReplayStore, self.paths.spent_tokens_file, on_notice=self._on_spent_notice)
+        self._on_spent_notice(self.spent.notice)
         problem = public_address_problem(settings)
         if problem is not None:
             self.reasons.put(no_public_address(problem.sentence, problem.remedy))
         self.owner.restore()
         if settings.share == "by_hand" and not self.owner.is_paused:
             self.owner.pause()
-        await self._listen()
-        sampling = asyncio.create_task(asyncio.to_thread(self.stats.collect))
-        await self.keeper.start()
-        self.report.take_sample(await sampling)
+        await self._listen(self.spent)
+        sampling = asyncio.create_task(asyncio.to_thread(self.stats.collect), name="first-sample")
+        try:
+            await self.keeper.start()
+            self.report.take_sample(await sampling)
+        finally:
+            sampling.cancel()  # when it didn't come to that
         self._tasks = await asyncio.TaskGroup().__aenter__()
-        self._kept = [
-            self._tasks.create_task(self.stats.run(SAMPLE_INTERVAL_S, self._on_sample), name="stats"),
-            self._tasks.create_task(self.keeper.run(), name="engine-keeper"),
-        ]
+        # Nothing is awaited from here on: a start that is given up now would leave these tasks behind.
         self._publish_state(AgentState.CONNECTING)
         self._is_up = True
         self._was_blocked = self.reasons.is_blocked
-        await self._show_health()
-        self._reporting = self._tasks.create_task(self.coordinator.run(), name="coordinator")
-        self._kept.append(self._reporting)
+        self._kept = [
+            self._tasks.create_task(self.stats.run(SAMPLE_INTERVAL_S, self._on_sample), name="stats"),
+            self._tasks.create_task(self.keeper.run(), name="engine-keeper"),
+            self._tasks.create_task(self._keep_health(), name="health-service"),
+            self._tasks.create_task(self.coordinator.run(), name="coordinator"),
+        ]
 
-    async def _listen(self) -> None:
+    async def _listen(self, spent: ReplayStore) -> None:
         settings = self.settings
         tls = await asyncio.to_thread(tls_material, settings, self.paths.tls_dir)
         self.server = AgentServer(
-            service=self.make_service(AgentDoor(self.keys, self.spent)),
+            service=self.make_service(AgentDoor(self.keys, spent)),
             options=ServerOptions(
                 addresses=effective_listen_addresses(settings, ipv6=has_ipv6()),
                 max_calls=settings.max_concurrent_jobs + settings.queue_size,
@@ -245,27 +268,30 @@ class Agent:
         if tls is not None:
             self.report.tls_fingerprint = tls.fingerprint
             self.report.add_notice(tls.notice)
+        await self.server.set_serving(False)  # not before there is an engine
         await self.server.start()
         self.report.port = self.server.ports[0]
         self.report.listening_on = self.server.listening_on
         log.info("listening", addresses=list(self.server.listening_on), agent_id=settings.agent_id)
 
-    async def _drain(self, limit_s: float) -> None:
-        """Zero capacity first, then let sessions end, then end them; at the latest after `limit_s` + LEAVE_LIMIT_S."""
-        self._is_up = False
-        self.reasons.put(stopping())
-        self.admission.refuse_queue()
-        leaving = asyncio.create_task(self.coordinator.leave(LEAVE_LIMIT_S), name="leave-coordinator")
-        running = self.admission.running_jobs
-        if running:
-            log.info("draining", running=running, limit_s=limit_s)
-            try:
-                async with asyncio.timeout(limit_s):
-                    await self.admission.wait_idle()
-            except TimeoutError:
-                self.admission.end_all(EndReason.STOPPING)
+    def _begin_leaving(self) -> asyncio.Task[None]:
+        if self._leaving is None:
+            self._publish_state(AgentState.STOPPING)
+            self._is_up = False
+            self.reasons.put(stopping())
+            self._blocked_changed.set()
+            self.admission.refuse_queue()
+            self._leaving = asyncio.create_task(self.coordinator.leave(LEAVE_LIMIT_S), name="leave-coordinator")
+            self.publisher.now()
+        return self._leaving
+
+    async def _wait_idle(self, limit_s: float) -> bool:
+        try:
+            async with asyncio.timeout(limit_s):
                 await self.admission.wait_idle()
-        await leaving
+        except TimeoutError:
+            return False
+        return True
 
     async def _close_parts(self, grace_s: float) -> None:
         """Close what was opened, in the reverse order; nothing here waits for a client."""
@@ -279,17 +305,21 @@ class Agent:
         except AgentError as error:
             log.warning("engine not closed cleanly", error=error.detail)
         await asyncio.to_thread(self.stats.close)
-        if hasattr(self, "spent"):
+        if self.spent is not None:
             self.spent.close()
+
+    async def _keep_health(self) -> None:
+        """Answer grpc.health.v1 as the reasons say, for ever."""
+        assert self.server is not None
+        while True:
+            self._blocked_changed.clear()
+            await self.server.set_serving(not self.reasons.is_blocked)
+            await self._blocked_changed.wait()
 
     def _publish_state(self, state: AgentState) -> None:
         if state is not self.store.current.state:
             log.info("state", state=state, was=self.store.current.state)
         self.store.publish(**self.report.snapshot_fields(), state=state)
-
-    async def _show_health(self) -> None:
-        if self.server is not None:
-            await self.server.set_serving(not self.reasons.is_blocked)
 
     # What the parts report
 
@@ -304,8 +334,7 @@ class Agent:
                 self.coordinator.beat_now()
             else:
                 self.coordinator.register_again()
-            assert self._tasks is not None
-            self._tasks.create_task(self._show_health(), name="show-health")
+            self._blocked_changed.set()
         self.publish_now()
 
     def _on_offer_changed(self) -> None:
@@ -314,12 +343,25 @@ class Agent:
             self.publish_now()
 
     def _on_sessions_changed(self) -> None:
-        if self._is_up:
+        if self._tasks is not None:  # while stopping too: the owner sees how many still run
             self.publisher.soon()
 
     def _on_sample(self, stats: SystemStats) -> None:
         self.report.take_sample(stats)
+        if self._has_loaded_unseen():
+            self._engine_processes.refresh()
+            self.keeper.look_now()
+        if self._is_up and self.report.is_registration_outdated():
+            log.info("capacity changed", total_mb=self.report.capacity().total_mb, kind=self.report.memory_kind)
+            self.coordinator.register_again()
         self.publisher.soon()
+
+    def _has_loaded_unseen(self) -> bool:
+        """Whether a session streams from a model that isn't known as loaded: its memory would count as others'."""
+        loaded = [model.name for model in self.models.loaded]
+        return any(
+            session.has_first_token and find_model(session.model, loaded) is None for session in self.admission.sessions
+        )
 
     def _on_ended(self, record: SessionRecord) -> None:
         self.report.take_ended(record)
@@ -347,27 +389,12 @@ class Agent:
         self.report.link = view
         away = view.link in ("away", "connecting") and bool(view.detail)
         self.reasons.put_or_drop("coordinator_away", coordinator_away(view.detail) if away else None)
+        refused = view.link == "not-registered" and not self.reasons.is_blocked
+        self.reasons.put_or_drop("registration_refused", registration_refused(view.detail) if refused else None)
         if self._is_up:
             self.publish_now()
 
-
-def session_limits(settings: Settings) -> SessionLimits:
-    return SessionLimits(
-        queue_wait_s=settings.queue_wait_s,
-        max_session_s=settings.max_session_s,
-        slow_client_s=settings.slow_client_s,
-        first_token_timeout_s=settings.first_token_timeout_s,
-        token_gap_timeout_s=settings.token_gap_timeout_s,
-    )
-
-
-def tls_material(settings: Settings, tls_dir: Path) -> TlsMaterial | None:
-    """The certificate and key to serve with, None for plaintext. Blocks; raises ConfigError and StorageError."""
-    if settings.tls_cert is not None or settings.tls_key is not None:
-        if settings.tls_cert is None or settings.tls_key is None:
-            raise ConfigError(["tls_cert and tls_key belong together; one is missing"], hint="Set both, or none.")
-        return load_pair(settings.tls_cert, settings.tls_key)
-    if settings.tls_self_signed:
-        ensure_private_folder(tls_dir)
-        return ensure_self_signed(settings.public_host, tls_dir / "agent.crt", tls_dir / "agent.key")
-    return None
+    def _on_spent_notice(self, notice: str) -> None:
+        self.report.replace_notice(self._spent_notice, notice)
+        self._spent_notice = notice
+        self.publish_now()

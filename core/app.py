@@ -78,17 +78,23 @@ async def open_agent(
         )
         async with door:
             yield RunningAgent(agent, commands)
+            await agent.drain()  # before the door closes: `titan status` shows what is still running
 
 
 async def _serve(loaded: LoadedSettings, lock: InstanceLock, on_ready: Callable[[Agent], None]) -> int:
-    stop = asyncio.Event()
+    stop = _StopSwitch()
     _on_stop_signals(stop.set)
     try:
         async with open_agent(loaded, lock, shut_down=stop.set) as running:
+            stop.is_up = True
             on_ready(running.agent)
             gc.freeze()  # what start-up left is there for good: no collection need walk it again
-            await stop.wait()
+            await stop.wanted.wait()
             log.info("stopping")
+    except asyncio.CancelledError:
+        if not stop.wanted.is_set() or stop.is_up:
+            raise
+        log.info("stopped while starting")
     except BaseExceptionGroup as group:
         for error in group.exceptions:
             log.error("a part of the agent died", exc_info=error)
@@ -96,11 +102,29 @@ async def _serve(loaded: LoadedSettings, lock: InstanceLock, on_ready: Callable[
     return 0
 
 
+class _StopSwitch:
+    """The wish to stop. While the agent still starts, its start is given up: an engine may be long in coming."""
+
+    def __init__(self) -> None:
+        self.wanted = asyncio.Event()
+        self.is_up = False
+        self._starting = asyncio.current_task()
+
+    def set(self) -> None:
+        if not self.wanted.is_set():
+            self.wanted.set()
+            if not self.is_up and self._starting is not None:
+                self._starting.cancel()
+
+
 def _on_stop_signals(stop: Callable[[], None]) -> None:
-    """SIGTERM and Ctrl+C end the agent in order. A second one does nothing more: every step is bounded."""
+    """SIGTERM, Ctrl+C and a closed terminal end the agent in order. A second one does nothing more: every step is
+    bounded. A signal that whoever started us has ignored (nohup, a shell script's `&`) stays ignored."""
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        if sys.platform == "win32":
+    if sys.platform == "win32":
+        for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop))
-        else:
+        return
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
             loop.add_signal_handler(number, stop)

@@ -13,12 +13,16 @@ class EngineProcesses:
 
     def __init__(self, engine: Callable[[], Engine]) -> None:
         self._engine = engine
-        self._ollama = NamedProcesses("ollama")
+        self._ollama = NamedProcesses("ollama", "ollama_llama_server")  # the second: its runners up to 0.5
         self._known: tuple[int, ...] = ()
 
     @property
     def known(self) -> tuple[int, ...]:
         return self._known
+
+    def refresh(self) -> None:
+        """Look again at the next sample: a model was loaded, perhaps in a new process."""
+        self._ollama.refresh()
 
     def look(self) -> tuple[int, ...]:
         """An embedded engine's child by its pid; Ollama, which we didn't start, by its name.

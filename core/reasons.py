@@ -115,6 +115,18 @@ def coordinator_away(detail: str, remedy: str = "titan doctor") -> Reason:
     )
 
 
+def registration_refused(detail: str, remedy: str = "titan doctor") -> Reason:
+    """The coordinator was reached, and doesn't have us. Blocks nobody: tokens that it signed before still hold."""
+    return Reason(
+        code="registration_refused",
+        sentence=f"Not registered with the coordinator: {detail}",
+        icon="offline",
+        setting="coordinator_endpoint",
+        remedy=remedy,
+        blocks=False,
+    )
+
+
 class ReasonBook:
     """The reasons that hold now, one per code. Runs on the loop thread."""
 

@@ -37,6 +37,7 @@ from core.snapshot import CapacityView, CoordinatorView, EngineView, Totals
 from core.stats_collector import SystemStats
 
 MAX_NOTICES = 20
+CAPACITY_CHANGE = 0.05  # of the total: worth registering again
 
 
 class Reporter:
@@ -75,6 +76,8 @@ class Reporter:
         self.listening_on: tuple[str, ...] = ()
         self.tls_fingerprint = ""
         self.notices: list[str] = []
+        self._registered: CapacityView | None = None  # what the coordinator was last told; None: nothing
+        self._kind_seen: tuple[str, MemoryKind] | None = None  # engine, and where its last loaded model lived
 
     # What comes in
 
@@ -100,6 +103,11 @@ class Reporter:
         if sentence and sentence not in self.notices:
             self.notices = [*self.notices, sentence][-MAX_NOTICES:]
 
+    def replace_notice(self, old: str, new: str) -> None:
+        """A trouble changed, or ended (`new` ""): what was said of it no longer holds."""
+        self.notices = [notice for notice in self.notices if notice != old]
+        self.add_notice(new)
+
     # What goes to the coordinator
 
     @property
@@ -109,8 +117,13 @@ class Reporter:
 
     @property
     def memory_kind(self) -> MemoryKind:
-        engine = self._models.engine
-        return memory_kind(engine.name, self.machine, self._models.loaded, engine.status.device)
+        engine, loaded = self._models.engine, self._models.loaded
+        kind = memory_kind(engine.name, self.machine, loaded, engine.status.device)
+        if any(model.vram_mb is not None for model in loaded):
+            self._kind_seen = (engine.name, kind)
+        elif self._kind_seen is not None and self._kind_seen[0] == engine.name:
+            return self._kind_seen[1]  # an unloaded model comes back to where it was
+        return kind
 
     def capacity(self) -> CapacityView:
         return capacity_to_serve(
@@ -124,6 +137,7 @@ class Reporter:
 
     def registration(self) -> Registration | NotRegistering:
         """What is offered now, or why nothing is: a coordinator reads an empty list of models as "any model"."""
+        self._registered = None
         for reason in self._reasons.all:
             if reason.blocks:
                 return NotRegistering(reason.sentence)
@@ -133,6 +147,7 @@ class Reporter:
             return NotRegistering(nothing)
         if not self._models.offered:
             return NotRegistering(self._models.problem or "There is no model to offer.")
+        self._registered = capacity
         return Registration(
             agent_id=self._settings.agent_id,
             endpoint=self.endpoint,
@@ -142,6 +157,18 @@ class Reporter:
             supported_models=self._models.offered,
             capabilities=self._capabilities(capacity),
         )
+
+    def is_registration_outdated(self) -> bool:
+        """Whether the coordinator works with a capacity that is no longer true: another kind of memory, or 5 % off.
+
+        A driver came late, or the engine turned out to compute elsewhere than expected. Never while a reason blocks.
+        """
+        if self._reasons.is_blocked or not self._models.offered:
+            return False
+        now, told = self.capacity(), self._registered
+        if told is None:
+            return now.total_mb > 0
+        return now.kind != told.kind or abs(now.total_mb - told.total_mb) > CAPACITY_CHANGE * told.total_mb
 
     def health(self) -> Health:
         capacity = self.capacity()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from core.config import Settings
 from core.engines import Engine, EngineFactory
@@ -15,8 +16,29 @@ KEEP_ALIVE = "5m"  # how long Ollama keeps a model that serves nobody; one value
 engine_log = get_logger("core.engine")
 
 
-def engine_factories(settings: Settings, paths: ProfilePaths) -> Mapping[str, EngineFactory]:
-    """By name: how to make each engine with the owner's settings."""
+@dataclass(slots=True)
+class EngineSecrets:
+    """What an engine needs from the keyring, read before the engine is made: a keyring may take 3 s to say no."""
+
+    openai_api_key: str = field(default="", repr=False)
+
+    def read(self, settings: Settings, paths: ProfilePaths) -> None:
+        """Blocks: on a loop use asyncio.to_thread. Raises ConfigError and StorageError."""
+        if settings.engine == "openai":
+            secret = SecretStore(paths.secrets_dir, settings.profile).get("openai_api_key")
+            self.openai_api_key = secret.value if secret else ""
+
+
+def engine_factories(
+    settings: Settings, paths: ProfilePaths, engine_secrets: EngineSecrets | None = None
+) -> Mapping[str, EngineFactory]:
+    """By name: how to make each engine with the owner's settings.
+
+    Without `engine_secrets` they are read here, which blocks.
+    """
+    if engine_secrets is None:
+        engine_secrets = EngineSecrets()
+        engine_secrets.read(settings, paths)
 
     def ollama() -> Engine:
         from core.engines.ollama import OllamaEngine
@@ -26,10 +48,9 @@ def engine_factories(settings: Settings, paths: ProfilePaths) -> Mapping[str, En
     def openai() -> Engine:
         from core.engines.openai import OpenAIEngine
 
-        secret = SecretStore(paths.secrets_dir, settings.profile).get("openai_api_key")
         return OpenAIEngine(
             settings.openai_base_url,
-            api_key=secret.value if secret else "",
+            api_key=engine_secrets.openai_api_key,
             context_tokens=settings.context_tokens,
         )
 
