@@ -1,0 +1,136 @@
+"""The window: a list of pages on the left, the chosen page on the right. Remembers where it stood."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from PySide6.QtCore import QByteArray, QSettings, QSize, Qt, Signal
+from PySide6.QtGui import QCloseEvent, QHideEvent, QIcon
+from PySide6.QtWidgets import QHBoxLayout, QListWidget, QListWidgetItem, QMainWindow, QStackedWidget, QWidget
+
+from core.snapshot import AgentSnapshot
+
+DEFAULT_SIZE = QSize(960, 640)
+
+
+@runtime_checkable
+class Page(Protocol):
+    """What most pages are. A page renders only while it is visible, and the last snapshot when it is shown."""
+
+    def render(self, snapshot: AgentSnapshot) -> None: ...
+
+
+class MainWindow(QMainWindow):
+    """Holds pages and knows nothing of what is in them.
+
+    It never closes by itself: closing it is a question to the program (hide, go on without a window, quit).
+    """
+
+    close_requested = Signal()
+
+    def __init__(self, memory_file: Path) -> None:
+        """`memory_file` keeps the window's place and page; a missing or damaged one means the default size."""
+        super().__init__()
+        self.setObjectName("main-window")
+        self.setWindowTitle("TitanCompute")
+        self._memory = QSettings(str(memory_file), QSettings.Format.IniFormat)
+        self._names: list[str] = []
+        self._snapshot: AgentSnapshot | None = None
+        self._may_close = False
+        self._list = QListWidget()
+        self._list.setObjectName("pages")
+        self._list.setAccessibleName(self.tr("Pages"))
+        self._list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._list.currentRowChanged.connect(self._on_list_current_row_changed)
+        self._stack = QStackedWidget()
+        centre = QWidget()
+        layout = QHBoxLayout(centre)
+        layout.addWidget(self._list)
+        layout.addWidget(self._stack, 1)
+        self.setCentralWidget(centre)
+        self._restore_place()
+
+    @property
+    def page_names(self) -> tuple[str, ...]:
+        return tuple(self._names)
+
+    @property
+    def current_page(self) -> str:
+        """The shown page's name; "" while there is none."""
+        row = self._stack.currentIndex()
+        return self._names[row] if row >= 0 else ""
+
+    def add_page(self, name: str, title: str, widget: QWidget, icon: QIcon | None = None) -> None:
+        """Add a page at the end. `name` is stable (settings, links, tests); `title` is what a person reads."""
+        if name in self._names:
+            raise ValueError(f"there is a page {name!r} already")
+        self._names.append(name)
+        self._stack.addWidget(widget)
+        item = QListWidgetItem(icon or QIcon(), title)
+        self._list.addItem(item)
+        self._list.setFixedWidth(self._list.sizeHintForColumn(0) + 2 * self._list.frameWidth() + 24)
+        if isinstance(widget, Page) and self._snapshot is not None:
+            widget.render(self._snapshot)
+        if len(self._names) == 1 or name == self._memory.value("page"):
+            self.show_page(name)
+
+    def page(self, name: str) -> QWidget:
+        """The page of that name; KeyError when there is none."""
+        widget = self._stack.widget(self._names.index(name)) if name in self._names else None
+        if widget is None:
+            raise KeyError(name)
+        return widget
+
+    def show_page(self, name: str) -> None:
+        """Turn to a page; an unknown name changes nothing (a link may name a page that isn't built yet)."""
+        if name in self._names:
+            self._list.setCurrentRow(self._names.index(name))
+
+    def render_snapshot(self, snapshot: AgentSnapshot) -> None:
+        """Hand the snapshot to every page; those that can't be seen only keep it."""
+        self._snapshot = snapshot
+        for row in range(self._stack.count()):
+            widget = self._stack.widget(row)
+            if isinstance(widget, Page):
+                widget.render(snapshot)
+
+    def bring_up(self) -> None:
+        """Show the window in front, wherever it was: hidden, minimised or behind others."""
+        if self.isMinimized():
+            self.setWindowState(self.windowState() & ~Qt.WindowState.WindowMinimized)
+        self.show()
+        self.raise_()
+        self.activateWindow()
+
+    def close_for_good(self) -> None:
+        """Close without asking anybody: the program ends."""
+        self._may_close = True
+        self.close()
+
+    # Qt overrides
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        self._remember_place()
+        if self._may_close:
+            event.accept()
+        else:
+            event.ignore()
+            self.close_requested.emit()
+
+    def hideEvent(self, event: QHideEvent) -> None:
+        self._remember_place()
+        super().hideEvent(event)
+
+    def _on_list_current_row_changed(self, row: int) -> None:
+        if row >= 0:
+            self._stack.setCurrentIndex(row)
+
+    def _restore_place(self) -> None:
+        place = self._memory.value("geometry")
+        if not (isinstance(place, QByteArray) and self.restoreGeometry(place)):
+            self.resize(DEFAULT_SIZE)
+
+    def _remember_place(self) -> None:
+        self._memory.setValue("geometry", self.saveGeometry())
+        self._memory.setValue("page", self.current_page)
