@@ -365,7 +365,9 @@ class Agent:
 
     def _on_ended(self, record: SessionRecord) -> None:
         self.report.take_ended(record)
-        log.info(
+        is_well = record.end_reason is EndReason.COMPLETED
+        write = log.debug if is_well else log.info  # a line for each good session would be a tenth of a short one's cost
+        write(
             "session ended",
             model=record.model,
             client=record.client,
@@ -376,7 +378,8 @@ class Agent:
         )
         if record.end_reason is EndReason.ENGINE_FAILED:
             self.keeper.look_now()
-        self.keeper.show()
+        if not is_well or "engine_resting" in self.reasons:  # the breaker closes with a good session
+            self.keeper.show()
 
     def _on_key(self, pem: str) -> None:
         try:

@@ -166,7 +166,7 @@ def _check_shape(token: str) -> None:
 
 
 def _signed_payload(token: bytes, key: RSAPublicKey, rs256: RSAAlgorithm) -> bytes | None:
-    """The decoded payload, None when the signature doesn't hold. Raises TokenError for a malformed or foreign header."""
+    """The decoded payload; None when the signature doesn't hold. Raises TokenError when a part is malformed."""
     signed, _, signature = token.rpartition(b".")
     header, _, payload = signed.partition(b".")
     _check_header(_decode_segment(header))

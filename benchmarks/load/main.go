@@ -94,16 +94,21 @@ func directSession(engine string) session {
 	}
 }
 
-func grpcSession(target, agent string, c *coordinator) (session, error) {
+// grpcSession's tokens are signed beforehand: a signature costs more than the whole session does on the agent's side.
+func grpcSession(target, agent string, c *coordinator, sessions int) (session, error) {
 	connection, err := grpc.NewClient(target, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		return nil, err
 	}
 	client := pb.NewAgentServiceClient(connection)
+	tokens := make(chan string, sessions)
+	for i := 0; i < sessions && agent != "-"; i++ {
+		tokens <- c.token(agent)
+	}
 	return func(o order) (seen observed) {
 		request := &pb.StreamRequest{Prompt: o.prompt()}
 		if agent != "-" {
-			request.SessionToken = c.token(agent)
+			request.SessionToken = <-tokens
 		}
 		start := time.Now()
 		stream, err := client.StreamInference(context.Background(), request)
@@ -135,9 +140,11 @@ func grpcSession(target, agent string, c *coordinator) (session, error) {
 	}, nil
 }
 
+const warmUps = 4
+
 // measure runs `sessions` sessions, `streams` at a time, after a warm-up of four short ones.
 func measure(one session, o order, streams, sessions int) result {
-	for i := 0; i < 4; i++ {
+	for i := 0; i < warmUps; i++ {
 		one(order{tokens: 4})
 	}
 	seen := make([]observed, sessions)
@@ -289,7 +296,7 @@ func execute(words []string, engine string, c *coordinator) (any, error) {
 		one := directSession(engine)
 		if words[1] == "grpc" {
 			var err error
-			if one, err = grpcSession(words[2], words[3], c); err != nil {
+			if one, err = grpcSession(words[2], words[3], c, int(numbers[3])+warmUps); err != nil {
 				return nil, err
 			}
 		}
