@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, TypeAlias
 
 import grpc
 from grpc import aio
 
+from core.call_limits import CallCounter, WaitingRoom
 from core.errors import (
     AdmissionError,
     AgentError,
@@ -23,6 +25,7 @@ from core.errors import (
     EngineProtocolError,
     EngineTimeout,
     ModelError,
+    ModelNotOffered,
     NotEnoughMemory,
     PortTakenError,
     ReplayStoreFull,
@@ -31,12 +34,11 @@ from core.errors import (
     TokenError,
     TokenForbidden,
 )
-from core.inference import InferenceCall, InferenceService
+from core.inference import ClientGone, InferenceCall, InferenceService
 from core.logs import get_logger
 from core.sessions import EndReason
 from core.snapshot import AgentSnapshot
 from proto import titancompute_pb2 as pb
-from proto import titancompute_pb2_grpc as pb_grpc
 
 log = get_logger(__name__)
 
@@ -63,14 +65,26 @@ ENDED_CODES = {EndReason.SESSION_LIMIT: Code.DEADLINE_EXCEEDED, EndReason.SLOW_C
 # A client hears what kind of trouble it is, never what this machine's engine said (addresses, paths, perhaps text).
 ENGINE_WORDS: tuple[tuple[type[AgentError], str], ...] = (
     (NotEnoughMemory, "this agent has not enough memory for the model now"),
+    (ModelNotOffered, ""),  # our own words
+    (ModelError, "this agent cannot use the model now"),
     (EngineTimeout, "the engine of this agent did not answer in time"),
     (EngineFailed, "the engine of this agent failed"),
     (EngineProtocolError, "the engine of this agent sent an answer that makes no sense"),
     (EngineError, "the engine of this agent is not available now"),
 )
 
-EXTRA_CALLS = 64  # beyond sessions and queue: room for health, GetStatus and refusals under flood
+INTERNAL_WORDS = "internal error of this agent"
+
+# Calls at once. grpc's own limit (maximum_concurrent_rpcs) refuses health and GetStatus like everything else, and
+# counts a refused call until its client has heard of it: it is only the last wall; each door has its own count.
+EXTRA_CALLS = 64  # StreamInference beyond sessions and queue: being checked, being refused; as many wait for a request
+SIDE_CALLS = 128  # health, GetStatus, reflection together; a health Watch lasts as long as its client likes
+REFUSED_CALLS = 1024
+REQUEST_LIMIT_S = 10.0  # from a call's headers to its request; both come together from an honest client
 MAX_STREAMS_PER_CONNECTION = 64
+# A client that reads nothing holds back even the status that ends its call, and grpc.aio can't reset a call from the
+# server's side. By then it holds nothing but the call; it goes with its connection, after this long at most.
+CONNECTION_AGE_S = 1800.0
 METADATA_ROOM_BYTES = 64 * 1024  # of a request beside its prompt: the token (8 KB at most) and the options
 
 
@@ -78,7 +92,9 @@ def status_of(error: AgentError) -> tuple[grpc.StatusCode, str]:
     """The gRPC code and the sentence that a client gets for an error of ours."""
     if isinstance(error, SessionEnded):
         return ENDED_CODES.get(EndReason(error.reason), Code.UNAVAILABLE), error.detail
-    code = next((code for kind, code in STATUS_CODES if isinstance(error, kind)), Code.INTERNAL)
+    code = next((code for kind, code in STATUS_CODES if isinstance(error, kind)), None)
+    if code is None:
+        return Code.INTERNAL, INTERNAL_WORDS
     words = next((words for kind, words in ENGINE_WORDS if isinstance(error, kind)), "")
     return code, words or error.detail
 
@@ -90,6 +106,7 @@ class ServerOptions:
     addresses: Sequence[str]
     max_calls: int  # sessions + queue; EXTRA_CALLS come on top
     max_prompt_bytes: int
+    max_session_s: float = 600.0  # a connection that is asked to end for its age may finish its sessions
     tls: tuple[bytes, bytes] | None = None
 
     def channel_arguments(self) -> list[tuple[str, Any]]:
@@ -101,6 +118,8 @@ class ServerOptions:
             ("grpc.keepalive_time_ms", 30_000),
             ("grpc.keepalive_timeout_ms", 10_000),
             ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.max_connection_age_ms", round(CONNECTION_AGE_S * 1000)),
+            ("grpc.max_connection_age_grace_ms", round((self.max_session_s + REQUEST_LIMIT_S) * 1000)),
             ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
             ("grpc.http2.max_ping_strikes", 5),
         ]
@@ -113,11 +132,14 @@ class AgentServer:
         self, *, service: InferenceService, options: ServerOptions, snapshot: Callable[[], AgentSnapshot]
     ) -> None:
         self._options = options
+        inference_calls = options.max_calls + EXTRA_CALLS
         self._server = aio.server(
-            options=options.channel_arguments(), maximum_concurrent_rpcs=options.max_calls + EXTRA_CALLS
+            options=options.channel_arguments(),
+            maximum_concurrent_rpcs=2 * inference_calls + SIDE_CALLS + REFUSED_CALLS,
+            interceptors=(SideCallLimit(CallCounter(SIDE_CALLS)),),
         )
-        servicer = AgentServicer(service, snapshot)
-        pb_grpc.add_AgentServiceServicer_to_server(servicer, self._server)
+        servicer = AgentServicer(service, snapshot, max_calls=inference_calls)
+        _add_agent_service(servicer, self._server)
         self._health = _add_health(self._server)
         _add_reflection(self._server)
         self.ports: tuple[int, ...] = ()
@@ -130,6 +152,7 @@ class AgentServer:
             f"{address.rpartition(':')[0]}:{port}"
             for address, port in zip(self._options.addresses, self.ports, strict=True)
         )
+        await self.set_serving(False)  # until told otherwise: health's own default is SERVING
         await self._server.start()
 
     async def set_serving(self, is_serving: bool) -> None:
@@ -162,24 +185,77 @@ class AgentServer:
 
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["AgentService"].full_name
+_STREAM_INFERENCE = f"/{_SERVICE}/StreamInference"
+
+InferenceContext: TypeAlias = "aio.ServicerContext[pb.StreamRequest, pb.StreamResponse]"
 
 
-class AgentServicer(pb_grpc.AgentServiceServicer):
+class AgentServicer:
     """The RPC edge: the one place where an unforeseen error may be caught, logged, and hidden from the client."""
 
-    def __init__(self, service: InferenceService, snapshot: Callable[[], AgentSnapshot]) -> None:
+    def __init__(self, service: InferenceService, snapshot: Callable[[], AgentSnapshot], *, max_calls: int) -> None:
         self._service = service
         self._snapshot = snapshot
+        self._calls = CallCounter(max_calls)
+        self._waiting = WaitingRoom(max_calls)
 
-    async def StreamInference(  # type: ignore[override]  # grpc.aio takes a coroutine that writes, too
-        self, request: pb.StreamRequest, context: aio.ServicerContext[pb.StreamRequest, pb.StreamResponse]
-    ) -> None:
+    async def StreamInference(self, _: object, context: InferenceContext) -> None:
+        """Serve one session. On the wire its request is a single message; see `_add_agent_service`."""
+        problem = await self._serve(context)
+        if problem is not None:  # nothing of the request is held any more, should the client be slow to hear of it
+            await context.abort(*problem)
+
+    async def _serve(self, context: InferenceContext) -> tuple[grpc.StatusCode, str] | None:
+        """Stream the answer, or say with what the call ends."""
         write = context.write
 
         async def send(text: str) -> None:
-            await write(pb.StreamResponse(content=text, token=text, created_at=time.time_ns() // 1_000_000))
+            try:
+                await write(pb.StreamResponse(content=text, token=text, created_at=time.time_ns() // 1_000_000))
+            except aio.InternalError:  # the call is over; grpc is about to cancel this task, too
+                raise ClientGone from None
 
-        call = InferenceCall(
+        try:
+            call = await self._read_call(context)
+            with self._calls.counted():
+                record = await self._service.serve(call, send)
+            del call
+            await write(
+                pb.StreamResponse(done=True, created_at=time.time_ns() // 1_000_000, metadata=record.metadata())
+            )
+        except AgentError as error:
+            return status_of(error)
+        except (ClientGone, aio.InternalError):
+            raise asyncio.CancelledError from None
+        except aio.AbortError:  # turned out of the waiting room
+            raise
+        except Exception as error:  # noqa: BLE001 - the RPC edge: logged, and hidden from the client
+            _log_bug(error)
+            return Code.INTERNAL, INTERNAL_WORDS
+        return None
+
+    async def _read_call(self, context: InferenceContext) -> InferenceCall:
+        """The request, as plain values.
+
+        A call without its request is ended by `abort` from outside, after REQUEST_LIMIT_S or when too many wait: that
+        ends the read. Cancelling the read would not do: grpc writes into its memory when the message comes later.
+        """
+
+        def turn_out(error: AgentError) -> None:
+            ending = asyncio.ensure_future(context.abort(*status_of(error)))
+            ending.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+        late = RequestError(f"the request did not come within {REQUEST_LIMIT_S:g} s")
+        timer = asyncio.get_running_loop().call_later(REQUEST_LIMIT_S, turn_out, late)
+        self._waiting.enter(context, lambda: turn_out(AtCapacity("too many calls wait for their request here")))
+        try:
+            request = await context.read()
+        finally:
+            timer.cancel()
+            self._waiting.leave(context)
+        if not isinstance(request, pb.StreamRequest):
+            raise ClientGone  # or its message was over the limit, which grpc has told it
+        return InferenceCall(
             session_token=request.session_token,
             prompt=request.prompt,
             model=request.model,
@@ -187,17 +263,6 @@ class AgentServicer(pb_grpc.AgentServiceServicer):
             temperature=round(request.temperature, 6),  # float32 on the wire: 0.7 arrives as 0.699999988
             options=dict(request.options),
         )
-        try:
-            record = await self._service.serve(call, send)
-            final = pb.StreamResponse(done=True, created_at=time.time_ns() // 1_000_000, metadata=record.metadata())
-            await write(final)
-        except AgentError as error:
-            await _abort(context, error)
-        except asyncio.CancelledError:
-            raise
-        except Exception:
-            log.exception("a session failed for an unforeseen reason")
-            await context.abort(Code.INTERNAL, "internal error of this agent")
 
     async def GetStatus(
         self,
@@ -235,9 +300,54 @@ def status_metadata(snapshot: AgentSnapshot) -> tuple[tuple[str, str], ...]:
     )
 
 
-async def _abort(context: aio.ServicerContext[Any, Any], error: AgentError) -> NoReturn:
-    code, words = status_of(error)
-    await context.abort(code, words)
+def _add_agent_service(servicer: AgentServicer, server: aio.Server) -> None:
+    """Register the service's two methods.
+
+    StreamInference takes one request, but is registered as one that takes a stream of them: the two are the same on the
+    wire, and only so is the handler called before the request has come, and can bound how many calls wait for theirs.
+    """
+    handlers = {
+        "StreamInference": grpc.stream_stream_rpc_method_handler(
+            servicer.StreamInference,
+            request_deserializer=pb.StreamRequest.FromString,
+            response_serializer=pb.StreamResponse.SerializeToString,
+        ),
+        "GetStatus": grpc.unary_unary_rpc_method_handler(
+            servicer.GetStatus,
+            request_deserializer=pb.AgentStatusRequest.FromString,
+            response_serializer=pb.AgentStatusResponse.SerializeToString,
+        ),
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, handlers),))
+
+
+class SideCallLimit(aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in its stubs only
+    """Counts every call but StreamInference, half-open ones included, and refuses those above the limit unread."""
+
+    def __init__(self, calls: CallCounter) -> None:
+        self._calls = calls
+
+    async def intercept_service(self, continuation: Any, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        handler = await continuation(handler_call_details)
+        if handler_call_details.method != _STREAM_INFERENCE and handler is not None:
+            task = asyncio.current_task()
+            if self._calls.is_full or task is None:
+                return grpc.stream_stream_rpc_method_handler(_refuse)
+            counted = self._calls.counted()
+            counted.__enter__()
+            task.add_done_callback(lambda _: counted.__exit__(None, None, None))
+        return handler
+
+
+async def _refuse(_: object, context: aio.ServicerContext[Any, Any]) -> None:
+    await context.abort(Code.RESOURCE_EXHAUSTED, "this agent has too many calls at the moment")
+
+
+def _log_bug(error: Exception) -> None:
+    """Where and what kind, but not the error's text: it could quote the prompt."""
+    frames = traceback.extract_tb(error.__traceback__)[-8:]
+    where = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
+    log.error("a session failed for an unforeseen reason", error=type(error).__name__, where=where)
 
 
 def _add_health(server: aio.Server) -> Any:

@@ -21,13 +21,17 @@ from core.errors import AgentError, EngineError, EngineTimeout, ModelError, Prom
 from core.jwt_validator import TokenClaims, check_request_model
 from core.logs import get_logger
 from core.model_manager import ModelManager
-from core.sessions import END_SENTENCES, Admission, EndReason, Session, ended_error
+from core.sessions import END_SENTENCES, Admission, EndReason, Session, absorb_cancel, ended_error
 
 log = get_logger(__name__)
 
 ENGINE_SILENT = (EndReason.FIRST_TOKEN_TIMEOUT, EndReason.TOKEN_GAP_TIMEOUT)
 
-SendText = Callable[[str], Awaitable[None]]
+SendText = Callable[[str], Awaitable[None]]  # raises ClientGone when nobody is there to take the text
+
+
+class ClientGone(Exception):
+    """The client left while a piece was on its way to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +120,7 @@ class InferenceService:
     async def serve(self, call: InferenceCall, send: SendText) -> SessionRecord:
         """Check, admit, stream; returns what the final message says.
 
-        Raises the errors of core.errors; asyncio.CancelledError when the client is gone.
+        Raises the errors of core.errors; asyncio.CancelledError or ClientGone when the client is gone.
         """
         arrived = self._admission.monotonic()
         run: _Run | None = None
@@ -130,7 +134,7 @@ class InferenceService:
                     model=claims.model,
                     client=self._client_hash(claims.client_id),
                     job_id=claims.jti,
-                    spend=lambda: self._door.spend(claims),
+                    spend=lambda: self._spend(claims, prompt.model),
                 ) as session,
             ):
                 run = _Run(prompt, session, attempt, self._models.engine.name, arrived, self._admission.monotonic)
@@ -146,6 +150,11 @@ class InferenceService:
             if run is not None:
                 self._on_ended(run.record())
         return run.record()
+
+    def _spend(self, claims: TokenClaims, model: str) -> None:
+        """The last step of admission: an engine that is busy with another model burns no token either."""
+        self._models.check_free_for(model)
+        self._door.spend(claims)
 
     def _check(self, call: InferenceCall, claims: TokenClaims) -> Prompt:
         """Everything that can be said about the request without the engine."""
@@ -188,7 +197,7 @@ class InferenceService:
             reason = run.session.end_reason
             if reason is None:
                 raise  # the client is gone
-            _uncancel()
+            absorb_cancel()
             if reason in ENGINE_SILENT:  # our time-out, but the engine's fault: the breaker counts it
                 raise EngineTimeout(END_SENTENCES[reason], hint="titan doctor") from None
             raise ended_error(reason) from None
@@ -286,16 +295,10 @@ def _log_failure(error: BaseException, prompt: Prompt) -> None:
         )
 
 
-def _uncancel() -> None:
-    task = asyncio.current_task()
-    if task is not None:
-        task.uncancel()
-
-
 def _end_reason(error: BaseException, session: Session) -> EndReason:
     if session.end_reason is not None:
         return session.end_reason
-    if isinstance(error, asyncio.CancelledError):
+    if isinstance(error, asyncio.CancelledError | ClientGone):
         return EndReason.CLIENT_GONE
     if isinstance(error, EngineError | ModelError):
         return EndReason.ENGINE_FAILED

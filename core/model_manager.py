@@ -43,6 +43,7 @@ class ModelManager:
         self.problem = ""  # why nothing is offered, one sentence; "" when something is
         self.problem_hint = ""
         self._unloadable: dict[str, tuple[str, float]] = {}  # engine's name → (why, monotonic time of the failure)
+        self._offered_at_refresh: tuple[str, ...] = ()
         self._serving: Counter[str] = Counter()
 
     @property
@@ -63,8 +64,10 @@ class ModelManager:
         return tuple(name for name in self.supported if self._servable(name) is not None)
 
     async def refresh(self) -> bool:
-        """Ask the engine what it has and what is loaded; True when what is offered has changed. Raises EngineError."""
-        before = self.offered
+        """Ask the engine what it has and what is loaded. Raises EngineError.
+
+        True when what is offered has changed since the last refresh: a model may also have failed to load meanwhile.
+        """
         models = await self._engine.list_models()
         if models != self.models:
             self.models = models
@@ -72,6 +75,7 @@ class ModelManager:
         self.loaded = await self._engine.loaded_models()
         self._forget_old_failures()
         self._explain()
+        before, self._offered_at_refresh = self._offered_at_refresh, self.offered
         return self.offered != before
 
     def resolve(self, wanted: str) -> str:
@@ -83,13 +87,18 @@ class ModelManager:
                     return found
         raise ModelNotOffered(f"the model {wanted!r} is not offered here")
 
+    def check_free_for(self, name: str) -> None:
+        """An engine that holds one model at a time must not be switched under running sessions: AtCapacity."""
+        if getattr(self._engine, "serves_one_model", False) and any(other != name for other in self._serving):
+            raise AtCapacity("this agent serves another model at the moment", hint="Ask again in a moment.")
+
     async def load(self, wanted: str) -> LoadedModel:
         """Bring an offered model into memory. A model that can't be loaded is not offered until it changes.
 
         Raises ModelNotOffered, ModelError, EngineError; AtCapacity when sessions of another model run.
         """
         name = self.resolve(wanted)
-        self._check_free_for(name)
+        self.check_free_for(name)
         try:
             loaded = await self._engine.load(name)
         except (ModelError, EngineError) as error:
@@ -110,7 +119,7 @@ class ModelManager:
     @asynccontextmanager
     async def serving(self, name: str) -> AsyncIterator[Engine]:
         """Mark that a session of `name` (the engine's name) runs. Raises AtCapacity when the engine serves another."""
-        self._check_free_for(name)
+        self.check_free_for(name)
         self._serving[name] += 1
         try:
             yield self._engine
@@ -123,11 +132,6 @@ class ModelManager:
         """Remember that serving `name` failed for the model's own sake (too little memory, gone)."""
         self._unloadable[name] = (error.detail, self._monotonic())
         self._explain()
-
-    def _check_free_for(self, name: str) -> None:
-        """An engine that holds one model at a time must not be switched under running sessions."""
-        if getattr(self._engine, "serves_one_model", False) and any(other != name for other in self._serving):
-            raise AtCapacity("this agent serves another model at the moment", hint="Ask again in a moment.")
 
     def _servable(self, supported_name: str) -> str | None:
         found = find_model(supported_name, tuple(model.name for model in self.models))

@@ -77,8 +77,11 @@ class Session:
     task: asyncio.Task[object] | None = field(default=None, repr=False)
 
     def end(self, reason: EndReason) -> None:
-        """End the session by cancelling its task. The first reason stays."""
-        if self.end_reason is None and self.task is not None and not self.task.done():
+        """End the session by cancelling its task. The first reason stays.
+
+        A task that is being cancelled already is left alone: a second cancel would hit the engine's clean-up.
+        """
+        if self.end_reason is None and self.task is not None and not self.task.done() and not self.task.cancelling():
             self.end_reason = reason
             self.task.cancel()
 
@@ -273,6 +276,7 @@ class Admission:
                     hint="Ask the coordinator again in a moment.",
                 ) from None
             if isinstance(error, asyncio.CancelledError) and session.end_reason is not None:
+                absorb_cancel()
                 raise ended_error(session.end_reason) from None
             raise
         finally:
@@ -307,6 +311,13 @@ class Admission:
         self.check_limits(self.monotonic())
         if self._running:
             self._start_timer()
+
+
+def absorb_cancel() -> None:
+    """The cancel that ended a session is dealt with: the task goes on, to tell the client."""
+    task = asyncio.current_task()
+    if task is not None:
+        task.uncancel()
 
 
 def ended_error(reason: EndReason) -> SessionEnded:

@@ -66,6 +66,7 @@ class EmbeddedEngine:
     """`Engine` on llama.cpp in a child. `start` checks that the child can run; a model is loaded when it is needed."""
 
     name = "embedded"
+    serves_one_model = True  # another model would end the sessions of the one in memory
 
     def __init__(
         self,
