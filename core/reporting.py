@@ -30,7 +30,7 @@ from core.model_manager import ModelManager
 from core.network import format_endpoint
 from core.owner import OwnerControl
 from core.publisher import TokenRate
-from core.quantization import tier_for
+from core.quantization import TierChoice, tier_for
 from core.reasons import ReasonBook
 from core.sessions import Admission, EndReason
 from core.snapshot import CapacityView, CoordinatorView, EngineView, Totals
@@ -189,7 +189,7 @@ class Reporter:
             "device": self._models.engine.status.device,
             "memory_kind": capacity.kind,  # "ram": total_vram_mb is what a CPU engine may use of the RAM
             "gpu_count": str(len(machine.gpus) if machine else 0),
-            "tier": self._tier(),
+            "tier": tier.tier.value if (tier := self._tier()) else "",
             "context_tokens": str(self._settings.context_tokens),
             "max_output_tokens": str(self._settings.max_output_tokens),
             "tls": f"sha256:{self.tls_fingerprint}" if self.tls_fingerprint else "off",
@@ -200,6 +200,7 @@ class Reporter:
     def snapshot_fields(self) -> dict[str, Any]:
         """Every field of AgentSnapshot but the lifecycle state."""
         running_tokens = sum(session.tokens for session in self._admission.sessions)
+        tier = self._tier()
         return {
             "agent_id": self._settings.agent_id,
             "profile": self._settings.profile,
@@ -223,7 +224,8 @@ class Reporter:
             "coordinator": self.link,
             "capacity": self.capacity(),
             "machine": self.machine,
-            "tier": self._tier(),
+            "tier": tier.tier.value if tier else "",
+            "tier_reason": tier.reason if tier else "",
             "totals": self.totals,
             "notices": tuple(self.notices),
             "tls_fingerprint": self.tls_fingerprint,
@@ -238,14 +240,15 @@ class Reporter:
             status=self._models.engine.status,
             breaker=breaker.state.value,
             breaker_retry_at=breaker.retry_at,
+            pids=tuple(self._engine_pids()),
         )
 
     def _own_memory(self) -> OwnMemory:
         return own_memory(self.machine, self._models.loaded, self._engine_pids())
 
-    def _tier(self) -> str:
+    def _tier(self) -> TierChoice | None:
         if self.machine is None:
-            return ""
+            return None
         uses_gpu = self.memory_kind == "vram"
         own = self._own_memory()
-        return tier_for(self.machine, uses_gpu, own_mb=(own.vram_mb if uses_gpu else own.ram_mb) or 0).tier.value
+        return tier_for(self.machine, uses_gpu, own_mb=(own.vram_mb if uses_gpu else own.ram_mb) or 0)

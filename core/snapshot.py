@@ -50,6 +50,7 @@ class EngineView:
     status: EngineStatus = EngineStatus()
     breaker: str = "closed"  # "closed" | "open" | "half-open"
     breaker_retry_at: float | None = None  # seconds since the epoch
+    pids: tuple[int, ...] = ()  # the engine's processes on this machine, as far as they are known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +116,7 @@ class AgentSnapshot:
     capacity: CapacityView = CapacityView()
     machine: SystemStats | None = None  # the raw meter; None before the first sample
     tier: str = ""  # quantisation tier for this machine
+    tier_reason: str = ""  # the memory behind it, in one sentence
     totals: Totals = Totals()
     notices: tuple[str, ...] = ()  # things that happened and that the owner should know
     tls_fingerprint: str = ""
