@@ -10,6 +10,7 @@ from typing import Self
 
 from core.agent_server import AgentServer, ServerOptions
 from core.circuit_breaker import CircuitBreaker
+from core.config import Settings
 from core.config_load import LoadedSettings
 from core.coordinator_client import CoordinatorClient
 from core.engine_keeper import EngineKeeper
@@ -60,11 +61,13 @@ class Agent:
         allow_selftest: bool | None = None,
     ) -> None:
         """`allow_selftest` None: the self-test model is offered only to a coordinator on this machine."""
-        self.settings = settings = loaded.settings
+        self.loaded = loaded  # as it was at the start
+        self.settings = settings = loaded.settings  # follows the owner's changes (core/live_settings.py)
         self.paths = loaded.paths
         self.store = store or SnapshotStore(AgentSnapshot(agent_id=settings.agent_id, profile=settings.profile))
         self.drain_limit_s = settings.drain_limit_s  # a front end may shorten it (a logout leaves 3 s)
         self.server: AgentServer | None = None
+        self.service: InferenceService | None = None  # behind the public door
         self.spent: ReplayStore | None = None  # from the start on
         self._engine_secrets = EngineSecrets()
         self._client_key = secrets.token_bytes(16)
@@ -196,6 +199,17 @@ class Agent:
             client_key=self._client_key,
         )
 
+    def use_settings(self, settings: Settings) -> None:
+        """Work by changed settings; core/live_settings.py has told the parts that it concerns."""
+        self.settings = settings
+        self.report.use_settings(settings)
+        self.publish_now()
+
+    def tell_coordinator(self) -> None:
+        """Register again: what was said of this agent (sessions, memory, models) no longer holds."""
+        if self._is_up:
+            self.coordinator.register_again()
+
     def publish_now(self) -> None:
         """Bring the snapshot up to date, its state included."""
         if self._is_up:
@@ -255,8 +269,9 @@ class Agent:
     async def _listen(self, spent: ReplayStore) -> None:
         settings = self.settings
         tls = await asyncio.to_thread(tls_material, settings, self.paths.tls_dir)
+        self.service = self.make_service(AgentDoor(self.keys, spent))
         self.server = AgentServer(
-            service=self.make_service(AgentDoor(self.keys, spent)),
+            service=self.service,
             options=ServerOptions(
                 addresses=effective_listen_addresses(settings, ipv6=has_ipv6()),
                 max_calls=settings.max_concurrent_jobs + settings.queue_size,

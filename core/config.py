@@ -94,27 +94,32 @@ class Settings:
         ("llama3.1:8b-instruct-q4_k_m",),
         "The models offered to the network, as far as the engine has them.",
         seed_name="SUPPORTED_MODELS",
+        is_live=True,
     )
     context_tokens: int = setting(
         4096, "Context of one session, prompt and answer together.", between=(256, 1_048_576), unit="tokens"
     )
 
     max_concurrent_jobs: int = setting(
-        4, "Sessions served at the same time.", between=(1, 256), seed_name="MAX_CONCURRENT_JOBS"
+        4, "Sessions served at the same time.", between=(1, 256), seed_name="MAX_CONCURRENT_JOBS", is_live=True
     )
-    queue_size: int = setting(0, "Requests that may wait for a free place.", between=(0, 1024))
-    queue_wait_s: float = setting(10.0, "How long a request may wait.", between=(0, 600), unit="seconds")
+    queue_size: int = setting(0, "Requests that may wait for a free place.", between=(0, 1024), is_live=True)
+    queue_wait_s: float = setting(10.0, "How long a request may wait.", between=(0, 600), unit="seconds", is_live=True)
     max_prompt_bytes: int = setting(262_144, "The longest prompt.", between=(1, 16_777_216), unit="bytes")
-    max_output_tokens: int = setting(4096, "The longest answer.", between=(1, 1_048_576), unit="tokens")
-    max_session_s: float = setting(600.0, "The longest session.", between=(0.1, 86_400), unit="seconds")
+    max_output_tokens: int = setting(4096, "The longest answer.", between=(1, 1_048_576), unit="tokens", is_live=True)
+    max_session_s: float = setting(600.0, "The longest session.", between=(0.1, 86_400), unit="seconds", is_live=True)
     slow_client_s: float = setting(
-        30.0, "A client that takes nothing for so long is ended.", between=(0.1, 3600), unit="seconds"
+        30.0, "A client that takes nothing for so long is ended.", between=(0.1, 3600), unit="seconds", is_live=True
     )
     first_token_timeout_s: float = setting(
-        120.0, "How long the engine may take to its first token, loading included.", between=(0.1, 3600), unit="seconds"
+        120.0,
+        "How long the engine may take to its first token, loading included.",
+        between=(0.1, 3600),
+        unit="seconds",
+        is_live=True,
     )
     token_gap_timeout_s: float = setting(
-        30.0, "How long the engine may take between two tokens.", between=(0.1, 3600), unit="seconds"
+        30.0, "How long the engine may take between two tokens.", between=(0.1, 3600), unit="seconds", is_live=True
     )
 
     ram_budget_mb: int = setting(
@@ -123,6 +128,7 @@ class Settings:
         between=(0, 16_777_216),
         unit="MB",
         default_text="0 = all but the reserve",
+        is_live=True,
     )
     vram_reserve_mb: int = setting(
         0,
@@ -130,18 +136,29 @@ class Settings:
         between=(0, 16_777_216),
         unit="MB",
         default_text="0 = 10 %, at least 1 GB",
+        is_live=True,
     )
     ram_reserve_mb: int = setting(
-        0, "Memory that stays the owner's.", between=(0, 16_777_216), unit="MB", default_text="0 = 10 %, at least 1 GB"
+        0,
+        "Memory that stays the owner's.",
+        between=(0, 16_777_216),
+        unit="MB",
+        default_text="0 = 10 %, at least 1 GB",
+        is_live=True,
     )
     drain_limit_s: float = setting(
-        10.0, "How long running sessions may go on when the agent is stopped.", between=(0, 600), unit="seconds"
+        10.0,
+        "How long running sessions may go on when the agent is stopped.",
+        between=(0, 600),
+        unit="seconds",
+        is_live=True,
     )
     finish_limit_s: float = setting(
         120.0,
         "How long running sessions may go on after a pause that lets them finish.",
         between=(0, 86_400),
         unit="seconds",
+        is_live=True,
     )
 
     share: str = setting(
@@ -151,9 +168,13 @@ class Settings:
     )
 
     setup_done: bool = setting(False, "The window's first questions are answered; before that it shares nothing.")
-    notifications: bool = setting(True, "Show a message on trouble, when sharing resumes, and at a day's first session.")
+    notifications: bool = setting(
+        True, "Show a message on trouble, when sharing resumes, and at a day's first session.", is_live=True
+    )
 
-    log_level: str = setting("info", "The least that is logged.", choices=("debug", "info", "warning", "error"))
+    log_level: str = setting(
+        "info", "The least that is logged.", choices=("debug", "info", "warning", "error"), is_live=True
+    )
     log_format: str = setting(
         "auto", "JSON lines, or text for people; auto is text on a terminal.", choices=("auto", "json", "text")
     )

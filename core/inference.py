@@ -112,7 +112,7 @@ class InferenceService:
         self._door = door
         self._models = models
         self._admission = admission
-        self._limits = limits
+        self.limits = limits
         self._on_ended = on_ended
         self._on_refused = on_refused
         self._client_key = client_key
@@ -162,11 +162,11 @@ class InferenceService:
         if not call.prompt:
             raise RequestError("the prompt is empty")
         # A character is at most 4 bytes: the exact (slower) count only near the limit.
-        if len(call.prompt) * 4 > self._limits.max_prompt_bytes:
+        if len(call.prompt) * 4 > self.limits.max_prompt_bytes:
             size = len(call.prompt.encode())
-            if size > self._limits.max_prompt_bytes:
+            if size > self.limits.max_prompt_bytes:
                 raise PromptTooLong(
-                    f"the prompt has {size:,} bytes; this agent takes at most {self._limits.max_prompt_bytes:,}"
+                    f"the prompt has {size:,} bytes; this agent takes at most {self.limits.max_prompt_bytes:,}"
                 )
         max_tokens, options = self._parse_options(call)
         return Prompt(
@@ -178,8 +178,8 @@ class InferenceService:
             call.options,
             max_tokens=call.max_tokens,
             temperature=call.temperature,
-            max_output_tokens=self._limits.max_output_tokens,
-            context_tokens=self._limits.context_tokens,
+            max_output_tokens=self.limits.max_output_tokens,
+            context_tokens=self.limits.context_tokens,
         )
 
     async def _stream(self, run: _Run, send: SendText) -> None:

@@ -45,7 +45,7 @@ class OwnerControl:
         self._admission = admission
         self._reasons = reasons
         self._state_file = state_file
-        self._finish_limit_s = finish_limit_s
+        self.finish_limit_s = finish_limit_s
         self._on_change = on_change
         self._clock = clock
         self._limit_timer: asyncio.TimerHandle | None = None
@@ -85,7 +85,7 @@ class OwnerControl:
             self._admission.end_all(EndReason.PAUSED)
         elif running:
             self._limit_timer = asyncio.get_running_loop().call_later(
-                self._finish_limit_s, self._admission.end_all, EndReason.PAUSED
+                self.finish_limit_s, self._admission.end_all, EndReason.PAUSED
             )
         log.info("paused", until=until, mode=mode, running=running)
         self._on_change()

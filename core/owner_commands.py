@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from core.agent import Agent
 from core.commands import CommandError, CommandOutcome, CommandTable
+from core.live_settings import apply_settings_outcome
 from core.owner import PauseMode
 from core.sessions import EndReason
 
@@ -65,6 +66,9 @@ def owner_commands(
     async def run_self_test(_: Arguments) -> CommandOutcome:
         return await self_test()
 
+    async def apply_settings(_: Arguments) -> CommandOutcome:
+        return await apply_settings_outcome(agent)
+
     async def shutdown(_: Arguments) -> CommandOutcome:
         shut_down()
         return CommandOutcome("Stopping.", {})
@@ -77,6 +81,7 @@ def owner_commands(
     table.add("unload_models", unload_models)
     table.add("retry_engine", retry_engine)
     table.add("self_test", run_self_test)
+    table.add("apply_settings", apply_settings)
     table.add("shutdown", shutdown)
     return table
 

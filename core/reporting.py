@@ -61,11 +61,7 @@ class Reporter:
         self._reasons = reasons
         self._owner = owner
         self._engine_pids = engine_pids
-        self._limits = CapacityLimits(
-            ram_budget_mb=settings.ram_budget_mb,
-            ram_reserve_mb=settings.ram_reserve_mb,
-            vram_reserve_mb=settings.vram_reserve_mb,
-        )
+        self._limits = _capacity_limits(settings)
         self._cpu_of_others = CpuOfOthers()
         self._rate = TokenRate()
         self._started_at = time.time()
@@ -80,6 +76,10 @@ class Reporter:
         self._kind_seen: tuple[str, MemoryKind] | None = None  # engine, and where its last loaded model lived
 
     # What comes in
+
+    def use_settings(self, settings: Settings) -> None:
+        """Report by changed settings from now on."""
+        self._settings, self._limits = settings, _capacity_limits(settings)
 
     def take_sample(self, stats: SystemStats) -> None:
         self.machine = stats
@@ -252,3 +252,11 @@ class Reporter:
         uses_gpu = self.memory_kind == "vram"
         own = self._own_memory()
         return tier_for(self.machine, uses_gpu, own_mb=(own.vram_mb if uses_gpu else own.ram_mb) or 0)
+
+
+def _capacity_limits(settings: Settings) -> CapacityLimits:
+    return CapacityLimits(
+        ram_budget_mb=settings.ram_budget_mb,
+        ram_reserve_mb=settings.ram_reserve_mb,
+        vram_reserve_mb=settings.vram_reserve_mb,
+    )

@@ -13,11 +13,12 @@ from typing import Annotated, Any
 
 import typer
 
+from core.cli import door
 from core.config import DECLARATIONS, SECRET_ENVIRONMENT
 from core.config_edit import change_settings
 from core.config_load import Layer, LoadedSettings, choose_profile, load_settings
 from core.config_values import Declaration, TomlValue, Value, display, masked, shown, toml_value
-from core.errors import AgentError, ConfigError, StorageError
+from core.errors import AgentError, AgentNotRunning, ConfigError, ControlError, StorageError
 from core.paths import ProfilePaths, profile_paths
 from core.secrets import MAX_SECRET_BYTES, SecretStore
 
@@ -159,11 +160,20 @@ def _changed(as_json: bool, message: str, loaded: LoadedSettings, key: str) -> N
     if is_overridden:
         effect = f"It has no effect now: {origin.source} says {shown(display(value))}, which overrides the file"
     elif DECLARATIONS[key].is_live:
-        effect = "A running agent takes it at once"
+        effect = _taken_by_running_agent(loaded.settings.profile)
     else:
         effect = "It counts from the next start"
     details = {"config_file": str(loaded.paths.config_file), "overridden_by": origin.source if is_overridden else ""}
     _done(as_json, f"{message}\n{effect}", loaded.notices, key=key, value=_json_value(value), **details)
+
+
+def _taken_by_running_agent(profile: str) -> str:
+    try:
+        return door.execute(profile, "apply_settings")[0]
+    except AgentNotRunning:
+        return "It counts from the next start"
+    except ControlError as error:
+        return f"The running agent has not taken it, so it counts from its next start: {error.detail}"
 
 
 def _done(as_json: bool, message: str, notices: tuple[str, ...], **details: Any) -> None:

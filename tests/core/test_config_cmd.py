@@ -172,3 +172,14 @@ def test_long_values_are_shown_whole_and_passwords_never(file: Path) -> None:
     assert settings["models_dir"]["value"] == folder
     assert settings["ollama_host"]["value"] == "http://***@localhost"
     assert KEY not in result.stdout + config("show").output
+
+
+def test_a_live_setting_reaches_the_running_agent(home: Path) -> None:
+    from core.snapshot import AgentSnapshot
+    from tests.fakes.running_door import running_door
+
+    assert "counts from the next start" in config("set", "queue_size", "3").stdout
+    with running_door(AgentSnapshot()) as commands:
+        result = config("set", "queue_size", "4")
+    assert result.exit_code == 0, result.output
+    assert [name for name, _ in commands.calls] == ["apply_settings"]
