@@ -8,6 +8,9 @@ import sys
 
 def main() -> None:
     """The entry point: run the command in `sys.argv` and exit with its code."""
+    from core.engines.worker_main import run_if_worker
+
+    run_if_worker()  # first of all: in a package this same program is also the engine's child
     from core.cli.app import run_cli
 
     code = run_cli(sys.argv[1:])

@@ -164,9 +164,18 @@ def _import_engine(folder: str) -> Any:
         raise CannotStart(
             "missing",
             f"the embedded engine's package xllamacpp cannot be imported ({error})",
-            'Install it: pip install "titancompute-agent[embedded]"',
+            _import_remedy(str(error)),
         ) from error
     return xllamacpp
+
+
+def _import_remedy(message: str) -> str:
+    """A package that is there but lacks a library of the system fails with the library's name."""
+    if "libgomp" in message:
+        return "Install the system's OpenMP library: apt-get install libgomp1 (Fedora: dnf install libgomp)"
+    if ".so" in message and "cannot open shared object" in message:
+        return f"Install the system library that is missing: {message.split(':', 1)[0]}"
+    return 'Install it: pip install "titancompute-agent[embedded]"'
 
 
 def _version_of_engine() -> str:

@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from core.assets_path import SELFTEST_MODEL_NAME, selftest_model_path
+from core.engines import worker_main
 from core.engines.embedded import find_engine_folder
 from core.engines.worker_launch import (
     WorkerRequest,
@@ -354,3 +355,18 @@ async def test_child_is_gone_within_2_s_of_its_parents_death(tmp_path: Path, dea
     took_s = await wait_gone(child_pid, 2.0)
     await parent.wait()
     print(f"child gone {took_s * 1000:.0f} ms after {death.name} of its parent")
+
+
+@pytest.mark.parametrize(
+    ("message", "remedy"),
+    [
+        ("libgomp.so.1: cannot open shared object file: No such file or directory", "apt-get install libgomp1"),
+        (
+            "libfoo.so.2: cannot open shared object file: No such file or directory",
+            "system library that is missing: libfoo.so.2",
+        ),
+        ("No module named 'xllamacpp'", "titancompute-agent[embedded]"),
+    ],
+)
+def test_engine_that_cannot_be_imported_names_what_to_install(message: str, remedy: str) -> None:
+    assert remedy in worker_main._import_remedy(message)
