@@ -7,11 +7,12 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
-from core.errors import AgentError, BadSignature, NoKeyError
+from core.errors import AgentError, AtCapacity, BadSignature, NoKeyError
 from core.jwt_validator import JwtValidator, TokenClaims
 
 MIN_INTERVAL_S = 5.0
 FETCH_LIMIT_S = 5.0
+MAX_WAITING = 32  # calls that wait for a fetch: fewer than the server takes, so that good tokens still get in
 
 _log = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ class KeyKeeper:
         monotonic: Callable[[], float] = time.monotonic,
         min_interval_s: float = MIN_INTERVAL_S,
         fetch_limit_s: float = FETCH_LIMIT_S,
+        max_waiting: int = MAX_WAITING,
     ) -> None:
         self.validator = validator
         self._fetch_key = fetch_key
@@ -40,11 +42,14 @@ class KeyKeeper:
         self._fetch_limit_s = fetch_limit_s
         self._last_fetch_at: float | None = None  # monotonic seconds; None before the first
         self._fetch: asyncio.Task[None] | None = None
+        self._max_waiting = max_waiting
+        self._waiting = 0
 
     async def verify_refreshing(self, token: str) -> TokenClaims:
         """As JwtValidator.verify, and once more with a fetched key after BadSignature or NoKeyError.
 
         Whatever goes wrong with the fetch, the caller sees the first error: the token is what it was refused for.
+        AtCapacity when too many wait for the fetch already.
         """
         generation = self.validator.key_generation
         try:
@@ -77,8 +82,13 @@ class KeyKeeper:
                 return
             self._last_fetch_at = now
             self._fetch = asyncio.create_task(self._fetch_once(), name="refresh-coordinator-key")
-        # Not `await task`: one waiter's cancel must not end what the others wait for.
-        await asyncio.wait([self._fetch])
+        if self._waiting >= self._max_waiting:
+            raise AtCapacity("too many tokens wait here for the coordinator's key", hint="Try again in a moment.")
+        self._waiting += 1
+        try:  # not `await task`: one waiter's cancel must not end what the others wait for
+            await asyncio.wait([self._fetch])
+        finally:
+            self._waiting -= 1
 
     async def _fetch_once(self) -> None:
         try:

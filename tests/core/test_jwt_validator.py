@@ -16,6 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from core.errors import (
+    AtCapacity,
     BadSignature,
     CoordinatorError,
     CoordinatorUnreachable,
@@ -492,7 +493,7 @@ def monotonic() -> FakeClock:
 
 @pytest.fixture
 def keeper(validator: JwtValidator, source: FakeKeySource, monotonic: FakeClock) -> KeyKeeper:
-    return KeyKeeper(validator, source, monotonic=monotonic)
+    return KeyKeeper(validator, source, monotonic=monotonic, max_waiting=2000)
 
 
 async def test_token_of_a_restarted_coordinator_passes_after_one_fetch(
@@ -657,3 +658,17 @@ async def test_close_ends_the_fetch_and_every_waiting_token_gets_its_own_error(
 
 
 _: Callable[[], Awaitable[str]] = FakeKeySource("")  # the fake keeps the real contract
+
+
+async def test_tokens_beyond_those_that_may_wait_are_turned_away_and_good_ones_pass(
+    validator: JwtValidator, source: FakeKeySource, factory: TokenFactory
+) -> None:
+    keeper = KeyKeeper(validator, source, max_waiting=2)
+    source.gate.clear()
+    waiting = [asyncio.create_task(keeper.verify_refreshing(factory.forged_token())) for _ in range(2)]
+    await source.called.wait()
+    with pytest.raises(AtCapacity):
+        await keeper.verify_refreshing(factory.forged_token())
+    assert (await keeper.verify_refreshing(factory.token())).agent_id == factory.agent_id
+    source.gate.set()
+    assert all(isinstance(error, BadSignature) for error in await asyncio.gather(*waiting, return_exceptions=True))
