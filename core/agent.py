@@ -276,6 +276,7 @@ class Agent:
                 addresses=effective_listen_addresses(settings, ipv6=has_ipv6()),
                 max_calls=settings.max_concurrent_jobs + settings.queue_size,
                 max_prompt_bytes=settings.max_prompt_bytes,
+                max_session_s=settings.max_session_s,
                 tls=None if tls is None else (tls.private_key, tls.certificate_chain),
             ),
             snapshot=lambda: self.store.current,

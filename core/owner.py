@@ -65,11 +65,12 @@ class OwnerControl:
         try:
             saved = json.loads(self._state_file.read_text(encoding="utf-8"))
             until = saved["until"]
+            time.localtime(until)  # a time that can't be shown is damage, too
             if saved["paused"] and (until is None or float(until) > self._clock()):
                 self._set_pause(None if until is None else float(until))
         except FileNotFoundError:
             return
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             log.warning("pause state not read", file=self._state_file, error=type(error).__name__)
 
     def pause(self, *, until: float | None = None, mode: PauseMode = PauseMode.FINISH) -> int:
@@ -77,29 +78,32 @@ class OwnerControl:
 
         `until` in seconds since the epoch, None until resumed.
         """
-        self._stop_draining()
         self._set_pause(until)
+        self._stop_draining()  # in this order: there is no instant without a reason not to serve
         self._save()
+        if not self.is_paused:  # it was over before it began
+            return 0
         running = self._admission.running_jobs
         if mode is PauseMode.STOP:
             self._admission.end_all(EndReason.PAUSED)
         elif running:
-            self._limit_timer = asyncio.get_running_loop().call_later(
-                self.finish_limit_s, self._admission.end_all, EndReason.PAUSED
-            )
+            self._start_limit()
         log.info("paused", until=until, mode=mode, running=running)
         self._on_change()
         return running
 
     def finish(self) -> int:
-        """Finish then pause: refuse new sessions, let the running ones end, then stay paused; returns how many run."""
+        """Finish then pause: refuse new sessions, let the running ones end, then stay paused; returns how many run.
+
+        Those that run longer than the owner's limit are ended.
+        """
         running = self._admission.running_jobs
-        if not running:
-            self.pause()
-            return 0
+        if not running or self.is_paused:
+            return self.pause()
         self._reasons.put(draining(running))
         self._admission.refuse_queue()
         self._stop_draining_task()
+        self._start_limit()
         self._drain_task = asyncio.get_running_loop().create_task(self._pause_when_idle(), name="finish-then-pause")
         log.info("finishing", running=running)
         self._on_change()
@@ -124,6 +128,11 @@ class OwnerControl:
         self._clear_timers()
         if self._saving is not None:
             await self._saving
+
+    async def wait_saved(self) -> None:
+        """Until what was done last is on disk (or said in the log not to be): a kill from now on forgets nothing."""
+        if self._saving is not None:
+            await asyncio.wait([self._saving])
 
     def check_clock(self) -> None:
         """End a timed pause whose time has come; called by the timer, and after the machine slept."""
@@ -150,6 +159,13 @@ class OwnerControl:
         self._reasons.put(paused_by_owner(until))
         self._admission.refuse_queue()
         self.check_clock()
+
+    def _start_limit(self) -> None:
+        if self._limit_timer is not None:
+            self._limit_timer.cancel()
+        self._limit_timer = asyncio.get_running_loop().call_later(
+            self.finish_limit_s, self._admission.end_all, EndReason.PAUSED
+        )
 
     def _stop_draining(self) -> None:
         self._stop_draining_task()

@@ -24,13 +24,16 @@ def owner_commands(
 
     async def pause(arguments: Arguments) -> CommandOutcome:
         until = pause_end(arguments, time.time())
-        running = agent.owner.pause(until=until, mode=_mode(arguments.get("mode", PauseMode.FINISH.value)))
+        mode = _mode(arguments.get("mode", PauseMode.FINISH.value))
+        running = agent.owner.pause(until=until, mode=mode)
+        await agent.owner.wait_saved()
         when = "until you resume" if until is None else f"until {time.strftime('%H:%M', time.localtime(until))}"
-        return CommandOutcome(f"Paused {when}.{_still_running(running)}", {"until": until, "running": running})
+        return CommandOutcome(f"Paused {when}.{_what_of_running(running, mode)}", {"until": until, "running": running})
 
     async def resume(_: Arguments) -> CommandOutcome:
         if not agent.owner.resume():
             return CommandOutcome("Nothing was paused.", {"resumed": False})
+        await agent.owner.wait_saved()
         blocking = [reason.sentence for reason in agent.reasons.all if reason.blocks]
         message = f"Resumed, but not serving: {blocking[0]}" if blocking else "Resumed."
         return CommandOutcome(message, {"resumed": True, "blocked_by": blocking})
@@ -52,6 +55,11 @@ def owner_commands(
         return CommandOutcome(f"Loaded {loaded.name}.", {"model": loaded.name, "total_mb": loaded.total_mb})
 
     async def unload_models(_: Arguments) -> CommandOutcome:
+        running = agent.admission.running_jobs
+        if running:
+            raise CommandError(
+                f"{running} session(s) use the model now", hint="First: titan pause --mode stop, or titan finish."
+            )
         names = [model.name for model in agent.models.loaded]
         await agent.models.unload_all()
         agent.publish_now()
@@ -115,5 +123,8 @@ def _number(text: str, name: str) -> float:
         raise CommandError(f"{name} is {text!r}, which is no number of seconds") from None
 
 
-def _still_running(running: int) -> str:
-    return f" {running} running session(s) may finish." if running else ""
+def _what_of_running(running: int, mode: PauseMode) -> str:
+    if not running:
+        return ""
+    done = "were stopped" if mode is PauseMode.STOP else "may finish"
+    return f" {running} running session(s) {done}."

@@ -1,0 +1,279 @@
+"""The owner's pause: closed before it returns, timed, finished first, kept over a restart and over broken disks."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from core.errors import NotServing, SessionEnded
+from core.owner import OwnerControl, PauseMode
+from core.reasons import ReasonBook
+from core.sessions import Admission, EndReason, ended_error
+from tests.fakes.manual_clock import ManualClock
+
+HOUR_S = 3600.0
+
+
+class Owner:
+    """OwnerControl with a real admission and book of reasons around it."""
+
+    def __init__(self, folder: Path, *, finish_limit_s: float = 120.0, clock: ManualClock | None = None) -> None:
+        self.clock = clock or ManualClock()
+        self.file = folder / "pause.json"
+        self.blocked: list[bool] = []  # at every change of a reason
+        self.reasons = ReasonBook(lambda: self.blocked.append(self.reasons.is_blocked))
+        self.admission = Admission(max_jobs=4, queue_size=4, closed_because=lambda: self.reasons.closed_because())
+        self.control = OwnerControl(
+            admission=self.admission,
+            reasons=self.reasons,
+            state_file=self.file,
+            finish_limit_s=finish_limit_s,
+            clock=self.clock.wall,
+        )
+        self.leave = asyncio.Event()
+
+    async def session(self) -> asyncio.Task[None]:
+        """A running session that ends when `leave` is set; ended by us, it raises SessionEnded as the real one does."""
+
+        async def run() -> None:
+            async with self.admission.slot(model="m", client="c", job_id="j", spend=lambda: None) as session:
+                try:
+                    await self.leave.wait()
+                except asyncio.CancelledError:
+                    assert session.end_reason is not None
+                    raise ended_error(session.end_reason) from None
+
+        task = asyncio.create_task(run())
+        await asyncio.sleep(0)
+        return task
+
+    @property
+    def codes(self) -> list[str]:
+        return [reason.code for reason in self.reasons.all]
+
+
+async def refused(owner: Owner) -> bool:
+    try:
+        async with owner.admission.slot(model="m", client="c", job_id="x", spend=lambda: None):
+            return False
+    except NotServing:
+        return True
+
+
+async def test_pause_closes_the_gate_before_it_returns(tmp_path: Path) -> None:
+    owner = Owner(tmp_path)
+    assert not await refused(owner)
+    assert owner.control.pause() == 0
+    assert await refused(owner)
+    assert owner.control.resume()
+    assert not await refused(owner)
+    assert not owner.control.resume()
+    await owner.control.close()
+
+
+async def test_pause_lets_running_sessions_finish_or_stops_them(tmp_path: Path) -> None:
+    owner = Owner(tmp_path)
+    running = await owner.session()
+    assert owner.control.pause() == 1
+    await asyncio.sleep(0)
+    assert not running.done()
+    assert owner.control.pause(mode=PauseMode.STOP) == 1
+    with pytest.raises(SessionEnded) as ended:
+        await running
+    assert ended.value.reason is EndReason.PAUSED
+    await owner.control.close()
+
+
+@pytest.mark.parametrize("way", ["pause", "finish"])
+async def test_sessions_beyond_the_finish_limit_are_ended(tmp_path: Path, way: str) -> None:
+    owner = Owner(tmp_path, finish_limit_s=0.01)
+    running = await owner.session()
+    assert (owner.control.pause if way == "pause" else owner.control.finish)() == 1
+    async with asyncio.timeout(10):
+        with pytest.raises(SessionEnded):
+            await running
+    await owner.admission.wait_idle()
+    await asyncio.sleep(0)
+    assert owner.codes == ["paused_by_owner"]
+    await owner.control.close()
+
+
+async def test_resume_takes_the_limit_back(tmp_path: Path) -> None:
+    owner = Owner(tmp_path)
+    running = await owner.session()
+    owner.control.pause()
+    timer = owner.control._limit_timer
+    assert timer is not None
+    owner.control.resume()
+    assert timer.cancelled()
+    owner.leave.set()
+    await running
+    await owner.control.close()
+
+
+async def test_finish_drains_then_pauses_with_no_instant_in_between(tmp_path: Path) -> None:
+    owner = Owner(tmp_path)
+    running = await owner.session()
+    assert owner.control.finish() == 1
+    assert (owner.codes, owner.control.is_draining, owner.control.is_paused) == (["draining"], True, False)
+    assert await refused(owner)
+    owner.leave.set()
+    await running
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert (owner.codes, owner.control.is_draining, owner.control.is_paused) == (["paused_by_owner"], False, True)
+    assert all(owner.blocked)  # or the coordinator would be told to send work
+    await owner.control.close()
+
+
+async def test_finish_with_nothing_running_pauses_at_once(tmp_path: Path) -> None:
+    owner = Owner(tmp_path)
+    assert owner.control.finish() == 0
+    assert owner.control.is_paused
+    await owner.control.close()
+
+
+async def test_resume_during_draining_serves_on(tmp_path: Path) -> None:
+    owner = Owner(tmp_path)
+    running = await owner.session()
+    owner.control.finish()
+    assert owner.control.resume()
+    assert not await refused(owner)
+    owner.leave.set()
+    await running
+    await asyncio.sleep(0)
+    assert not owner.control.is_paused
+    await owner.control.close()
+
+
+async def test_pause_during_draining_pauses_with_no_instant_in_between(tmp_path: Path) -> None:
+    owner = Owner(tmp_path)
+    running = await owner.session()
+    owner.control.finish()
+    owner.control.pause(mode=PauseMode.STOP)
+    assert all(owner.blocked)
+    with pytest.raises(SessionEnded):
+        await running
+    assert owner.codes == ["paused_by_owner"]
+    await owner.control.close()
+
+
+async def test_timed_pause_ends_by_the_wall_clock_also_after_sleep(tmp_path: Path) -> None:
+    owner = Owner(tmp_path)
+    owner.control.pause(until=owner.clock.wall() + HOUR_S)
+    await owner.clock.advance(HOUR_S - 1)
+    owner.control.check_clock()
+    assert owner.control.is_paused
+    owner.clock.suspend(1)
+    owner.control.check_clock()
+    assert (owner.control.is_paused, owner.control.pause_until, owner.codes) == (False, None, [])
+    await owner.control.close()
+
+
+async def test_timed_pause_ends_by_itself(tmp_path: Path) -> None:
+    resumed = asyncio.Event()
+    owner = Owner(tmp_path)
+    owner.control._on_change = lambda: None if owner.control.is_paused else resumed.set()
+    owner.control.pause(until=owner.clock.wall() + 0.01)
+    owner.clock.suspend(1)
+    async with asyncio.timeout(10):
+        await resumed.wait()
+    await owner.control.close()
+
+
+async def test_later_pause_replaces_the_earlier_end(tmp_path: Path) -> None:
+    owner = Owner(tmp_path)
+    owner.control.pause(until=owner.clock.wall() + HOUR_S)
+    owner.control.pause()
+    await owner.clock.advance(2 * HOUR_S)
+    owner.control.check_clock()
+    assert (owner.control.is_paused, owner.control.pause_until) == (True, None)
+    await owner.control.close()
+
+
+async def test_pause_that_is_over_already_ends_no_session(tmp_path: Path) -> None:
+    owner = Owner(tmp_path)
+    running = await owner.session()
+    owner.control.pause(until=owner.clock.wall() - 1, mode=PauseMode.STOP)
+    assert not owner.control.is_paused
+    owner.leave.set()
+    await running
+    await owner.control.close()
+
+
+@pytest.mark.parametrize("until_s", [None, HOUR_S])
+async def test_pause_survives_a_restart(tmp_path: Path, until_s: float | None) -> None:
+    before = Owner(tmp_path)
+    until = None if until_s is None else before.clock.wall() + until_s
+    before.control.pause(until=until)
+    await before.control.close()
+    after = Owner(tmp_path)
+    after.control.restore()
+    assert (after.control.is_paused, after.control.pause_until) == (True, until)
+    assert await refused(after)
+    await after.control.close()
+
+
+async def test_pause_that_ended_meanwhile_and_a_resume_are_not_taken_up(tmp_path: Path) -> None:
+    before = Owner(tmp_path)
+    before.control.pause(until=before.clock.wall() + 10)
+    await before.control.close()
+    late = ManualClock()
+    late.suspend(11)
+    after = Owner(tmp_path, clock=late)
+    after.control.restore()
+    assert not after.control.is_paused
+    before.control.resume()
+    await before.control.close()
+    again = Owner(tmp_path)
+    again.control.restore()
+    assert not again.control.is_paused
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'{"paused": true}',
+        b'{"paused": true, "until": "soon"}',
+        b'{"paused": true, "until": 1e300}',
+        b'{"paused": true, "until": Infinity}',
+        b'{"paused": true, "until": NaN}',
+        b"\xff\xfe",
+        b"[" * 100_000,
+    ],
+)
+async def test_damaged_file_means_no_pause_and_is_said(
+    tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    owner = Owner(tmp_path)
+    owner.file.write_bytes(content)
+    owner.control.restore()
+    assert not owner.control.is_paused
+    assert "pause state not read" in caplog.text
+    owner.control.pause()
+    await owner.control.close()
+    again = Owner(tmp_path)
+    again.control.restore()
+    assert again.control.is_paused
+    await again.control.close()
+
+
+async def test_pause_holds_although_it_cannot_be_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").write_text("in the way")
+    owner = Owner(tmp_path / "file")
+    owner.control.pause()
+    await owner.control.close()
+    assert await refused(owner)
+    assert "pause state not kept" in caplog.text
+
+
+async def test_first_start_is_not_paused_and_says_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    owner = Owner(tmp_path)
+    owner.control.restore()
+    assert (owner.control.is_paused, caplog.records) == (False, [])

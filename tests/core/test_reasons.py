@@ -1,0 +1,70 @@
+"""The book of reasons: one per code, strongest first, and what a stranger may know of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from core import reasons
+from core.reasons import CLIENT_WORDS, ReasonBook
+from core.snapshot import Reason
+
+ALL = (
+    reasons.stopping(),
+    reasons.paused_by_owner(None),
+    reasons.draining(2),
+    reasons.engine_attention("it crashed", ""),
+    reasons.engine_unreachable("nothing at 10.0.0.7", ""),
+    reasons.model_not_ready(["m"], "", ""),
+    reasons.no_public_address("it is localhost", "titan config"),
+    reasons.engine_resting(None),
+    reasons.coordinator_away("no route"),
+)
+
+
+def test_strongest_comes_first_and_what_blocks_before_what_does_not() -> None:
+    book = ReasonBook()
+    for reason in reversed((*ALL, Reason(code="new_rule", sentence="x"))):
+        book.put(reason)
+    codes = [reason.code for reason in book.all]
+    assert codes[:7] == [reason.code for reason in ALL[:7]]
+    assert codes[7:] == ["new_rule", "engine_resting", "coordinator_away"]
+
+
+def test_change_is_told_once_and_only_when_there_is_one() -> None:
+    told: list[bool] = []
+    book = ReasonBook(lambda: told.append(book.is_blocked))
+    book.put(reasons.draining(2))
+    book.put(reasons.draining(2))
+    book.put(reasons.draining(1))
+    book.put_or_drop("draining", None)
+    book.drop("draining")
+    assert told == [True, True, False]
+
+
+@pytest.mark.parametrize("reason", [reasons.engine_resting(None), reasons.coordinator_away("")])
+def test_what_is_only_good_to_know_blocks_nobody(reason: Reason) -> None:
+    book = ReasonBook()
+    book.put(reason)
+    assert (book.is_blocked, book.closed_because(), reason.code in book) == (False, "", True)
+
+
+@pytest.mark.parametrize("reason", [reason for reason in ALL if reason.blocks], ids=lambda reason: reason.code)
+def test_stranger_hears_that_it_is_closed_and_nothing_of_the_machine(reason: Reason) -> None:
+    book = ReasonBook()
+    book.put(reason)
+    assert book.closed_because() == CLIENT_WORDS.get(reason.code, "this agent is not serving now")
+    assert "10.0.0.7" not in book.closed_because()
+
+
+@pytest.mark.parametrize("reason", [reason for reason in ALL if reason.code != "stopping"], ids=lambda r: r.code)
+def test_every_reason_has_a_sentence_an_icon_and_most_a_remedy(reason: Reason) -> None:
+    assert reason.sentence.endswith((".", "away")) or ":" in reason.sentence
+    assert reason.icon
+    assert reason.remedy or reason.code == "model_not_ready"
+
+
+def test_timed_pause_says_when_it_ends() -> None:
+    reason = reasons.paused_by_owner(1_800_000_000.0)
+    assert reason.ends_at == 1_800_000_000.0
+    assert "until" in reason.sentence
+    assert "you resume" in reasons.paused_by_owner(None).sentence
