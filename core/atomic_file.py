@@ -6,7 +6,7 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -30,9 +30,10 @@ class Disk:
         source.replace(target)
 
 
-def write_atomically(path: Path, data: bytes, *, mode: int = 0o644, disk: Disk | None = None) -> None:
+def write_atomically(path: Path, data: bytes | Iterable[bytes], *, mode: int = 0o644, disk: Disk | None = None) -> None:
     """Replace `path` by `data`: a new file beside it, flushed to the disk, then renamed. Its folder is made if missing.
 
+    `data` may come in pieces, for what is too big to be held at once; an error of their source leaves no trace here.
     Raises StorageError with the remedy; the old file is then untouched and nothing is left beside it. A file that the
     owner made read-only is left alone, although a rename would get past that.
     """
@@ -45,10 +46,12 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644, disk: Disk |
     try:
         _write_new(temporary, data, mode, disk)
         disk.replace(temporary, path)
-    except OSError as error:
+    except BaseException as error:  # the source of the pieces may raise anything
         with suppress(OSError):
             temporary.unlink()
-        raise storage_error("write", path, error) from error
+        if isinstance(error, OSError):
+            raise storage_error("write", path, error) from error
+        raise
     _flush_folder(path.parent)
 
 
@@ -86,12 +89,13 @@ def set_aside(path: Path) -> Path:
     return aside
 
 
-def _write_new(path: Path, data: bytes, mode: int, disk: Disk) -> None:
+def _write_new(path: Path, data: bytes | Iterable[bytes], mode: int, disk: Disk) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
     try:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[disk.write(descriptor, bytes(rest)) :]
+        for piece in (data,) if isinstance(data, bytes) else data:
+            rest = memoryview(piece)
+            while rest:
+                rest = rest[disk.write(descriptor, bytes(rest)) :]
         disk.fsync(descriptor)
     finally:
         os.close(descriptor)

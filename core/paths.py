@@ -113,6 +113,11 @@ class ProfilePaths:
         return self.data_dir / "ledger.sqlite"
 
     @property
+    def client_key_file(self) -> Path:
+        """0600; the secret under which clients are hashed on this installation."""
+        return self.data_dir / "client-key"
+
+    @property
     def spent_tokens_file(self) -> Path:
         return self.state_dir / "spent-tokens"
 
