@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -77,6 +78,7 @@ async def open_agent(
             lock=lock,
         )
         async with door:
+            log.info("started", profile=loaded.settings.profile, pid=os.getpid())
             yield RunningAgent(agent, commands)
             await agent.drain()  # before the door closes: `titan status` shows what is still running
 

@@ -1,0 +1,14 @@
+"""Environments for `titan run` in tests: an engine, a free port, fast beats."""
+
+from __future__ import annotations
+
+from core.assets_path import SELFTEST_MODEL_NAME
+
+MODEL = SELFTEST_MODEL_NAME
+BASE = {"AGENT_PORT": "0", "PUBLIC_HOST": "127.0.0.1", "HEARTBEAT_INTERVAL": "1"}
+EMBEDDED = {**BASE, "TITAN_ENGINE": "embedded", "SUPPORTED_MODELS": MODEL, "MAX_CONCURRENT_JOBS": "2"}
+TINY = "tiny"  # fake Ollama's model
+
+
+def ollama(url: str, **more: str) -> dict[str, str]:
+    return {**BASE, "TITAN_ENGINE": "ollama", "OLLAMA_HOST": url, "SUPPORTED_MODELS": TINY, **more}
