@@ -10,6 +10,7 @@ from typing import Self
 
 from core.agent_server import AgentServer, ServerOptions
 from core.circuit_breaker import CircuitBreaker
+from core.client_key import load_client_key
 from core.config import Settings
 from core.config_load import LoadedSettings
 from core.coordinator_client import CoordinatorClient
@@ -23,6 +24,7 @@ from core.errors import AgentError, CoordinatorError
 from core.inference import InferenceService, SessionRecord, TokenDoor
 from core.jwt_validator import JwtValidator
 from core.key_keeper import KeyKeeper
+from core.ledger import Ledger
 from core.logs import get_logger
 from core.model_manager import ModelManager
 from core.network import effective_listen_addresses, has_ipv6, is_loopback_endpoint, public_address_problem
@@ -70,7 +72,7 @@ class Agent:
         self.service: InferenceService | None = None  # behind the public door
         self.spent: ReplayStore | None = None  # from the start on
         self._engine_secrets = EngineSecrets()
-        self._client_key = secrets.token_bytes(16)
+        self._client_key = secrets.token_bytes(16)  # until the installation's own is read
         self._tasks: asyncio.TaskGroup | None = None
         self._kept: list[asyncio.Task[None]] = []
         self._leaving: asyncio.Task[None] | None = None
@@ -146,6 +148,7 @@ class Agent:
             ca_path=settings.coordinator_ca,
         )
         self.keys = KeyKeeper(JwtValidator(settings.agent_id), self.coordinator.fetch_key)
+        self.ledger = Ledger(self.paths.ledger_file, on_notice=self._on_ledger_notice)
         self.publisher = SnapshotPublisher(
             self.store, self.report.snapshot_fields, is_busy=lambda: self.admission.running_jobs > 0
         )
@@ -194,7 +197,7 @@ class Agent:
             models=self.models,
             admission=self.admission,
             limits=request_limits(self.settings),
-            on_ended=self._on_ended,
+            on_ended=self._on_given if isinstance(door, AgentDoor) else self._on_ended,
             on_refused=lambda error: self.report.take_refused(),
             client_key=self._client_key,
         )
@@ -241,6 +244,12 @@ class Agent:
         await asyncio.to_thread(self._engine_secrets.read, settings, self.paths)
         self.spent = await asyncio.to_thread(ReplayStore, self.paths.spent_tokens_file, on_notice=self._on_spent_notice)
         self._on_spent_notice(self.spent.notice)
+        has_ledger = self.paths.ledger_file.exists()
+        self._client_key, notice = await asyncio.to_thread(
+            load_client_key, self.paths.client_key_file, is_expected=has_ledger
+        )
+        self.report.add_notice(notice)
+        self.ledger.start()
         problem = public_address_problem(settings)
         if problem is not None:
             self.reasons.put(no_public_address(problem.sentence, problem.remedy))
@@ -323,6 +332,7 @@ class Agent:
         await asyncio.to_thread(self.stats.close)
         if self.spent is not None:
             self.spent.close()
+        await self.ledger.close()
 
     async def _keep_health(self) -> None:
         """Answer grpc.health.v1 as the reasons say, for ever."""
@@ -379,10 +389,19 @@ class Agent:
             session.has_first_token and find_model(session.model, loaded) is None for session in self.admission.sessions
         )
 
+    def _on_given(self, record: SessionRecord) -> None:
+        """A session of the network has ended: one of the owner's own tests is no contribution."""
+        found = find_model(record.model, (model.name for model in self.models.models))
+        quant = next((model.quant for model in self.models.models if model.name == found), "")
+        self.ledger.record(record, quant=quant)
+        self._on_ended(record)
+
     def _on_ended(self, record: SessionRecord) -> None:
         self.report.take_ended(record)
         is_well = record.end_reason is EndReason.COMPLETED
-        write = log.debug if is_well else log.info  # a line for each good session would be a tenth of a short one's cost
+        write = (
+            log.debug if is_well else log.info
+        )  # a line for each good session would be a tenth of a short one's cost
         write(
             "session ended",
             model=record.model,
@@ -412,6 +431,11 @@ class Agent:
         self.reasons.put_or_drop("registration_refused", registration_refused(view.detail) if refused else None)
         if self._is_up:
             self.publish_now()
+
+    def _on_ledger_notice(self, old: str, new: str) -> None:
+        self.report.replace_notice(old, new)
+        if self._is_up:
+            self.publisher.soon()
 
     def _on_spent_notice(self, notice: str) -> None:
         self.report.replace_notice(self._spent_notice, notice)

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from core.agent import Agent
 from core.commands import CommandError, CommandOutcome, CommandTable
+from core.ledger_commands import add_ledger_commands
 from core.live_settings import apply_settings_outcome
 from core.owner import PauseMode
 from core.sessions import EndReason
@@ -58,7 +59,7 @@ def owner_commands(
         running = agent.admission.running_jobs
         if running:
             raise CommandError(
-                f"{running} session(s) use the model now", hint="First: titan pause --mode stop, or titan finish."
+                f"{running} session(s) use the model now", hint="First: titan pause --now, or titan finish."
             )
         names = [model.name for model in agent.models.loaded]
         await agent.models.unload_all()
@@ -91,6 +92,7 @@ def owner_commands(
     table.add("self_test", run_self_test)
     table.add("apply_settings", apply_settings)
     table.add("shutdown", shutdown)
+    add_ledger_commands(table, agent.ledger)
     return table
 
 
