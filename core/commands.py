@@ -50,7 +50,6 @@ class CommandTable:
         handler, allowed = self._handlers[name]
         unknown = sorted(set(arguments) - allowed)
         if unknown:
-            raise CommandError(
-                f"{name} has no argument {unknown[0]!r}", hint=f"It takes: {', '.join(sorted(allowed))}."
-            )
+            hint = f"It takes: {', '.join(sorted(allowed))}." if allowed else "It takes none."
+            raise CommandError(f"{name} has no argument {unknown[0]!r}", hint=hint)
         return await handler(arguments)

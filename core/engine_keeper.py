@@ -147,9 +147,13 @@ class EngineKeeper:
         if not await _answers(ollama) or self._admission.running_jobs:
             await ollama.close()
             return
-        await self._models.engine.close()
-        self._choose(ollama, "Ollama answers now")
+        before = self._models.engine
+        self._choose(ollama, "Ollama answers now")  # no await since the look above: no session can have begun
         self._is_started = True
+        try:
+            await before.close()
+        except AgentError as error:
+            log.warning("engine not closed cleanly", engine=before.name, error=error.detail)
 
     def _put_engine_reason(self, error: AgentError) -> None:
         if isinstance(error, EngineNeedsAttention):

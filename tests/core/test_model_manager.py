@@ -1,0 +1,136 @@
+"""Which models are offered, under which names, and what keeps one from being offered."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.engines import EngineModel
+from core.engines.embedded import EmbeddedEngine
+from core.errors import AtCapacity, EngineUnreachable, ModelNotOffered, NotEnoughMemory
+from core.model_manager import RETRY_UNLOADABLE_S, ModelManager
+from tests.fakes.fake_engine import FakeEngine
+from tests.fakes.manual_clock import ManualClock
+
+
+async def manager(*have: str, supported: tuple[str, ...] = ("tiny",), **more: object) -> ModelManager:
+    made = ModelManager(engine=FakeEngine(models=have), supported=supported, **more)  # type: ignore[arg-type]
+    await made.refresh()
+    return made
+
+
+def fake(models: ModelManager) -> FakeEngine:
+    assert isinstance(models.engine, FakeEngine)
+    return models.engine
+
+
+def test_the_seeds_call_makes_one() -> None:
+    models = ModelManager("http://localhost:11434")
+    assert (models.engine.name, models.offered) == ("ollama", ())
+
+
+@pytest.mark.parametrize(
+    ("supported", "have", "is_offered"),
+    [
+        ("tiny", "tiny:latest", True),
+        ("tiny:latest", "tiny", True),
+        ("tiny:latest", "tiny:latest", True),
+        ("tiny", "tiny:q4", False),
+        ("tiny:q4", "tiny:latest", False),
+        ("Tiny", "tiny:latest", True),
+    ],
+)
+async def test_latest_is_the_default_tag(supported: str, have: str, is_offered: bool) -> None:
+    models = await manager(have, supported=(supported,))
+    assert models.offered == ((supported,) if is_offered else ())
+    if is_offered:
+        assert models.resolve("tiny") == have
+
+
+async def test_model_that_the_engine_has_and_the_owner_does_not_offer_is_refused() -> None:
+    models = await manager("tiny", "private")
+    with pytest.raises(ModelNotOffered):
+        models.resolve("private")
+    with pytest.raises(ModelNotOffered):
+        models.resolve("")
+
+
+@pytest.mark.parametrize("allow", [False, True])
+async def test_selftest_model_is_offered_only_where_allowed(allow: bool) -> None:
+    models = await manager(supported=("selftest",), allow_selftest=allow)
+    fake(models).models = [EngineModel(name="selftest", is_selftest=True)]
+    await models.refresh()
+    assert models.offered == (("selftest",) if allow else ())
+
+
+async def test_model_that_failed_to_load_is_offered_again_after_a_while() -> None:
+    clock = ManualClock()
+    models = await manager("tiny", monotonic=clock.monotonic)
+    fake(models).load_fault = NotEnoughMemory("needs 9 GB")
+    with pytest.raises(NotEnoughMemory):
+        await models.load("tiny")
+    assert models.offered == ()
+    assert "needs 9 GB" in models.problem
+    assert await models.refresh()
+    assert not await models.refresh()
+    await clock.advance(RETRY_UNLOADABLE_S + 1)
+    assert await models.refresh()
+    assert "tiny" in models.offered
+    assert not models.problem
+
+
+async def test_replaced_file_deserves_a_new_try() -> None:
+    models = await manager("tiny")
+    models.note_unloadable("tiny", NotEnoughMemory("too large"))
+    fake(models).models = [EngineModel(name="tiny", size_bytes=5)]
+    await models.refresh()
+    assert models.offered == ("tiny",)
+
+
+async def test_engine_trouble_says_nothing_about_the_model() -> None:
+    models = await manager("tiny")
+    fake(models).load_fault = EngineUnreachable("away")
+    with pytest.raises(EngineUnreachable):
+        await models.load("tiny")
+    assert models.offered == ("tiny",)
+
+
+async def test_load_and_unload_are_seen() -> None:
+    models = await manager("tiny", "other", supported=("tiny", "other"))
+    assert (await models.load("tiny:latest")).name == "tiny"
+    await models.load("other")
+    assert [model.name for model in models.loaded] == ["tiny", "other"]
+    await models.unload_all()
+    assert models.loaded == ()
+
+
+async def test_one_model_engine_keeps_its_model_while_it_serves() -> None:
+    models = await manager("tiny", "other", supported=("tiny", "other"))
+    fake(models).serves_one_model = True
+    async with models.serving("tiny"), models.serving("tiny"):
+        with pytest.raises(AtCapacity):
+            async with models.serving("other"):
+                pass
+        with pytest.raises(AtCapacity):
+            await models.load("other")
+    async with models.serving("other"):
+        pass
+
+
+def test_embedded_engine_says_that_it_holds_one_model() -> None:
+    assert EmbeddedEngine(None).serves_one_model
+
+
+async def test_engine_is_not_changed_under_a_session() -> None:
+    models = await manager("tiny")
+    async with models.serving("tiny"):
+        with pytest.raises(RuntimeError):
+            models.use_engine(FakeEngine())
+    models.use_engine(FakeEngine(models=()))
+    assert models.offered == ()
+    assert await models.refresh()  # the coordinator was told of tiny
+
+
+async def test_nothing_named_to_be_offered_says_so() -> None:
+    models = await manager("tiny", supported=())
+    assert "no model is named" in models.problem
+    assert "supported_models" in models.problem_hint

@@ -1,0 +1,191 @@
+"""The owner's commands on the real admission, pause, models and engine keeper, without server and coordinator."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from core.agent import Agent
+from core.commands import CommandError, CommandOutcome
+from core.engine_keeper import EngineKeeper
+from core.errors import ModelNotOffered, SessionEnded
+from core.model_manager import ModelManager
+from core.owner import OwnerControl
+from core.owner_commands import LONGEST_PAUSE_S, owner_commands, pause_end
+from core.reasons import ReasonBook, no_public_address
+from core.sessions import Admission, EndReason, ended_error
+from tests.fakes.fake_engine import FakeEngine
+
+NOW = 1_800_000_000.0
+
+
+class AgentParts:
+    """What the commands use of core.agent.Agent."""
+
+    def __init__(self, folder: Path) -> None:
+        self.engine = FakeEngine(name="ollama", models=("tiny",))
+        self.reasons = ReasonBook()
+        self.admission = Admission(max_jobs=2, closed_because=self.reasons.closed_because)
+        self.models = ModelManager(engine=self.engine, supported=("tiny",))
+        self.keeper = EngineKeeper(
+            requested="ollama",
+            factories={"ollama": lambda: self.engine},
+            models=self.models,
+            admission=self.admission,
+            reasons=self.reasons,
+        )
+        self.owner = OwnerControl(
+            admission=self.admission, reasons=self.reasons, state_file=folder / "pause.json", finish_limit_s=120
+        )
+        self.ledger = None  # its commands have tests of their own
+        self.published = 0
+        self.stopped = False
+        self.table = owner_commands(cast(Agent, self), shut_down=self._stop, self_test=self._self_test)
+
+    def publish_now(self) -> None:
+        self.published += 1
+
+    async def do(self, name: str, **arguments: str) -> CommandOutcome:
+        return await self.table.execute(name, arguments)
+
+    async def session(self) -> asyncio.Task[None]:
+        async def run() -> None:
+            async with self.admission.slot(model="tiny", client="c", job_id="j", spend=lambda: None) as session:
+                try:
+                    await asyncio.Event().wait()
+                except asyncio.CancelledError:
+                    assert session.end_reason is not None
+                    raise ended_error(session.end_reason) from None
+
+        task = asyncio.create_task(run())
+        await asyncio.sleep(0)
+        return task
+
+    def _stop(self) -> None:
+        self.stopped = True
+
+    async def _self_test(self) -> CommandOutcome:
+        return CommandOutcome("passed")
+
+
+@pytest.fixture
+async def agent(tmp_path: Path) -> AgentParts:
+    made = AgentParts(tmp_path)
+    await made.keeper.start()
+    return made
+
+
+async def test_pause_and_resume(agent: AgentParts) -> None:
+    outcome = await agent.do("pause")
+    assert (outcome.message, outcome.result) == ("Paused until you resume.", {"until": None, "running": 0})
+    assert agent.owner.is_paused
+    assert (await agent.do("resume")).message == "Resumed."
+    assert (await agent.do("resume")).result == {"resumed": False}
+
+
+async def test_timed_pause_says_until_when(agent: AgentParts) -> None:
+    outcome = await agent.do("pause", for_s="3600")
+    assert isinstance(outcome.result["until"], float)
+    assert abs(outcome.result["until"] - time.time() - 3600) < 60
+    assert agent.owner.pause_until == outcome.result["until"]
+    await agent.owner.close()
+
+
+async def test_resume_says_what_else_blocks(agent: AgentParts) -> None:
+    agent.reasons.put(no_public_address("it is localhost", ""))
+    await agent.do("pause")
+    assert (await agent.do("resume")).message == "Resumed, but not serving: No public address: it is localhost"
+
+
+async def test_pause_says_what_became_of_running_sessions(agent: AgentParts) -> None:
+    running = await agent.session()
+    assert (await agent.do("pause")).message.endswith("1 running session(s) may finish.")
+    assert (await agent.do("pause", mode="stop")).message.endswith("1 running session(s) were stopped.")
+    with pytest.raises(SessionEnded):
+        await running
+    await agent.owner.close()
+
+
+async def test_finish_and_cancel(agent: AgentParts) -> None:
+    running = await agent.session()
+    assert (await agent.do("finish")).result == {"running": 1}
+    with pytest.raises(CommandError, match="no session 's9'"):
+        await agent.do("cancel_session", session_id="s9")
+    await agent.do("cancel_session", session_id="s1")
+    with pytest.raises(SessionEnded, match="owner of this machine stopped"):
+        await running
+    await agent.owner.close()
+
+
+async def test_models_are_loaded_and_unloaded(agent: AgentParts) -> None:
+    assert (await agent.do("load_model", model="tiny:latest")).message == "Loaded tiny."
+    assert [model.name for model in agent.models.loaded] == ["tiny"]
+    assert (await agent.do("unload_models")).message == "Unloaded tiny."
+    assert (await agent.do("unload_models")).message == "No model was loaded."
+    with pytest.raises(ModelNotOffered):
+        await agent.do("load_model", model="other")
+    assert agent.published == 3
+
+
+async def test_model_in_use_is_not_taken_away(agent: AgentParts) -> None:
+    running = await agent.session()
+    with pytest.raises(CommandError, match="1 session") as refusal:
+        await agent.do("unload_models")
+    assert "titan pause" in refusal.value.hint
+    assert "unload" not in agent.engine.calls
+    agent.admission.end_all(EndReason.PAUSED)
+    with pytest.raises(SessionEnded):
+        await running
+
+
+async def test_engine_is_tried_again(agent: AgentParts) -> None:
+    assert (await agent.do("retry_engine")).message == "The engine ollama is ready."
+    assert agent.engine.calls.count("start") == 2
+
+
+async def test_self_test_and_shutdown(agent: AgentParts) -> None:
+    assert (await agent.do("self_test")).message == "passed"
+    await agent.do("shutdown")
+    assert agent.stopped
+
+
+@pytest.mark.parametrize(
+    ("arguments", "end"),
+    [
+        ({}, None),
+        ({"for_s": "60"}, NOW + 60),
+        ({"for_s": "1e3"}, NOW + 1000),
+        ({"until": str(NOW + 5)}, NOW + 5),
+        ({"for_s": str(LONGEST_PAUSE_S)}, NOW + LONGEST_PAUSE_S),
+    ],
+)
+def test_end_of_a_pause(arguments: dict[str, str], end: float | None) -> None:
+    assert pause_end(arguments, NOW) == end
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"for_s": "soon"},
+        {"for_s": "0"},
+        {"for_s": "-5"},
+        {"for_s": "nan"},
+        {"for_s": "inf"},
+        {"for_s": str(LONGEST_PAUSE_S + 1)},
+        {"until": str(NOW)},
+        {"for_s": "1", "until": str(NOW + 1)},
+    ],
+)
+def test_senseless_pause_is_refused(arguments: dict[str, str]) -> None:
+    with pytest.raises(CommandError):
+        pause_end(arguments, NOW)
+
+
+async def test_unknown_way_to_pause_is_refused(agent: AgentParts) -> None:
+    with pytest.raises(CommandError, match="'gently'"):
+        await agent.do("pause", mode="gently")
+    assert not agent.owner.is_paused
