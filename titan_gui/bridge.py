@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, Signal
 
-from core.app import RunningAgent, open_agent
 from core.commands import CommandOutcome
 from core.config_load import LoadedSettings
 from core.errors import AgentError
 from core.instance_lock import InstanceLock
 from core.logs import get_logger
 from core.runtime import AgentThread
+from core.sessions import EndReason
 from core.snapshot import AgentSnapshot, SnapshotStore
+from titan_gui.failure import failed_snapshot
+
+if TYPE_CHECKING:
+    from core.agent import Agent
+    from core.app import RunningAgent
 
 log = get_logger(__name__)
 
@@ -42,6 +48,7 @@ class AgentBridge(QObject):
         self._lock = lock
         self._thread: AgentThread | None = None
         self._running: RunningAgent | None = None  # set and cleared on the agent's thread; used only inside its loop
+        self._agent: Agent | None = None  # the same, but kept while it drains
         self._next: LoadedSettings | None = None
         self.snapshot = AgentSnapshot()
         self._snapshot_arrived.connect(self._on_snapshot_arrived)
@@ -68,10 +75,15 @@ class AgentBridge(QObject):
             self.start(loaded)
         else:
             self._next = loaded
-            self.stop()
+            self._thread.post_stop()
 
     def stop(self, drain_limit_s: float | None = None) -> None:
-        """Post the stop; `agent_ended` tells when it is over. `drain_limit_s` shortens the setting (a logout)."""
+        """Post the stop; `agent_ended` tells when it is over. A restart under way becomes a stop.
+
+        `drain_limit_s` shortens the setting (a logout); 0 ends the running sessions at once, also when the stop was
+        posted before.
+        """
+        self._next = None
         if self._thread is None:
             return
         if drain_limit_s is not None:
@@ -94,15 +106,20 @@ class AgentBridge(QObject):
 
     @asynccontextmanager
     async def _open(self, loaded: LoadedSettings, store: SnapshotStore) -> AsyncIterator[None]:
+        from core.app import identified, open_agent  # here: 0.3 s that neither the icon nor Qt's thread waits for
+
         thread = self._thread
         assert thread is not None
-        async with open_agent(loaded, self._lock, store=store, shut_down=thread.post_stop) as running:
-            running.commands.add("show_window", self._show_window)
-            self._running = running
-            try:
-                yield
-            finally:
-                self._running = None
+        try:
+            async with open_agent(identified(loaded), self._lock, store=store, shut_down=thread.post_stop) as running:
+                running.commands.add("show_window", self._show_window)
+                self._running, self._agent = running, running.agent
+                try:
+                    yield
+                finally:
+                    self._running = None
+        finally:
+            self._agent = None
 
     async def _execute(self, name: str, arguments: Mapping[str, str]) -> CommandOutcome:
         if self._running is None:
@@ -114,8 +131,11 @@ class AgentBridge(QObject):
         return CommandOutcome("The window is shown.")
 
     async def _limit_drain(self, limit_s: float) -> None:
-        if self._running is not None:
-            self._running.agent.drain_limit_s = min(self._running.agent.drain_limit_s, limit_s)
+        if self._agent is None:
+            return
+        self._agent.drain_limit_s = min(self._agent.drain_limit_s, limit_s)
+        if limit_s <= 0:
+            self._agent.admission.end_all(EndReason.STOPPING)
 
     def _report(self, name: str, done: Future[CommandOutcome]) -> None:
         if done.cancelled():
@@ -145,8 +165,12 @@ class AgentBridge(QObject):
         following, self._next = self._next, None
         if following is not None:
             self.start(following)
-        else:
-            self.agent_ended.emit(error)
+            return
+        if error is not None:
+            if not isinstance(error, AgentError):
+                log.error("the agent ended by an unforeseen error", exc_info=error)
+            self._on_snapshot_arrived(failed_snapshot(self.snapshot, error))
+        self.agent_ended.emit(error)
 
     def _on_answer_arrived(self, name: str, outcome: CommandOutcome | None, error: AgentError | None) -> None:
         if error is not None:

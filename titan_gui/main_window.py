@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast
 
 from PySide6.QtCore import QByteArray, QSettings, QSize, Qt, Signal
 from PySide6.QtGui import QCloseEvent, QHideEvent, QIcon
@@ -14,9 +14,11 @@ from core.snapshot import AgentSnapshot
 DEFAULT_SIZE = QSize(960, 640)
 
 
-@runtime_checkable
 class Page(Protocol):
-    """What most pages are. A page renders only while it is visible, and the last snapshot when it is shown."""
+    """What most pages are. A page renders only while it is visible, and the last snapshot when it is shown.
+
+    `render` hides QWidget's own method of that name, which paints a widget elsewhere and which nobody here calls.
+    """
 
     def render(self, snapshot: AgentSnapshot) -> None: ...
 
@@ -70,8 +72,8 @@ class MainWindow(QMainWindow):
         item = QListWidgetItem(icon or QIcon(), title)
         self._list.addItem(item)
         self._list.setFixedWidth(self._list.sizeHintForColumn(0) + 2 * self._list.frameWidth() + 24)
-        if isinstance(widget, Page) and self._snapshot is not None:
-            widget.render(self._snapshot)
+        if self._snapshot is not None:
+            _render(widget, self._snapshot)
         if len(self._names) == 1 or name == self._memory.value("page"):
             self.show_page(name)
 
@@ -91,9 +93,7 @@ class MainWindow(QMainWindow):
         """Hand the snapshot to every page; those that can't be seen only keep it."""
         self._snapshot = snapshot
         for row in range(self._stack.count()):
-            widget = self._stack.widget(row)
-            if isinstance(widget, Page):
-                widget.render(snapshot)
+            _render(self._stack.widget(row), snapshot)
 
     def bring_up(self) -> None:
         """Show the window in front, wherever it was: hidden, minimised or behind others."""
@@ -134,3 +134,8 @@ class MainWindow(QMainWindow):
     def _remember_place(self) -> None:
         self._memory.setValue("geometry", self.saveGeometry())
         self._memory.setValue("page", self.current_page)
+
+
+def _render(widget: QWidget | None, snapshot: AgentSnapshot) -> None:
+    if widget is not None and type(widget).render is not QWidget.render:
+        cast(Page, widget).render(snapshot)

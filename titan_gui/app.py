@@ -1,0 +1,228 @@
+"""Composition of the desktop program: tray, agent, window, and who hears of what."""
+
+from __future__ import annotations
+
+import functools
+import signal
+
+from PySide6.QtCore import QEvent, QEventLoop, QObject, QTimer
+from PySide6.QtWidgets import QApplication
+
+from core.commands import CommandOutcome
+from core.config_load import LoadedSettings
+from core.errors import AgentError
+from core.instance_lock import InstanceLock
+from core.logs import get_logger
+from core.snapshot import AgentSnapshot
+from titan_gui.bridge import AgentBridge
+from titan_gui.main_window import MainWindow
+from titan_gui.notifications import NotificationRules, Notifier
+from titan_gui.quitting import AT_ONCE, BY_HAND, SESSION_ENDS, Quitting
+from titan_gui.tray import Tray
+from titan_gui.tray_host import TrayHost
+from titan_gui.waiting_door import WaitingDoor
+
+log = get_logger(__name__)
+
+NO_TRAY_GRACE_MS = 5000  # at login the panel may come after us, and a restarted panel is away for a moment
+WINDOW_MEMORY_NAME = "window.ini"
+
+
+class DesktopApplication(QApplication):
+    """Qt's application, with the system's "quit" (dock, menu bar, Windows) turned into our ordered one."""
+
+    def __init__(self, arguments: list[str]) -> None:
+        super().__init__(arguments)
+        self.setApplicationName("TitanCompute")
+        self.setApplicationDisplayName("TitanCompute")
+        self.setDesktopFileName("titancompute")
+        self.setQuitOnLastWindowClosed(False)
+        self.desktop: Desktop | None = None
+
+    def event(self, event: QEvent) -> bool:
+        if event.type() is QEvent.Type.Quit and self.desktop is not None:
+            self.desktop.quit()
+            event.ignore()
+            return True
+        return super().event(event)
+
+
+class Desktop(QObject):
+    """The running program. Everything here belongs to the Qt thread and returns at once."""
+
+    def __init__(
+        self, loaded: LoadedSettings, lock: InstanceLock, *, is_hidden: bool = False, host: TrayHost | None = None
+    ) -> None:
+        super().__init__()
+        self.loaded = loaded
+        self.window: MainWindow | None = None  # made when it is first opened
+        self._is_hidden = is_hidden
+        self._is_start_wanted = False
+        self.tray = Tray(host or TrayHost())
+        self.bridge = AgentBridge(lock)
+        self.notifier = Notifier(NotificationRules())
+        self.notifier.is_on = loaded.settings.notifications
+        self.quitting = Quitting(self.bridge)
+        self._door = WaitingDoor(lock)
+        self._no_tray = QTimer(self, singleShot=True, interval=NO_TRAY_GRACE_MS)
+        self._connect()
+
+    def _connect(self) -> None:
+        tray, bridge, command = self.tray, self.bridge, self.bridge.command
+        tray.pause_requested.connect(self.pause)
+        tray.resume_requested.connect(functools.partial(command, "resume"))
+        tray.finish_requested.connect(functools.partial(command, "finish"))
+        tray.take_back_requested.connect(functools.partial(command, "take_back"))
+        tray.start_requested.connect(self.start_agent)
+        tray.window_requested.connect(self.open_window)
+        tray.message_clicked.connect(self.open_window)
+        tray.settings_requested.connect(functools.partial(self.open_window, "settings"))
+        tray.quit_requested.connect(self.quit)
+        tray.appeared.connect(self._no_tray.stop)
+        tray.vanished.connect(self._no_tray.start)
+        self._no_tray.timeout.connect(self._on_no_tray_timeout)
+        bridge.snapshot_changed.connect(self._on_snapshot_changed)
+        bridge.command_finished.connect(self._on_command_finished)
+        bridge.command_failed.connect(self._on_command_failed)
+        bridge.agent_ended.connect(self._on_agent_ended)
+        bridge.window_requested.connect(self.open_window)
+        self._door.window_requested.connect(self.open_window)
+        self._door.quit_requested.connect(self.quit)
+        self._door.closed.connect(self._on_door_closed)
+        self.notifier.message_due.connect(tray.show_message)
+        self.quitting.began.connect(lambda: self._on_snapshot_changed(bridge.snapshot))
+        self.quitting.finished.connect(self._on_quitting_finished)
+
+    def start(self) -> None:
+        """The icon first; the agent, and whatever takes time, once Qt's loop runs."""
+        self.tray.start()
+        QTimer.singleShot(0, self._begin)
+
+    def _begin(self) -> None:
+        if not self.loaded.settings.setup_done:
+            self._door.open(self.loaded, self.bridge.snapshot)
+            self.open_setup()
+            return
+        self.start_agent()
+        if not self._is_hidden:
+            self.open_window()
+        elif not self.tray.is_shown:
+            self._no_tray.start()
+
+    # What the tray and the pages ask for
+
+    def start_agent(self) -> None:
+        """Start the agent with the settings as they are now; again after an error. Harmless while it runs."""
+        if not self.bridge.is_running and not self.quitting.is_quitting:
+            self._is_start_wanted = True
+            self._door.close()  # its place is the agent's own door's; then _on_door_closed
+
+    def pause(self, until: float | None) -> None:
+        """Pause until a time in seconds since the epoch; None: until resumed."""
+        self.bridge.command("pause", {} if until is None else {"until": str(until)})
+
+    def quit(self) -> None:
+        """The first time in order, the second time at once."""
+        self.quitting.begin(AT_ONCE if self.quitting.is_quitting else BY_HAND)
+
+    def take_signal(self, number: int) -> None:
+        """Ctrl+C is a Quit; SIGTERM and SIGHUP come when the session ends, and SIGKILL soon after."""
+        if number == signal.SIGINT:
+            self.quit()
+        else:
+            self.quitting.begin(SESSION_ENDS)
+
+    def end_with_session(self) -> None:
+        """Logout or shutdown: the system waits while this runs, and not long; so here, and only here, we wait."""
+        if self.quitting.has_finished:
+            return
+        waiting = QEventLoop()
+        self.quitting.finished.connect(waiting.quit)
+        self.quitting.begin(SESSION_ENDS)
+        waiting.exec()
+
+    def use_settings(self, loaded: LoadedSettings) -> None:
+        """The settings file has changed: what lives on this side takes it up; the agent does at its next start."""
+        self.loaded = loaded
+        self.notifier.is_on = loaded.settings.notifications
+
+    def open_setup(self) -> None:
+        """The first questions. Afterwards: use_settings, then start_agent."""
+        self.open_window()
+
+    def open_window(self, page: str = "") -> None:
+        """Show the window in front, at `page` where one is named."""
+        if self.window is None:
+            self.window = self._make_window()
+        if page:
+            self.window.show_page(page)
+        self.window.bring_up()
+
+    def leave(self, timeout_s: float) -> bool:
+        """After Qt's loop has ended: everything away; False when a thread of ours still runs."""
+        self.tray.remove()
+        if self.window is not None:
+            self.window.close_for_good()
+        self._door.close()
+        return self.bridge.join(timeout_s) and self._door.join(timeout_s)
+
+    def _make_window(self) -> MainWindow:
+        from titan_gui.tray_icon import app_icon
+        from titan_gui.window_pages import add_pages
+
+        window = MainWindow(self.loaded.paths.state_dir / WINDOW_MEMORY_NAME)
+        window.setWindowIcon(app_icon())
+        window.close_requested.connect(self._on_window_close_requested)
+        add_pages(window, self.bridge, self.loaded)
+        window.render_snapshot(self.bridge.snapshot)
+        return window
+
+    # What the others report
+
+    def _on_snapshot_changed(self, snapshot: AgentSnapshot) -> None:
+        self.tray.render(snapshot, is_quitting=self.quitting.is_quitting)
+        if not self.quitting.is_quitting:
+            self.notifier.render(snapshot)
+        if self.window is not None:
+            self.window.render_snapshot(snapshot)
+
+    def _on_command_finished(self, name: str, outcome: CommandOutcome) -> None:
+        self._tell(outcome.message)
+
+    def _on_command_failed(self, name: str, error: AgentError) -> None:
+        self._tell(f"{error.title}: {error.detail} {error.hint}".strip())
+
+    def _tell(self, text: str) -> None:
+        """The answer to a click, where the person looks."""
+        if self.window is not None and self.window.isVisible():
+            self.window.statusBar().showMessage(text, 10_000)
+
+    def _on_agent_ended(self, error: BaseException | None) -> None:
+        if self.quitting.is_quitting:
+            return
+        if error is None:  # `titan shutdown`
+            self.quit()
+        else:
+            self._door.open(self.loaded, self.bridge.snapshot)
+
+    def _on_door_closed(self) -> None:
+        if self._is_start_wanted and not self.quitting.is_quitting and not self.bridge.is_running:
+            self._is_start_wanted = False
+            self.bridge.start(self.loaded)
+
+    def _on_window_close_requested(self) -> None:
+        assert self.window is not None
+        if self.tray.is_shown:
+            self.window.hide()
+        else:
+            self.window.showMinimized()
+
+    def _on_no_tray_timeout(self) -> None:
+        """Nothing shows that we run: the window does, out of the way."""
+        if not self.tray.is_shown and (self.window is None or not self.window.isVisible()):
+            if self.window is None:
+                self.window = self._make_window()
+            self.window.showMinimized()
+
+    def _on_quitting_finished(self, code: int) -> None:
+        QApplication.exit(code)

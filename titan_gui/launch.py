@@ -1,0 +1,141 @@
+"""From the command line to Qt's loop: arguments, display, settings, one instance; and what goes wrong on the way."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from core import __version__, logs
+from core.config_load import LoadedSettings, load_settings
+from core.errors import AgentError, AgentNotRunning, AlreadyRunningError, CommandRefused, ConfigError
+from core.instance_lock import InstanceLock
+
+EXIT_FAILED = 1
+EXIT_BAD_SETTINGS = 2
+EXIT_ALREADY_RUNNING = 3
+HAND_OVER_LIMIT_S = 6.0  # the other instance may still be starting, or about to end
+HAND_OVER_INTERVAL_S = 0.1
+
+
+def launch(arguments: Sequence[str]) -> int:
+    """Run the desktop program; returns its exit code."""
+    if sys.stderr is None:  # Windows: a program without a console
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for the life of the process
+    given = _parse(arguments)
+    problem = display_problem(sys.platform, os.environ)
+    if problem:
+        sys.stderr.write(f"{problem}\n")
+        return EXIT_FAILED
+    try:
+        loaded = load_settings(overrides={"profile": given.profile})
+        lock = InstanceLock(loaded.paths.lock_file, loaded.settings.profile)
+        if not take_lock_or_show_other(lock, given.profile, is_hidden=given.hidden):
+            return 0
+    except AgentError as error:
+        return _report(error)
+    with lock, _logs(loaded):
+        code = _run(loaded, lock, is_hidden=given.hidden)
+    if code < 0:  # a thread hangs: Python would wait for it for ever
+        os._exit(-code)
+    return code
+
+
+def display_problem(platform: str, environ: Mapping[str, str]) -> str:
+    """Why no window can be shown, with the remedy; "" when one can. Qt itself would abort the process (code 134)."""
+    if platform in ("win32", "darwin") or environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY"):
+        return ""
+    if environ.get("QT_QPA_PLATFORM", "").partition(":")[0] in ("offscreen", "minimal", "vnc", "linuxfb", "eglfs"):
+        return ""
+    return (
+        "There is no display (neither DISPLAY nor WAYLAND_DISPLAY is set), so no window can be shown.\n"
+        "To share this machine without a window, run: titan run"
+    )
+
+
+def take_lock_or_show_other(lock: InstanceLock, profile: str | None, *, is_hidden: bool) -> bool:
+    """True with the lock taken; False when another window of this profile was brought to the front instead.
+
+    A hidden start (at login) leaves the other one as it is. Raises AlreadyRunningError when an agent without a window
+    has the profile, ControlError when the other one doesn't answer, and StorageError.
+    """
+    deadline = time.monotonic() + HAND_OVER_LIMIT_S
+    while True:
+        try:
+            lock.acquire()
+            return True
+        except AlreadyRunningError as error:
+            if is_hidden or _shows_window(profile):
+                return False
+            if time.monotonic() > deadline:
+                raise AlreadyRunningError(
+                    f"{error.detail}, but it doesn't answer", hint="Wait a moment and try again; else end that process."
+                ) from error
+            time.sleep(HAND_OVER_INTERVAL_S)
+
+
+def _shows_window(profile: str | None) -> bool:
+    """Ask the running instance; False when its door isn't there (it starts, or ends)."""
+    from core.cli.door import execute
+
+    try:
+        execute(profile, "show_window", timeout_s=HAND_OVER_LIMIT_S)
+    except AgentNotRunning:
+        return False
+    except CommandRefused as error:
+        raise AlreadyRunningError(
+            "An agent without a window already runs for this profile",
+            hint="End it with `titan shutdown`, then start this again; or watch it with `titan status`.",
+        ) from error
+    return True
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="titan-desktop", description="Share this machine's models, from the tray.")
+    parser.add_argument("--profile", metavar="NAME", help="the set of settings and files to use")
+    parser.add_argument("--hidden", action="store_true", help="start in the tray without opening the window")
+    parser.add_argument("--version", action="version", version=f"titan-desktop {__version__}")
+    return parser.parse_args(arguments)
+
+
+def _logs(loaded: LoadedSettings) -> logs.LogSession:
+    settings = loaded.settings
+    return logs.configure(level=settings.log_level, log_format=settings.log_format, folder=loaded.paths.log_dir)
+
+
+def _run(loaded: LoadedSettings, lock: InstanceLock, *, is_hidden: bool) -> int:
+    """Negative when the program has to be left by force."""
+    from titan_gui.app import Desktop, DesktopApplication
+    from titan_gui.signals import StopSignals
+
+    application = DesktopApplication(sys.argv[:1])
+    desktop = application.desktop = Desktop(loaded, lock, is_hidden=is_hidden)
+    stop_signals = StopSignals()
+    stop_signals.received.connect(desktop.take_signal)
+    application.commitDataRequest.connect(lambda _: desktop.end_with_session())
+    desktop.start()
+    code = application.exec()
+    has_ended = desktop.leave(timeout_s=0.5)
+    stop_signals.close()
+    return code if has_ended else -EXIT_FAILED
+
+
+def _report(error: AgentError) -> int:
+    """On stderr and, since most people start this from a menu, in a dialog; returns the exit code."""
+    text = f"{error.detail}\n\n{error.hint}".strip()
+    sys.stderr.write(f"{error.title}: {text}\n")
+    from PySide6.QtCore import Qt
+    from PySide6.QtWidgets import QApplication, QMessageBox
+
+    application = QApplication.instance() or QApplication(sys.argv[:1])
+    box = QMessageBox(QMessageBox.Icon.Warning, "TitanCompute", error.title)
+    box.setTextFormat(Qt.TextFormat.PlainText)
+    box.setInformativeText(text)
+    box.exec()
+    del application
+    if isinstance(error, ConfigError):
+        return EXIT_BAD_SETTINGS
+    return EXIT_ALREADY_RUNNING if isinstance(error, AlreadyRunningError) else EXIT_FAILED

@@ -1,0 +1,139 @@
+"""Which change deserves a message, and the showing of it. At most one of a kind in 6 hours; none when they are off."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from PySide6.QtCore import QObject, QTimer, Signal
+
+from core.snapshot import AgentSnapshot
+from core.state import AgentState
+from titan_gui.view_model import Mood, headline_of, mood_of
+
+QUIET_S = 6 * 3600.0  # between two messages of one kind
+SETTLE_S = 15.0  # trouble that goes by itself within this is none: an engine that starts, a link that comes back
+_EARLY_S = 1.0  # a timed pause may end this much before the second that the snapshot names
+
+
+class Kind(StrEnum):
+    TROUBLE = "trouble"
+    RESUMED = "resumed"
+    FIRST_SESSION = "first_session"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    kind: Kind
+    title: str
+    text: str
+
+
+class NotificationRules:
+    """Fed with every snapshot, says which messages are due. Pure: times are given, seconds since the epoch."""
+
+    def __init__(self, shown_at: Mapping[Kind, float] | None = None) -> None:
+        """`shown_at`: when each kind was shown last, also by an earlier run of the program."""
+        self.shown_at = dict(shown_at or {})
+        self._last: AgentSnapshot | None = None
+        self._trouble_since: float | None = None
+
+    def look(self, snapshot: AgentSnapshot, now: float, *, is_on: bool = True) -> tuple[Message, ...]:
+        """The messages that this snapshot makes due. While off nothing is shown, and nothing is saved up."""
+        before, self._last = self._last, snapshot
+        is_trouble = mood_of(snapshot) is Mood.ATTENTION
+        self._trouble_since = (self._trouble_since or now) if is_trouble else None
+        found = [self._trouble(snapshot, now)]
+        if before is not None:
+            found += [_resumed(before, snapshot, now), self._first_session(before, snapshot, now)]
+        due = tuple(message for message in found if message is not None and is_on and self._is_quiet(message.kind, now))
+        for message in due:
+            self.shown_at[message.kind] = now
+        return due
+
+    def look_again_in(self, now: float) -> float | None:
+        """Seconds until the last snapshot should be looked at once more; None: not before the next one."""
+        if self._trouble_since is None or not self._is_quiet(Kind.TROUBLE, now):
+            return None
+        return max(0.0, self._trouble_since + SETTLE_S - now)
+
+    def _is_quiet(self, kind: Kind, now: float) -> bool:
+        last = self.shown_at.get(kind)
+        return last is None or not 0 <= now - last < QUIET_S  # a time in the future: the clock was set back
+
+    def _trouble(self, snapshot: AgentSnapshot, now: float) -> Message | None:
+        if self._trouble_since is None:
+            return None
+        if snapshot.state is not AgentState.FAILED and now - self._trouble_since < SETTLE_S:
+            return None
+        headline = headline_of(snapshot)
+        return Message(Kind.TROUBLE, headline.state, f"{headline.sentence} {headline.remedy}".strip())
+
+    def _first_session(self, before: AgentSnapshot, after: AgentSnapshot, now: float) -> Message | None:
+        if before.is_busy or not after.is_busy:
+            return None
+        last = self.shown_at.get(Kind.FIRST_SESSION)
+        if last is not None and _day(last) == _day(now):
+            return None
+        return Message(Kind.FIRST_SESSION, "Serving", "The first session of today has begun.")
+
+
+class Notifier(QObject):
+    """Looks at snapshots and hands what is due to `show`; remembers across starts through `save`."""
+
+    message_due = Signal(str, str)  # title, text
+
+    def __init__(
+        self,
+        rules: NotificationRules,
+        *,
+        save: Callable[[Mapping[Kind, float]], None] = lambda shown_at: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__()
+        self.is_on = True  # the setting `notifications`; may change at any time
+        self._rules = rules
+        self._save = save
+        self._clock = clock
+        self._snapshot: AgentSnapshot | None = None
+        self._again = QTimer(self, singleShot=True)
+        self._again.timeout.connect(self._on_again_timeout)
+
+    def render(self, snapshot: AgentSnapshot) -> None:
+        self._snapshot = snapshot
+        now = self._clock()
+        due = self._rules.look(snapshot, now, is_on=self.is_on)
+        for message in due:
+            self.message_due.emit(message.title, message.text)
+        if due:
+            self._save(self._rules.shown_at)
+        wait_s = self._rules.look_again_in(now) if self.is_on else None
+        if wait_s is None:
+            self._again.stop()
+        elif not self._again.isActive():
+            self._again.start(round(wait_s * 1000) + 1)
+
+    def _on_again_timeout(self) -> None:
+        if self._snapshot is not None:
+            self.render(self._snapshot)
+
+
+def _resumed(before: AgentSnapshot, after: AgentSnapshot, now: float) -> Message | None:
+    """A timed pause that ended by itself: at its time, not before it by hand."""
+    until = before.pause_until
+    if until is None or now < until - _EARLY_S or not _is_paused(before) or _is_paused(after):
+        return None
+    if after.state in (AgentState.STOPPING, AgentState.STOPPED, AgentState.FAILED):
+        return None
+    return Message(Kind.RESUMED, "Sharing again", "The pause is over.")
+
+
+def _is_paused(snapshot: AgentSnapshot) -> bool:
+    return any(reason.code == "paused_by_owner" for reason in snapshot.reasons)
+
+
+def _day(epoch: float) -> tuple[int, int]:
+    local = time.localtime(epoch)
+    return local.tm_year, local.tm_yday

@@ -1,0 +1,148 @@
+"""The tray's icon and menu: a view of the snapshot that says what was asked for, and follows the panel as it comes and
+goes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from PySide6.QtCore import QObject, QTimer, Signal
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import QMenu, QSystemTrayIcon
+
+from core.snapshot import AgentSnapshot
+from titan_gui.tray_host import TrayHost
+from titan_gui.tray_icon import mood_icon
+from titan_gui.tray_view import PAUSES_S, tomorrow_morning, tray_view_of
+
+TOOLTIP_INTERVAL_MS = 1000  # token counts change 4 times a second, and each new tooltip is a message on the bus
+
+
+class Tray(QObject):
+    """One tray icon, made anew whenever a panel appears: an icon that was there before its panel never shows up.
+
+    `is_shown` is what the system says, not what Qt's icon object believes (that one is always "visible").
+    """
+
+    pause_requested = Signal(object)  # seconds since the epoch at which it ends; None: until resumed
+    resume_requested = Signal()
+    finish_requested = Signal()
+    take_back_requested = Signal()
+    start_requested = Signal()
+    window_requested = Signal()
+    settings_requested = Signal()
+    quit_requested = Signal()
+    message_clicked = Signal()
+    appeared = Signal()
+    vanished = Signal()
+
+    def __init__(self, host: TrayHost, clock: Callable[[], float] = time.time) -> None:
+        super().__init__()
+        self._clock = clock
+        self._icon: QSystemTrayIcon | None = None
+        self.view = tray_view_of(AgentSnapshot())
+        self._shown_tooltip = ""
+        self._tooltip_timer = QTimer(self, singleShot=True, interval=TOOLTIP_INTERVAL_MS)
+        self._tooltip_timer.timeout.connect(self._show_tooltip)
+        self.menu = self._make_menu()
+        self._host = host
+        host.setParent(self)
+        host.appeared.connect(self._on_host_appeared)
+        host.vanished.connect(self._on_host_vanished)
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether a panel shows the icon, so that a hidden window can be found again."""
+        return self._icon is not None
+
+    def start(self) -> None:
+        """Show the icon if there is a panel, and watch for panels that come and go."""
+        self._host.start()
+
+    def render(self, snapshot: AgentSnapshot, *, is_quitting: bool = False) -> None:
+        """Follow the snapshot. Costs nothing where it changes nothing that the tray shows."""
+        view = tray_view_of(snapshot, is_quitting=is_quitting)
+        if view == self.view:
+            return
+        before, self.view = self.view, view
+        if self._icon is not None and view.mood is not before.mood:
+            self._icon.setIcon(mood_icon(view.mood))
+            self._show_tooltip()
+        elif not self._tooltip_timer.isActive():
+            self._tooltip_timer.start()
+        self._fill_menu()
+
+    def show_message(self, title: str, text: str) -> None:
+        """A balloon, where there is a tray; the window says the same things, so nothing is lost without one."""
+        if self._icon is not None:
+            self._icon.showMessage(title, text, mood_icon(self.view.mood))
+
+    def remove(self) -> None:
+        """Take the icon away before the program ends; some panels keep a dead one until the mouse comes by."""
+        self._tooltip_timer.stop()
+        if self._icon is not None:
+            self._icon.hide()
+            self._icon = None
+
+    def _make_menu(self) -> QMenu:
+        menu = QMenu()
+        self._status = menu.addAction(self.view.status)
+        self._status.setEnabled(False)
+        menu.addSeparator()
+        self._start = menu.addAction(self.tr("Start again"), self.start_requested.emit)
+        self._pause_menu = menu.addMenu(self.tr("Pause"))
+        self._fill_pause_menu(self._pause_menu)
+        self._resume = menu.addAction(self.tr("Resume"), self.resume_requested.emit)
+        self._finish = menu.addAction(self.tr("Finish, then pause"), self.finish_requested.emit)
+        self._take_back = menu.addAction(self.tr("Take my GPU back now"), self.take_back_requested.emit)
+        menu.addSeparator()
+        self._open: QAction = menu.addAction(self.tr("Open"), self.window_requested.emit)
+        menu.addAction(self.tr("Settings"), self.settings_requested.emit)
+        menu.addSeparator()
+        self._quit = menu.addAction(self.tr("Quit"), self.quit_requested.emit)
+        menu.setDefaultAction(self._open)
+        return menu
+
+    def _fill_pause_menu(self, menu: QMenu) -> None:
+        for title, seconds in PAUSES_S:
+            action = menu.addAction(self.tr(title))
+            action.triggered.connect(lambda _=False, s=seconds: self.pause_requested.emit(self._clock() + s))
+        tomorrow = menu.addAction(self.tr("Until tomorrow 8:00"))
+        tomorrow.triggered.connect(lambda: self.pause_requested.emit(tomorrow_morning(self._clock())))
+        menu.addAction(self.tr("Until I resume"), lambda: self.pause_requested.emit(None))
+
+    def _fill_menu(self) -> None:
+        view = self.view
+        self._status.setText(view.status.replace("&", "&&"))
+        self._start.setVisible(view.can_start)
+        self._pause_menu.setEnabled(view.can_pause)
+        self._resume.setEnabled(view.can_resume)
+        self._finish.setEnabled(view.can_finish)
+        self._take_back.setEnabled(view.can_take_back)
+        self._quit.setText(self.tr("Quit now") if view.is_quitting else self.tr("Quit"))
+
+    def _show_tooltip(self) -> None:
+        if self._icon is not None and self._shown_tooltip != self.view.tooltip:
+            self._shown_tooltip = self.view.tooltip
+            self._icon.setToolTip(self.view.tooltip)
+
+    def _on_host_appeared(self) -> None:
+        self.remove()
+        icon = QSystemTrayIcon(mood_icon(self.view.mood), self)
+        icon.setContextMenu(self.menu)
+        icon.activated.connect(self._on_icon_activated)
+        icon.messageClicked.connect(self.message_clicked)
+        self._icon = icon
+        self._shown_tooltip = ""
+        self._show_tooltip()
+        self._fill_menu()
+        icon.show()
+        self.appeared.emit()
+
+    def _on_host_vanished(self) -> None:
+        self.remove()
+        self.vanished.emit()
+
+    def _on_icon_activated(self, reason: QSystemTrayIcon.ActivationReason) -> None:
+        if reason in (QSystemTrayIcon.ActivationReason.Trigger, QSystemTrayIcon.ActivationReason.DoubleClick):
+            self.window_requested.emit()

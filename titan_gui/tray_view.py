@@ -1,0 +1,79 @@
+"""Snapshot → what the tray's icon and menu say and allow. Pure: no Qt object, tested without a display."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from core.snapshot import AgentSnapshot
+from core.state import AgentState
+from titan_gui.view_model import Mood, clock_text, headline_of, mood_of, rate_text, sessions_text, tooltip_of
+
+PAUSES_S = (("15 minutes", 900), ("1 hour", 3600), ("4 hours", 4 * 3600))
+MORNING_HOUR = 8
+LONGEST_LINE = 80  # characters; a menu as wide as the screen helps nobody
+
+_RUNNING = frozenset({AgentState.CONNECTING, AgentState.READY, AgentState.PAUSED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrayView:
+    """Everything the tray shows, comparable: an equal view needs no work at all."""
+
+    mood: Mood
+    status: str  # the menu's first line
+    tooltip: str
+    can_pause: bool = False
+    can_resume: bool = False
+    can_finish: bool = False
+    can_take_back: bool = False
+    can_start: bool = False  # the agent isn't there: it ended by an error, or was never started
+    is_quitting: bool = False
+
+
+def tray_view_of(snapshot: AgentSnapshot, *, is_quitting: bool = False) -> TrayView:
+    """The view of one snapshot; `is_quitting` from the first click on Quit on."""
+    mood = Mood.OFFLINE if is_quitting else mood_of(snapshot)
+    if is_quitting:
+        status = _finishing(snapshot)
+        return TrayView(mood=mood, status=status, tooltip=f"TitanCompute: {status}", is_quitting=True)
+    is_running = snapshot.state in _RUNNING
+    is_paused = any(reason.code == "paused_by_owner" for reason in snapshot.reasons)
+    return TrayView(
+        mood=mood,
+        status=_cut(_status(snapshot)),
+        tooltip=tooltip_of(snapshot),
+        can_pause=is_running,
+        can_resume=is_running and (is_paused or snapshot.is_draining),
+        can_finish=is_running and not is_paused and not snapshot.is_draining,
+        can_take_back=is_running and (not is_paused or snapshot.is_busy or bool(snapshot.loaded_models)),
+        can_start=snapshot.state in (AgentState.FAILED, AgentState.STOPPED),
+    )
+
+
+def tomorrow_morning(now: float) -> float:
+    """Tomorrow at 8:00 by the clock on the wall, in seconds since the epoch, also across a change of the hour."""
+    today = time.localtime(now)
+    return time.mktime((today.tm_year, today.tm_mon, today.tm_mday + 1, MORNING_HOUR, 0, 0, 0, 0, -1))
+
+
+def _status(snapshot: AgentSnapshot) -> str:
+    headline = headline_of(snapshot)
+    if headline.mood is Mood.SERVING:
+        return f"{headline.state}: {sessions_text(snapshot)}, {rate_text(snapshot.tokens_per_second)}"
+    if headline.mood is Mood.PAUSED and headline.ends_at is not None:
+        return f"{headline.state} until {clock_text(headline.ends_at)}"
+    return (
+        headline.sentence if headline.sentence.startswith(headline.state) else f"{headline.state}: {headline.sentence}"
+    )
+
+
+def _finishing(snapshot: AgentSnapshot) -> str:
+    if not snapshot.running_jobs:
+        return "Finishing …"
+    return f"Finishing {snapshot.running_jobs} session{'s' if snapshot.running_jobs != 1 else ''} …"
+
+
+def _cut(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 1].rstrip()}…"
