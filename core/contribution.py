@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 FAILED_REASONS = ("engine_failed", "fault")  # what the snapshot counts as failed too (core/reporting.py)
 LAST_DAYS = 7
+MOST_DAYS = 3_660  # ten years: as many bars as anybody may ask for
 MAX_COUNT = 2**31 - 1  # tokens; an engine's own figure is bounded, so that no sum of ours overflows 64 bits
 LATEST = 253_402_300_799.0  # the end of the year 9999, beyond which there are no dates
 LONGEST_S = 1e9
@@ -150,6 +151,22 @@ class SessionSource(Protocol):
     def recent(self, limit: int) -> Sequence[LedgerRow]:
         """The sessions that ended last, the newest first."""
         ...
+
+
+class HeldRows:
+    """Rows in memory, the newest last, as a SessionSource."""
+
+    def __init__(self, rows: Sequence[LedgerRow] = ()) -> None:
+        self._rows = rows
+
+    def sums(self, period: Period) -> Sums:
+        return sums_of(self._rows, period)
+
+    def all_sums(self) -> Sums:
+        return sums_of(self._rows)
+
+    def recent(self, limit: int) -> list[LedgerRow]:
+        return list(reversed(self._rows))[:limit]
 
 
 def summary_of(source: SessionSource, now: float, zone: tzinfo | None = None) -> Summary:

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from core.commands import CommandError, CommandOutcome, CommandTable
+from core.contribution import LAST_DAYS, MOST_DAYS
 from core.ledger import Ledger
 from core.ledger_export import FORMATS
 
-MOST_DAYS = 3_660  # ten years
 MOST_RECENT = 1_000
-DEFAULT_DAYS = 7
 DEFAULT_RECENT = 50
 
 Arguments = Mapping[str, str]
@@ -20,7 +19,7 @@ Arguments = Mapping[str, str]
 def add_ledger_commands(table: CommandTable, ledger: Ledger) -> None:
     async def contribution(arguments: Arguments) -> CommandOutcome:
         result = await ledger.contribution(
-            days=_count(arguments, "days", default=DEFAULT_DAYS, least=1, most=MOST_DAYS),
+            days=_count(arguments, "days", default=LAST_DAYS, least=1, most=MOST_DAYS),
             recent=_count(arguments, "recent", default=DEFAULT_RECENT, least=0, most=MOST_RECENT),
         )
         return CommandOutcome("What this machine gave.", result)

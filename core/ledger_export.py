@@ -14,6 +14,7 @@ from pathlib import Path
 
 from core.atomic_file import write_atomically
 from core.contribution import LedgerRow
+from core.errors import StorageError
 
 FORMATS = ("csv", "json")
 COLUMN_DOCS = {
@@ -33,11 +34,14 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "�
 _ROWS_PER_WRITE = 500
 
 
-def export_rows(rows: Iterable[LedgerRow], path: Path, file_format: str) -> int:
+def export_rows(rows: Iterable[LedgerRow], path: Path, file_format: str, *, ledger: Path) -> int:
     """Write all of `rows` to `path`, whole or not at all; returns how many. Raises StorageError.
 
-    `file_format` is one of FORMATS. The file is for its owner only (0600), since it says who used what and when.
+    `file_format` is one of FORMATS; `ledger` is the file that must not be overwritten. The new file is for its owner
+    only (0600), since it says who used what and when.
     """
+    if path.resolve() == ledger.resolve():
+        raise StorageError(f"{path} is the ledger itself", hint="Choose another file.")
     counted = _Counted(rows)
     chunks = csv_chunks(counted) if file_format == "csv" else json_chunks(counted)
     write_atomically(path, (chunk.encode() for chunk in chunks), mode=0o600)

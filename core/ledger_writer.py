@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TypeVar
@@ -69,11 +70,10 @@ class LedgerWriter:
 
     def export(self, path: Path, file_format: str) -> int:
         """Write every session to `path`; returns how many. Raises StorageError."""
-        if path.resolve() == self._path.resolve():
-            raise StorageError(f"{path} is the ledger itself", hint="Choose another file.")
         waiting = tuple(self._unwritten)
-        exported = self._ask(lambda store: export_rows(chain(store.rows(), waiting), path, file_format), None)
-        return export_rows(waiting, path, file_format) if exported is None else exported
+        write = partial(export_rows, path=path, file_format=file_format, ledger=self._path)
+        exported = self._ask(lambda store: write(chain(store.rows(), waiting)), None)
+        return write(waiting) if exported is None else exported
 
     def close(self) -> int:
         """A last try for what waits, then close the file; returns how many rows are lost with this process."""
