@@ -1,0 +1,146 @@
+"""The first page: how it stands in one sentence, the switch, the figures, the charts, and what was given."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from PySide6.QtCore import Qt, QTimer, Signal
+from PySide6.QtGui import QShowEvent
+from PySide6.QtWidgets import QFrame, QGridLayout, QScrollArea, QVBoxLayout, QWidget
+
+from core.snapshot import AgentSnapshot
+from titan_gui.history import History
+from titan_gui.tiles import Tile, contribution_of, tiles_of
+from titan_gui.view_model import headline_of
+from titan_gui.widgets.charts_panel import ChartsPanel
+from titan_gui.widgets.day_bars import DayBars
+from titan_gui.widgets.headline_card import HeadlineCard
+from titan_gui.widgets.pause_switch import PauseSwitch
+from titan_gui.widgets.stat_tile import StatTile
+from titan_gui.widgets.text_labels import TextLabel, WrappedLabel
+
+TILE_COLUMNS = 3
+FIGURES_MS = 1000  # figures change once a second at the most; a change of state is shown at once
+CONTRIBUTION_S = 60.0  # how often the ledger is asked while the page is shown
+
+
+class DashboardPage(QWidget):
+    """`render(snapshot)` and `show_contribution(result)`; the switch's intents are this page's."""
+
+    pause_requested = Signal(object)  # arguments of the command "pause"
+    resume_requested = Signal()
+    finish_requested = Signal()
+    take_back_requested = Signal()
+    start_requested = Signal()
+    setting_requested = Signal(str)  # show this setting
+    contribution_requested = Signal()  # ask the command "contribution"
+
+    def __init__(self, history: History, *, clock: Callable[[], float] = time.time) -> None:
+        super().__init__()
+        self._clock = clock
+        self._snapshot = AgentSnapshot()
+        self._is_due = False
+        self._asked_at = 0.0
+        self._switch = PauseSwitch(clock=clock)
+        self.headline = HeadlineCard(self._switch)
+        self.tiles = {tile.name: StatTile(tile) for tile in tiles_of(self._snapshot)}
+        self.charts = ChartsPanel(history, clock=clock)
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self._on_timer_timeout)
+        self._connect_intents()
+        self._lay_out()
+
+    @property
+    def switch(self) -> PauseSwitch:
+        return self._switch
+
+    def render(self, snapshot: AgentSnapshot) -> None:  # type: ignore[override]
+        before, self._snapshot = self._snapshot, snapshot
+        if not self.isVisible():
+            return
+        if headline_of(before) != headline_of(snapshot) or before.reasons != snapshot.reasons:
+            self._show_all()
+        elif self._timer.isActive():
+            self._is_due = True
+        else:
+            self._show_all()
+
+    def show_contribution(self, result: Mapping[str, object]) -> None:
+        """The result of the command "contribution"."""
+        given = contribution_of(result)
+        for tile in (given.today, given.last_7_days, given.all):
+            self.given[tile.name].show_tile(tile)
+        self.bars.show_days(given.days)
+        self._given_notice.show_text(given.notice)
+        self._given_notice.setVisible(bool(given.notice))
+
+    # Qt overrides
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        self._asked_at = 0.0
+        self._show_all()
+
+    def _show_all(self) -> None:
+        snapshot = self._snapshot
+        self._is_due = False
+        self._timer.start(FIGURES_MS)
+        self.headline.show_snapshot(snapshot)
+        self._switch.show_snapshot(snapshot)
+        for tile in tiles_of(snapshot):
+            self.tiles[tile.name].show_tile(tile)
+        self.charts.refresh(snapshot.machine.gpu_problem if snapshot.machine else "")
+        if self._clock() - self._asked_at >= CONTRIBUTION_S:
+            self._asked_at = self._clock()
+            self.contribution_requested.emit()
+
+    def _on_timer_timeout(self) -> None:
+        if self._is_due and self.isVisible():
+            self._show_all()
+
+    def _connect_intents(self) -> None:
+        self._switch.pause_requested.connect(self.pause_requested)
+        self._switch.resume_requested.connect(self.resume_requested)
+        self._switch.finish_requested.connect(self.finish_requested)
+        self._switch.take_back_requested.connect(self.take_back_requested)
+        self._switch.start_requested.connect(self.start_requested)
+        self.headline.setting_requested.connect(self.setting_requested)
+
+    def _lay_out(self) -> None:
+        content = QWidget()
+        column = QVBoxLayout(content)
+        column.setContentsMargins(4, 4, 12, 4)
+        column.setSpacing(16)
+        column.addWidget(self.headline)
+        column.addLayout(_grid(list(self.tiles.values())))
+        column.addWidget(self.charts)
+        column.addWidget(TextLabel(self.tr("Given to the network"), bold=True))
+        self.given = {name: StatTile(Tile(name=name, title="", value="–")) for name in ("today", "last_7_days", "all")}
+        self.bars = DayBars()
+        self._given_notice = WrappedLabel(is_quiet=True)
+        self._given_notice.hide()
+        column.addLayout(_grid(list(self.given.values())))
+        column.addWidget(self.bars)
+        column.addWidget(self._given_notice)
+        column.addStretch(1)
+        self.show_contribution({})
+        area = QScrollArea()
+        area.setWidgetResizable(True)
+        area.setFrameShape(QFrame.Shape.NoFrame)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        area.setWidget(content)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(area)
+
+
+def _grid(tiles: list[StatTile]) -> QGridLayout:
+    grid = QGridLayout()
+    grid.setSpacing(10)
+    for number, tile in enumerate(tiles):
+        grid.addWidget(tile, number // TILE_COLUMNS, number % TILE_COLUMNS)
+    for column in range(TILE_COLUMNS):
+        grid.setColumnStretch(column, 1)
+    return grid

@@ -1,0 +1,170 @@
+"""Snapshot → the dashboard's tiles, and ledger → its contribution figures. Pure: tested without Qt.
+
+Texts are English source strings; whoever shows them passes them through `tr()`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+
+from core.snapshot import AgentSnapshot, EngineView
+from titan_gui.view_model import clock_text, duration_text, memory_text
+
+DASH = "–"
+
+ENGINE_NAMES = {"ollama": "Ollama", "openai": "OpenAI-compatible server", "embedded": "Embedded engine"}
+LINK_WORDS = {
+    "off": "Off",
+    "connecting": "Connecting",
+    "registered": "Connected",
+    "away": "Away",
+    "not-registered": "Not registered",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tile:
+    """One figure with its name and the line below it. `is_trouble` marks what the owner should look at."""
+
+    name: str
+    title: str
+    value: str
+    detail: str = ""
+    is_trouble: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DayBar:
+    """One day of the contribution chart."""
+
+    day: date
+    tokens: int
+    sessions: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contribution:
+    """What the command `contribution` gave, as shown: three figures and a bar per day, the oldest first."""
+
+    today: Tile
+    last_7_days: Tile
+    all: Tile
+    days: tuple[DayBar, ...] = ()
+    notice: str = ""
+
+
+def tiles_of(snapshot: AgentSnapshot) -> tuple[Tile, ...]:
+    """Always the same tiles in the same order; a dash for what isn't known."""
+    return (
+        _sessions(snapshot),
+        _rate(snapshot),
+        _tier(snapshot),
+        _coordinator(snapshot),
+        _engine(snapshot.engine),
+        _capacity(snapshot),
+    )
+
+
+def contribution_of(result: Mapping[str, object]) -> Contribution:
+    """Read the command's result; a field that is missing counts as nothing."""
+    summary = _mapping(result.get("summary"))
+    days = result.get("days")
+    return Contribution(
+        today=_sums_tile("today", "Today", summary.get("today")),
+        last_7_days=_sums_tile("last_7_days", "7 days", summary.get("last_7_days")),
+        all=_sums_tile("all", "All time", summary.get("all")),
+        days=tuple(_bar(_mapping(day)) for day in days) if isinstance(days, list | tuple) else (),
+        notice=str(result.get("notice") or ""),
+    )
+
+
+def count_text(number: int) -> str:
+    """Tokens as people read them: "950", "12.3 k", "4.56 M"; never wider than 7 characters up to 999 G."""
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if number >= limit:
+            value = number / (1e3 if unit == "k" else limit)
+            return f"{value:.0f} {unit}" if value >= 100 else f"{value:.1f} {unit}"
+    return f"{number:,}"
+
+
+def _sessions(snapshot: AgentSnapshot) -> Tile:
+    queued = f"{snapshot.queued_jobs} waiting" if snapshot.queued_jobs else ""
+    served = f"{snapshot.totals.requests_processed:,} since the start"
+    value = f"{snapshot.running_jobs} / {snapshot.max_jobs or DASH}"
+    return Tile(name="sessions", title="Sessions", value=value, detail=", ".join(filter(None, (queued, served))))
+
+
+def _rate(snapshot: AgentSnapshot) -> Tile:
+    tokens = f"{count_text(snapshot.totals.tokens)} tokens since the start"
+    return Tile(name="rate", title="Tokens/s", value=f"{snapshot.tokens_per_second:.1f}", detail=tokens)
+
+
+def _tier(snapshot: AgentSnapshot) -> Tile:
+    return Tile(name="tier", title="Quantisation", value=snapshot.tier or DASH, detail=snapshot.tier_reason)
+
+
+def _coordinator(snapshot: AgentSnapshot) -> Tile:
+    view = snapshot.coordinator
+    value = LINK_WORDS.get(view.link, view.link)
+    if view.link == "registered" and view.rtt_ms is not None:
+        value = f"{view.rtt_ms:.0f} ms" if view.rtt_ms >= 1 else "< 1 ms"
+    detail = view.endpoint if view.link == "registered" else view.detail or view.endpoint
+    is_trouble = view.link in ("away", "not-registered") and not snapshot.blocking_reasons
+    return Tile(name="coordinator", title="Coordinator", value=value, detail=detail, is_trouble=is_trouble)
+
+
+def _engine(engine: EngineView) -> Tile:
+    parts = [engine.status.device, engine.status.version]
+    is_trouble = engine.status.state in ("fault", "attention") or engine.breaker == "open"
+    if engine.breaker == "open":
+        retry = f", next try {clock_text(engine.breaker_retry_at)}" if engine.breaker_retry_at else ""
+        parts = [f"resting after failures{retry}"]
+    elif engine.breaker == "half-open":
+        parts.append("trying again")
+    elif engine.status.state != "ready":
+        parts = [engine.status.detail or engine.status.state]
+    value = ENGINE_NAMES.get(engine.name, engine.name or DASH)
+    detail = " · ".join(part for part in parts if part) if engine.name else engine.chosen_because
+    return Tile(name="engine", title="Engine", value=value, detail=detail, is_trouble=is_trouble)
+
+
+def _capacity(snapshot: AgentSnapshot) -> Tile:
+    """What is offered, beside the raw meter: they differ on purpose (our own model counts as free to serve)."""
+    capacity, machine = snapshot.capacity, snapshot.machine
+    is_vram = capacity.kind == "vram"
+    kind = "VRAM" if is_vram else "RAM"
+    value = f"{memory_text(capacity.free_mb)} of {memory_text(capacity.total_mb)}" if capacity.total_mb else DASH
+    meter = "not measured"
+    if machine is not None:
+        total = machine.total_vram_mb if is_vram else machine.total_ram_mb
+        free = machine.free_vram_mb if is_vram else machine.free_ram_mb
+        meter = f"the meter says {memory_text(free)} of {memory_text(total)} free" if total else meter
+    return Tile(name="capacity", title=f"{kind} to lend", value=value, detail=meter)
+
+
+def _sums_tile(name: str, title: str, sums: object) -> Tile:
+    values = _mapping(sums)
+    sessions, seconds = _integer(values.get("sessions")), _integer(values.get("seconds"))
+    detail = f"{sessions:,} session{'s' if sessions != 1 else ''}"
+    if seconds:
+        detail += f", {duration_text(seconds)}"
+    tokens = f"{count_text(_integer(values.get('completion_tokens')))} tokens"
+    return Tile(name=name, title=title, value=tokens, detail=detail)
+
+
+def _bar(day: Mapping[str, object]) -> DayBar:
+    try:
+        when = date.fromisoformat(str(day.get("day")))
+    except ValueError:
+        when = date.min
+    return DayBar(day=when, tokens=_integer(day.get("completion_tokens")), sessions=_integer(day.get("sessions")))
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _integer(value: object) -> int:
+    return int(value) if isinstance(value, int | float) else 0

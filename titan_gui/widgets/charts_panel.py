@@ -1,0 +1,177 @@
+"""All charts of the history, and the switch between ten minutes and a day. Draws nothing while hidden.
+
+pyqtgraph takes a quarter of a second to import: a worker thread does that, and the charts are then built one per turn
+of Qt's loop, so that the window is there at once and never stands still.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QObject, QRunnable, Qt, QThreadPool, QTimer, Signal
+from PySide6.QtGui import QShowEvent
+from PySide6.QtWidgets import QButtonGroup, QGridLayout, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from titan_gui.charts import ChartSpec, chart_data, specs_of
+from titan_gui.history import History, Span
+
+if TYPE_CHECKING:
+    from titan_gui.widgets.history_chart import HistoryChart
+
+COLUMNS = 2
+DAY_REFRESH_S = 20.0  # a day's chart has a point per minute
+
+
+class ChartsPanel(QWidget):
+    """`refresh` draws what is new; `ready` is emitted once every chart stands."""
+
+    ready = Signal()
+
+    def __init__(self, history: History, *, clock: Callable[[], float] = time.time) -> None:
+        super().__init__()
+        self._history = history
+        self._clock = clock
+        self._span = Span.MINUTES
+        self._specs: tuple[ChartSpec, ...] = ()
+        self._charts: dict[str, HistoryChart] = {}
+        self._drawn_at, self._drawn_version = 0.0, -1
+        self._loader: _Loader | None = None
+        self._is_loaded = False
+        self._note = QLabel()
+        self._note.setTextFormat(Qt.TextFormat.PlainText)
+        self._note.setWordWrap(True)
+        self._note.hide()
+        self._grid = QGridLayout()
+        self._grid.setHorizontalSpacing(24)
+        self._grid.setVerticalSpacing(16)
+        for column in range(COLUMNS):
+            self._grid.setColumnStretch(column, 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(self._make_switch())
+        layout.addLayout(self._grid)
+        layout.addWidget(self._note)
+
+    @property
+    def charts(self) -> dict[str, HistoryChart]:
+        """Built charts by their spec's name."""
+        return dict(self._charts)
+
+    @property
+    def span(self) -> Span:
+        return self._span
+
+    def set_span(self, span: Span) -> None:
+        self._buttons[span].setChecked(True)
+        if span is not self._span:
+            self._span = span
+            self._draw()
+
+    def refresh(self, gpu_problem: str) -> None:
+        """Draw a new sample. `gpu_problem` is said where no card can be read."""
+        if not self.isVisible():
+            return
+        self._say(gpu_problem if not self._history.cards else "")
+        is_due = self._clock() - self._drawn_at >= DAY_REFRESH_S if self._span is Span.DAY else True
+        if not self._is_loaded:
+            self._load()
+        elif specs_of(self._history) != self._specs:
+            self._build()
+        elif self._history.version != self._drawn_version and is_due:
+            self._draw()
+
+    # Qt overrides
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        if self._is_loaded:
+            self._draw()
+        else:
+            self._load()
+
+    def _make_switch(self) -> QHBoxLayout:
+        row = QHBoxLayout()
+        title = QLabel(self.tr("This machine"))
+        font = title.font()
+        font.setBold(True)
+        title.setFont(font)
+        row.addWidget(title)
+        row.addStretch(1)
+        group = QButtonGroup(self)
+        self._buttons: dict[Span, QPushButton] = {}
+        for span, text in ((Span.MINUTES, self.tr("10 minutes")), (Span.DAY, self.tr("24 hours"))):
+            button = QPushButton(text)
+            button.setCheckable(True)
+            button.setChecked(span is self._span)
+            button.clicked.connect(lambda _=False, chosen=span: self.set_span(chosen))
+            group.addButton(button)
+            row.addWidget(button)
+            self._buttons[span] = button
+        return row
+
+    def _load(self) -> None:
+        if self._loader is None:
+            self._loader = _Loader()
+            self._loader.done.connect(self._on_loader_done)
+            QThreadPool.globalInstance().start(_Import(self._loader))
+
+    def _on_loader_done(self) -> None:
+        self._is_loaded = True
+        self._build()
+
+    def _build(self) -> None:
+        """Make the charts that are missing, one per turn of the loop; drop those whose card is gone."""
+        self._specs = specs_of(self._history)
+        names = [spec.name for spec in self._specs]
+        for name in self._charts.keys() - set(names):
+            self._charts.pop(name).deleteLater()
+        missing = next((spec for spec in self._specs if spec.name not in self._charts), None)
+        if missing is not None:
+            from titan_gui.widgets.history_chart import HistoryChart
+
+            self._charts[missing.name] = HistoryChart(missing.title)
+            for number, name in enumerate(names):
+                if name in self._charts:
+                    self._grid.addWidget(self._charts[name], number // COLUMNS, number % COLUMNS)
+            self._draw_one(missing)
+            QTimer.singleShot(0, self, self._build)
+            return
+        self._draw()
+        self.ready.emit()
+
+    def _draw(self) -> None:
+        if not self.isVisible():
+            return
+        self._drawn_at, self._drawn_version = self._clock(), self._history.version
+        for spec in self._specs:
+            self._draw_one(spec)
+
+    def _draw_one(self, spec: ChartSpec) -> None:
+        chart = self._charts.get(spec.name)
+        if chart is not None:
+            chart.show_data(chart_data(self._history, spec, self._span, self._clock()))
+
+    def _say(self, problem: str) -> None:
+        text = self.tr("No graphics card can be read: {0}").format(problem) if problem else ""
+        if self._note.text() != text:
+            self._note.setText(text)
+            self._note.setVisible(bool(text))
+
+
+class _Loader(QObject):
+    done = Signal()
+
+
+class _Import(QRunnable):
+    """Import pyqtgraph off the Qt thread. It makes no Qt object there."""
+
+    def __init__(self, loader: _Loader) -> None:
+        super().__init__()
+        self._loader = loader
+
+    def run(self) -> None:
+        import titan_gui.widgets.history_chart  # noqa: F401
+
+        self._loader.done.emit()

@@ -1,0 +1,99 @@
+"""The dashboard's first lines: the mood's shape, one sentence, what to do; the other reasons below, smaller."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QEvent, Qt, Signal
+from PySide6.QtGui import QColor, QPalette
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from core.snapshot import AgentSnapshot
+from titan_gui.theme import colours_of
+from titan_gui.tray_icon import mood_icon
+from titan_gui.view_model import Headline, clock_text, headline_of
+from titan_gui.widgets.stat_tile import Card
+from titan_gui.widgets.text_labels import TextLabel, WrappedLabel
+
+ICON_PX = 40
+
+
+class HeadlineCard(Card):
+    """State, reason and remedy, with a place for the switch below."""
+
+    setting_requested = Signal(str)  # the name of the setting behind the reason
+
+    def __init__(self, switch: QWidget) -> None:
+        super().__init__()
+        self._headline: Headline | None = None
+        self._others: tuple[str, ...] = ()
+        self._icon = QLabel()
+        self._icon.setFixedSize(ICON_PX, ICON_PX)
+        self._state = TextLabel(scale=1.5, bold=True)
+        self._sentence = WrappedLabel(scale=1.1)
+        self._remedy = WrappedLabel()
+        self._others_label = WrappedLabel(scale=0.9, is_quiet=True)
+        self._setting_button = QPushButton(self.tr("Open the setting"))
+        self._setting_button.clicked.connect(self._on_setting_button_clicked)
+        words = QVBoxLayout()
+        words.setSpacing(4)
+        for label in (self._state, self._sentence, self._remedy, self._others_label):
+            words.addWidget(label)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self._setting_button)
+        buttons.addWidget(switch, 1)
+        words.addSpacing(6)
+        words.addLayout(buttons)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(16, 14, 16, 14)
+        layout.setSpacing(14)
+        layout.addWidget(self._icon, 0, Qt.AlignmentFlag.AlignTop)
+        layout.addLayout(words, 1)
+
+    @property
+    def sentence(self) -> str:
+        return self._sentence.text()
+
+    @property
+    def other_reasons(self) -> tuple[str, ...]:
+        return self._others
+
+    def show_snapshot(self, snapshot: AgentSnapshot) -> None:
+        headline = headline_of(snapshot)
+        shown = headline.sentence
+        others = tuple(reason.sentence for reason in snapshot.reasons if reason.sentence != shown) + snapshot.notices
+        if headline == self._headline and others == self._others:
+            return
+        self._headline, self._others = headline, others
+        self._state.show_text(self.tr(headline.state))
+        self._sentence.show_text(self.tr(headline.sentence))
+        self._remedy.show_text(_remedy_text(headline))
+        self._remedy.setVisible(bool(self._remedy.text()))
+        self._others_label.show_text("\n".join(f"• {line}" for line in others))
+        self._others_label.setVisible(bool(others))
+        self._setting_button.setVisible(bool(headline.setting))
+        self.setAccessibleName(f"{headline.state}. {headline.sentence} {headline.remedy}")
+        self._tint()
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() is QEvent.Type.PaletteChange and self._headline is not None:
+            self._tint()
+
+    def _tint(self) -> None:
+        if self._headline is None:
+            return
+        mood = self._headline.mood
+        self.edge = QColor(colours_of(self.palette()).moods[mood])
+        self._icon.setPixmap(mood_icon(mood).pixmap(ICON_PX, ICON_PX))
+        palette = self._state.palette()
+        palette.setColor(QPalette.ColorRole.WindowText, self.edge)
+        self._state.setPalette(palette)
+        self.update()
+
+    def _on_setting_button_clicked(self) -> None:
+        if self._headline is not None:
+            self.setting_requested.emit(self._headline.setting)
+
+
+def _remedy_text(headline: Headline) -> str:
+    ends = f"Ends at {clock_text(headline.ends_at)}." if headline.ends_at is not None else ""
+    return " ".join(filter(None, (headline.remedy, ends)))

@@ -1,0 +1,258 @@
+"""One chart of the history. The only module that imports pyqtgraph (54 MB): import it inside functions only."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pyqtgraph as pg
+from PySide6.QtCore import QEvent, QPointF, QRectF, Qt
+from PySide6.QtGui import QBrush, QColor, QPainter, QPen, QPolygonF
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
+
+from titan_gui.charts import ChartData, Line, Shape, axis_steps, axis_text, time_ticks, value_text
+from titan_gui.history import Shade
+from titan_gui.theme import Colours, colours_of, dimmed, tabular
+
+PLOT_HEIGHT = 132
+AREA_ALPHA = 90
+
+
+class HistoryChart(QWidget):
+    """Title, legend with the newest values (or those under the pointer), and the plot. `show_data` repaints."""
+
+    def __init__(self, title: str) -> None:
+        super().__init__()
+        self._title = title
+        self._data: ChartData | None = None
+        self._hover_x: float | None = None
+        self._heading = QLabel(title)
+        self._heading.setTextFormat(Qt.TextFormat.PlainText)
+        self._heading.setFont(tabular(self.font(), bold=True))
+        self._legend = _Legend()
+        self._axes = {"bottom": _Axis("bottom"), "left": _Axis("left")}
+        self._plot = pg.PlotWidget(axisItems=self._axes)
+        self._plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # nothing to do in it by keyboard: values stand above it
+        self._plot.setFixedHeight(PLOT_HEIGHT)
+        self._plot.setMenuEnabled(False)
+        self._plot.hideButtons()
+        self._plot.setMouseEnabled(x=False, y=False)
+        self._plot.setFrameShape(pg.QtWidgets.QFrame.Shape.NoFrame)
+        self._item = _ShapesItem()
+        self._cursor = pg.InfiniteLine(angle=90, movable=False)
+        self._cursor.hide()
+        for item in (self._item, self._cursor):
+            self._plot.addItem(item, ignoreBounds=True)
+        self._plot.scene().sigMouseMoved.connect(self._on_scene_mouse_moved)
+        self._plot.viewport().installEventFilter(self)
+        top = QHBoxLayout()
+        top.addWidget(self._heading)
+        top.addStretch(1)
+        top.addWidget(self._legend)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addLayout(top)
+        layout.addWidget(self._plot)
+        self._restyle()
+
+    @property
+    def legend_text(self) -> str:
+        """What the legend says, for tests and for screen readers."""
+        return self._legend.text
+
+    def show_data(self, data: ChartData) -> None:
+        before, self._data = self._data, data
+        spec = data.spec
+        if before is None or before.spec != spec or before.span is not data.span:
+            self._plot.setXRange(-data.span.seconds, 0, padding=0)
+            self._plot.setYRange(0, spec.top, padding=0.06)
+            self._axes["left"].show_ticks([(at, axis_text(at, spec.unit)) for at in axis_steps(spec)])
+            self._axes["left"].setLabel(spec.unit.value)
+            self._plot.setAccessibleName(f"{self._title}, {data.span.value}")
+        self._axes["bottom"].show_ticks(list(time_ticks(data.now, data.span)))
+        self._item.show_shapes(data, colours_of(self.palette()))
+        self._show_values()
+
+    def hover_at(self, x: float | None) -> None:
+        """Show the values at x (seconds before now); None: the newest."""
+        self._hover_x = x
+        self._cursor.setVisible(x is not None)
+        if x is not None:
+            self._cursor.setPos(x)
+        self._show_values()
+
+    # Qt overrides
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() in (QEvent.Type.PaletteChange, QEvent.Type.FontChange):
+            self._restyle()
+
+    def eventFilter(self, watched: Any, event: QEvent) -> bool:
+        if event.type() is QEvent.Type.Leave:
+            self.hover_at(None)
+        return super().eventFilter(watched, event)
+
+    def _on_scene_mouse_moved(self, position: QPointF) -> None:
+        box = self._plot.getPlotItem().vb
+        if self._data is None or not box.sceneBoundingRect().contains(position):
+            self.hover_at(None)
+            return
+        self.hover_at(min(0.0, max(-self._data.span.seconds, box.mapSceneToView(position).x())))
+
+    def _show_values(self) -> None:
+        if self._data is None:
+            return
+        data, unit = self._data, self._data.spec.unit
+        values = {line: value_text(value, unit) for line, value in data.values_at(self._hover_x).items()}
+        at = ""
+        if self._hover_x is not None:
+            at = time.strftime("%H:%M:%S", time.localtime(data.now + self._hover_x))
+            at = " ".join(filter(None, (at, data.shade_at(self._hover_x))))
+        self._legend.show_values(at, values, colours_of(self.palette()))
+        self._plot.setAccessibleDescription(self._legend.text)
+
+    def _restyle(self) -> None:
+        palette = self.palette()
+        self._plot.setBackground(palette.base().color())
+        quiet = dimmed(palette)
+        for axis in self._axes.values():
+            axis.setTextPen(quiet)
+            axis.setPen(pg.mkPen(quiet, width=1))
+            axis.setStyle(tickFont=tabular(self.font(), scale=0.85), tickLength=-4)
+        self._axes["left"].setWidth(self.fontMetrics().horizontalAdvance("0000") + 28)  # plots below each other align
+        grid = QColor(palette.text().color())
+        grid.setAlpha(35)
+        self._item.grid_pen = pg.mkPen(grid, width=1)
+        self._cursor.setPen(pg.mkPen(quiet, width=1))
+        if self._data is not None:
+            self._item.show_shapes(self._data, colours_of(palette))
+            self._show_values()
+
+
+class _Legend(QWidget):
+    """A coloured square, a name and a value per line; widths only grow, so nothing jumps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._row = QHBoxLayout(self)
+        self._row.setContentsMargins(0, 0, 0, 0)
+        self._row.setSpacing(4)
+        self._at = self._add_label()
+        self._labels: dict[Line, tuple[QLabel, QLabel]] = {}
+
+    @property
+    def text(self) -> str:
+        parts = [f"{line.label} {value.text()}".strip() for line, (_, value) in self._labels.items()]
+        return ", ".join([self._at.text(), *parts] if self._at.text() else parts)
+
+    def show_values(self, at: str, values: dict[Line, str], colours: Colours) -> None:
+        if list(values) != list(self._labels):
+            self._rebuild(values)
+        _set_text(self._at, at)
+        for line, value in values.items():
+            mark, label = self._labels[line]
+            _set_text(label, f"{line.label} {value}".strip())
+            wanted = label.fontMetrics().horizontalAdvance(label.text())
+            if wanted > label.minimumWidth():
+                label.setMinimumWidth(wanted)
+            colour = colour_of(line.role, colours)
+            palette = mark.palette()
+            if palette.windowText().color() != colour:
+                palette.setColor(palette.ColorRole.WindowText, colour)
+                mark.setPalette(palette)
+
+    def _rebuild(self, lines: dict[Line, str]) -> None:
+        for pair in self._labels.values():
+            for label in pair:
+                self._row.removeWidget(label)
+                label.deleteLater()
+        self._labels = {line: (self._add_label("■"), self._add_label()) for line in lines}
+
+    def _add_label(self, text: str = "") -> QLabel:
+        label = QLabel(text)
+        label.setTextFormat(Qt.TextFormat.PlainText)
+        label.setFont(tabular(self.font(), scale=0.9))
+        self._row.addWidget(label)
+        return label
+
+
+class _Axis(pg.AxisItem):  # type: ignore[misc]  # pyqtgraph has no types
+    """An axis with exactly the ticks that it is given."""
+
+    def show_ticks(self, ticks: list[tuple[float, str]]) -> None:
+        self.setTicks([ticks])
+
+
+class _ShapesItem(pg.GraphicsObject):  # type: ignore[misc]
+    """Bands, grid, areas and lines in one item: one paint for a whole chart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.grid_pen = QPen()
+        self._bounds = QRectF()
+        self._bands: list[tuple[QRectF, QColor]] = []
+        self._grid: list[tuple[QPointF, QPointF]] = []
+        self._shapes: list[tuple[QPolygonF, QBrush | QPen]] = []
+
+    def show_shapes(self, data: ChartData, colours: Colours) -> None:
+        top, left = data.spec.top, -data.span.seconds
+        self.prepareGeometryChange()
+        self._bounds = QRectF(left, 0, -left, top)
+        bands = {Shade.PAUSED: colours.paused_band, Shade.OFFLINE: colours.offline_band}
+        self._bands = [
+            (QRectF(one.begins_at - data.now, 0, one.ends_at - one.begins_at, top), QColor(bands[one.shade]))
+            for one in data.stretches
+        ]
+        self._grid = [(QPointF(left, at), QPointF(0, at)) for at in axis_steps(data.spec)]
+        self._shapes = [(_polygon(shape), _ink(shape, colours)) for shape in data.shapes]
+        self.update()
+
+    # Qt overrides
+
+    def boundingRect(self) -> QRectF:
+        return self._bounds
+
+    def paint(self, painter: QPainter, *_: object) -> None:
+        for band, colour in self._bands:
+            painter.fillRect(band, colour)
+        painter.setPen(self.grid_pen)
+        for begin, end in self._grid:
+            painter.drawLine(begin, end)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        for polygon, ink in self._shapes:
+            if isinstance(ink, QBrush):
+                painter.setPen(Qt.PenStyle.NoPen)
+                painter.setBrush(ink)
+                painter.drawPolygon(polygon)
+            else:
+                painter.setPen(ink)
+                painter.drawPolyline(polygon)
+
+
+def colour_of(role: str, colours: Colours) -> QColor:
+    """A line's colour: "ours", "others", "whole", or a card's number (counted round)."""
+    named = {"ours": colours.ours, "others": colours.others, "whole": colours.whole}
+    return QColor(named[role] if role in named else colours.cards[int(role) % len(colours.cards)])
+
+
+def _polygon(shape: Shape) -> QPolygonF:
+    return QPolygonF([QPointF(x, y) for x, y in shape.points])
+
+
+def _ink(shape: Shape, colours: Colours) -> QBrush | QPen:
+    colour = colour_of(shape.role, colours)
+    if shape.is_area:
+        colour.setAlpha(AREA_ALPHA)
+        return QBrush(colour)
+    pen = QPen(colour, 1.5)
+    pen.setCosmetic(True)
+    if shape.role.isdigit() and int(shape.role) >= len(colours.cards):
+        pen.setStyle(Qt.PenStyle.DashLine)
+    return pen
+
+
+def _set_text(label: QLabel, text: str) -> None:
+    if label.text() != text:
+        label.setText(text)

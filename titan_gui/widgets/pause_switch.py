@@ -1,0 +1,73 @@
+"""The owner's switch: pause (for how long?), resume, finish, take the GPU back; and start, where nothing runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from PySide6.QtCore import Signal, SignalInstance
+from PySide6.QtWidgets import QHBoxLayout, QMenu, QPushButton, QWidget
+
+from core.snapshot import AgentSnapshot
+from titan_gui.tray_view import PAUSES_S, TrayView, tomorrow_morning, tray_view_of
+
+
+class PauseSwitch(QWidget):
+    """One obvious button, and the strong one beside it. What can't be done now is not offered."""
+
+    pause_requested = Signal(object)  # arguments of the command "pause": {}, {"for_s": ...} or {"until": ...}
+    resume_requested = Signal()
+    finish_requested = Signal()
+    take_back_requested = Signal()
+    start_requested = Signal()
+
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        super().__init__()
+        self._clock = clock
+        self._view: TrayView | None = None
+        self.pause_button = QPushButton(self.tr("Pause"))
+        self.pause_button.setMenu(self._make_menu())
+        self.resume_button = self._make_button(self.tr("Resume"), self.resume_requested)
+        self.start_button = self._make_button(self.tr("Start"), self.start_requested)
+        self.take_back_button = self._make_button(self.tr("Take my GPU back now"), self.take_back_requested)
+        self.take_back_button.setToolTip(self.tr("Stop the running sessions, pause, and free the memory at once"))
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for button in (self.pause_button, self.resume_button, self.start_button, self.take_back_button):
+            layout.addWidget(button)
+        layout.addStretch(1)
+
+    def show_snapshot(self, snapshot: AgentSnapshot) -> None:
+        view = tray_view_of(snapshot)
+        if view == self._view:
+            return
+        self._view = view
+        self.resume_button.setVisible(view.can_resume)
+        self.start_button.setVisible(view.can_start)
+        self.pause_button.setVisible(not view.can_start)
+        self.pause_button.setEnabled(view.can_pause)
+        self.pause_button.setText(self.tr("Pause for …") if view.can_resume else self.tr("Pause"))
+        self.finish_action.setEnabled(view.can_finish)
+        self.take_back_button.setEnabled(view.can_take_back)
+
+    def _make_button(self, text: str, intent: SignalInstance) -> QPushButton:
+        button = QPushButton(text)
+        button.clicked.connect(lambda _=False: intent.emit())
+        return button
+
+    def _make_menu(self) -> QMenu:
+        menu = QMenu(self)
+        for text, seconds in PAUSES_S:
+            arguments = {"for_s": str(seconds)}
+            menu.addAction(self.tr(text)).triggered.connect(
+                lambda _=False, chosen=arguments: self.pause_requested.emit(chosen)
+            )
+        menu.addAction(self.tr("Until tomorrow 8:00")).triggered.connect(self._on_tomorrow_triggered)
+        menu.addAction(self.tr("Until I resume")).triggered.connect(lambda: self.pause_requested.emit({}))
+        menu.addSeparator()
+        self.finish_action = menu.addAction(self.tr("Finish running sessions, then pause"))
+        self.finish_action.triggered.connect(lambda: self.finish_requested.emit())
+        return menu
+
+    def _on_tomorrow_triggered(self) -> None:
+        self.pause_requested.emit({"until": str(tomorrow_morning(self._clock()))})

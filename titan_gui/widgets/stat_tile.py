@@ -1,0 +1,86 @@
+"""One figure of the dashboard: name, value, and a line of detail. Its size never depends on what it says."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QEvent
+from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPalette
+from PySide6.QtWidgets import QVBoxLayout, QWidget
+
+from titan_gui.theme import colours_of
+from titan_gui.tiles import Tile
+from titan_gui.view_model import Mood
+from titan_gui.widgets.text_labels import ElidedLabel, TextLabel
+
+RADIUS = 6.0
+
+
+class Card(QWidget):
+    """A rounded ground in the palette's base colour, with room inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.edge: QColor | None = None  # a coloured left edge
+
+    def paintEvent(self, _: QPaintEvent) -> None:
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        line = QColor(self.palette().windowText().color())
+        line.setAlpha(40)
+        painter.setPen(line)
+        painter.setBrush(self.palette().base())
+        rect = self.rect().toRectF().adjusted(0.5, 0.5, -0.5, -0.5)
+        painter.drawRoundedRect(rect, RADIUS, RADIUS)
+        if self.edge is not None:
+            painter.setPen(self.edge)
+            painter.setBrush(self.edge)
+            painter.drawRoundedRect(rect.adjusted(0, 8, 0, -8).toRect().x(), 10, 3, self.height() - 20, 1.5, 1.5)
+
+
+class StatTile(Card):
+    """`show_tile` changes only what differs."""
+
+    def __init__(self, tile: Tile) -> None:
+        super().__init__()
+        self._tile: Tile | None = None
+        self._title = TextLabel(scale=0.9, is_quiet=True)
+        self._value = ElidedLabel(scale=1.35, bold=True)
+        self._detail = ElidedLabel(lines=2, scale=0.9, is_quiet=True)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(12, 10, 12, 10)
+        layout.setSpacing(2)
+        for label in (self._title, self._value, self._detail):
+            layout.addWidget(label)
+        layout.addStretch(1)
+        self.show_tile(tile)
+
+    @property
+    def tile(self) -> Tile | None:
+        return self._tile
+
+    def show_tile(self, tile: Tile) -> None:
+        if tile == self._tile:
+            return
+        self._tile = tile
+        self._title.show_text(self.tr(tile.title))
+        self._value.show_text(tile.value)
+        self._detail.show_text(tile.detail)
+        self.setAccessibleName(f"{tile.title}: {tile.value}. {tile.detail}")
+        self._tint()
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() is QEvent.Type.PaletteChange and self._tile is not None:
+            self._tint()
+
+    def _tint(self) -> None:
+        """Trouble is said by the detail; the value's colour and the edge only point at it."""
+        is_trouble = self._tile is not None and self._tile.is_trouble
+        colour = QColor(colours_of(self.palette()).moods[Mood.ATTENTION]) if is_trouble else None
+        if colour != self.edge:
+            self.edge = colour
+            self.update()
+        wanted = colour or self.palette().windowText().color()
+        if self._value.palette().windowText().color() != wanted:
+            palette = self._value.palette()
+            palette.setColor(QPalette.ColorRole.WindowText, wanted)
+            self._value.setPalette(palette)
