@@ -11,6 +11,7 @@ from core.ledger_commands import add_ledger_commands
 from core.live_settings import apply_settings_outcome
 from core.owner import PauseMode
 from core.sessions import EndReason
+from core.take_back import take_back
 
 LONGEST_PAUSE_S = 366 * 24 * 3600.0
 
@@ -66,6 +67,9 @@ def owner_commands(
         agent.publish_now()
         return CommandOutcome(f"Unloaded {', '.join(names)}." if names else "No model was loaded.", {"models": names})
 
+    async def take_back_all(_: Arguments) -> CommandOutcome:
+        return await take_back(agent)
+
     async def retry_engine(_: Arguments) -> CommandOutcome:
         await agent.keeper.restart_engine()
         agent.publish_now()
@@ -88,6 +92,7 @@ def owner_commands(
     table.add("cancel_session", cancel_session, arguments=("session_id",))
     table.add("load_model", load_model, arguments=("model",))
     table.add("unload_models", unload_models)
+    table.add("take_back", take_back_all)
     table.add("retry_engine", retry_engine)
     table.add("self_test", run_self_test)
     table.add("apply_settings", apply_settings)
