@@ -1,12 +1,16 @@
-"""The lower bound beside which the agent is measured: a grpc.aio server that makes the tokens itself and checks nothing.
+"""The lower bound beside the agent: a grpc.aio server that makes the tokens itself and checks nothing.
 
-Run: python -m benchmarks.bare_server; prints its port. A token is its own time stamp, as in benchmarks/load/engine.go.
+Run: python -m benchmarks.bare_server [yield|write]; prints its port. `yield`, what one writes first, is an async
+generator with a message per token; `write` calls context.write. A token is its own time stamp, and the prompt is
+"n=600 r=60" for 600 tokens at 60 a second, r=0 for as fast as possible, as in benchmarks/load/engine.go.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
+from collections.abc import AsyncIterator
 
 import grpc
 
@@ -14,8 +18,14 @@ from proto import titancompute_pb2 as pb
 from proto import titancompute_pb2_grpc as pb_grpc
 
 
-class BareServicer(pb_grpc.AgentServiceServicer):
-    async def StreamInference(self, request: pb.StreamRequest, context: grpc.aio.ServicerContext) -> None:  # type: ignore[override, type-arg]
+def token_message() -> pb.StreamResponse:
+    now = time.time_ns()
+    token = f"{now // 1000:020d} "
+    return pb.StreamResponse(content=token, token=token, created_at=now // 1_000_000)
+
+
+class YieldingServicer(pb_grpc.AgentServiceServicer):
+    async def StreamInference(self, request: pb.StreamRequest, context: object) -> AsyncIterator[pb.StreamResponse]:  # type: ignore[override]
         fields = dict(field.split("=") for field in request.prompt.split())
         count, rate = int(fields["n"]), float(fields["r"])
         start = time.monotonic()
@@ -24,15 +34,30 @@ class BareServicer(pb_grpc.AgentServiceServicer):
                 wait = start + (number + 1) / rate - time.monotonic()
                 if wait > 0:
                     await asyncio.sleep(wait)
-            now = time.time_ns()
-            token = f"{now // 1000:020d} "
-            await context.write(pb.StreamResponse(content=token, token=token, created_at=now // 1_000_000))
+            yield token_message()
+        yield pb.StreamResponse(done=True, created_at=time.time_ns() // 1_000_000)
+
+
+class WritingServicer(pb_grpc.AgentServiceServicer):
+    async def StreamInference(  # type: ignore[override]
+        self, request: pb.StreamRequest, context: grpc.aio.ServicerContext[pb.StreamRequest, pb.StreamResponse]
+    ) -> None:
+        fields = dict(field.split("=") for field in request.prompt.split())
+        count, rate = int(fields["n"]), float(fields["r"])
+        start = time.monotonic()
+        for number in range(count):
+            if rate:
+                wait = start + (number + 1) / rate - time.monotonic()
+                if wait > 0:
+                    await asyncio.sleep(wait)
+            await context.write(token_message())
         await context.write(pb.StreamResponse(done=True, created_at=time.time_ns() // 1_000_000))
 
 
 async def main() -> None:
     server = grpc.aio.server()
-    pb_grpc.add_AgentServiceServicer_to_server(BareServicer(), server)
+    servicer = WritingServicer() if sys.argv[1:] == ["write"] else YieldingServicer()
+    pb_grpc.add_AgentServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     print(port, flush=True)

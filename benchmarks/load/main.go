@@ -1,10 +1,11 @@
 // Load for an agent: a stand-in engine, a coordinator and clients in one process, as in the figures to beat.
 //
-//	load serve            prints "engine=ADDR coordinator=ADDR" and then answers lines on stdin:
+//	load                  prints {"engine":ADDR,"coordinator":ADDR} and then answers lines on stdin:
 //	  wait                          waits until an agent registers; prints its id and endpoint, and the seconds it took
 //	  run ROUTE TARGET AGENT STREAMS TOKENS RATE SESSIONS   one measurement; prints one line of JSON
 //	      ROUTE is "direct" (HTTP to the engine itself) or "grpc" (TARGET is host:port; AGENT "-" sends no token)
-//	  bad TARGET COUNT              COUNT tokens with a wrong signature at once; prints one line of JSON
+//	  bad TARGET AGENT COUNT        COUNT tokens with a wrong signature at once; prints one line of JSON
+//	  keys                          how often GetPublicKey was called
 package main
 
 import (
@@ -24,6 +25,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 
 	pb "titanload/pb"
 )
@@ -206,15 +208,28 @@ func quantile(values []float64, q float64) float64 {
 	return values[int(q*float64(len(values)-1))]
 }
 
-// badTokens sends `count` tokens with a broken signature at once and counts how they end.
+// badTokens sends `count` tokens with a broken signature at once, over several connections, and counts how they end.
 func badTokens(target, agent string, c *coordinator, count int) map[string]any {
-	connection, err := grpc.NewClient(target, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		return map[string]any{"error": err.Error()}
+	clients := make([]pb.AgentServiceClient, 16)
+	for i := range clients {
+		connection, err := grpc.NewClient(target, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			return map[string]any{"error": err.Error()}
+		}
+		defer connection.Close()
+		clients[i] = pb.NewAgentServiceClient(connection)
 	}
-	defer connection.Close()
-	client := pb.NewAgentServiceClient(connection)
-	before := c.keyCalls.Load()
+	tokens := make([]string, count)
+	for i := range tokens {
+		token := []byte(c.token(agent))
+		at := len(token) - 20
+		if token[at] == 'A' {
+			token[at] = 'B'
+		} else {
+			token[at] = 'A'
+		}
+		tokens[i] = string(token)
+	}
 	codes := map[string]int{}
 	var lock sync.Mutex
 	var all sync.WaitGroup
@@ -223,28 +238,18 @@ func badTokens(target, agent string, c *coordinator, count int) map[string]any {
 		all.Add(1)
 		go func() {
 			defer all.Done()
-			token := []byte(c.token(agent))
-			at := len(token) - 20
-			if token[at] == 'A' {
-				token[at] = 'B'
-			} else {
-				token[at] = 'A'
-			}
-			stream, err := client.StreamInference(context.Background(), &pb.StreamRequest{SessionToken: string(token), Prompt: "n=1 r=0"})
+			request := &pb.StreamRequest{SessionToken: tokens[i], Prompt: order{tokens: 1}.prompt()}
+			stream, err := clients[i%len(clients)].StreamInference(context.Background(), request)
 			if err == nil {
 				_, err = stream.Recv()
 			}
-			code := "OK"
-			if err != nil {
-				code = strings.SplitN(strings.TrimPrefix(err.Error(), "rpc error: code = "), " ", 2)[0]
-			}
 			lock.Lock()
-			codes[code]++
+			codes[status.Code(err).String()]++
 			lock.Unlock()
 		}()
 	}
 	all.Wait()
-	return map[string]any{"codes": codes, "seconds": time.Since(start).Seconds(), "key_calls": c.keyCalls.Load() - before}
+	return map[string]any{"codes": codes, "seconds": time.Since(start).Seconds()}
 }
 
 func fail(err error) {
@@ -283,6 +288,8 @@ func execute(words []string, engine string, c *coordinator) (any, error) {
 		case <-time.After(20 * time.Second):
 			return nil, fmt.Errorf("no agent registered within 20 s")
 		}
+	case len(words) == 1 && words[0] == "keys":
+		return map[string]any{"key_calls": c.keyCalls.Load()}, nil
 	case len(words) == 8 && words[0] == "run":
 		numbers := make([]float64, 4)
 		for i, word := range words[4:] {
