@@ -42,6 +42,7 @@ def run_agent(loaded: LoadedSettings, *, on_ready: Callable[[Agent], None] = lam
             return asyncio.run(_serve(loaded, lock, on_ready))
         except AgentError as error:
             log.error("not started", title=error.title, detail=error.detail, hint=error.hint)
+            error.is_logged = True
             raise
 
 

@@ -35,8 +35,11 @@ class Attempt:
         self._is_probe = False
 
     def succeed(self) -> None:
-        """The first token is there, the engine works: don't wait for the end of a long answer. May be called again."""
-        self._breaker._succeeded(self)
+        """The first token is there: a probe lets the others in before its long answer ends. May be called again.
+
+        Earlier faults are forgotten only once an answer is whole: an engine that breaks off each time is at fault.
+        """
+        self._breaker._answered(self)
 
     async def __aenter__(self) -> Attempt:
         self._breaker._begin(self)
@@ -123,21 +126,19 @@ class CircuitBreaker:
             self._probe = attempt
 
     def _end(self, attempt: Attempt, error: BaseException | None) -> None:
-        if error is None:
-            self._succeeded(attempt)
+        if error is None and attempt._period == self._period:
+            self._answered(attempt)
+            self._faults_in_a_row = 0
         elif isinstance(error, EngineError):
             self._failed(attempt)
         if self._probe is attempt:
             self._probe = None
 
-    def _succeeded(self, attempt: Attempt) -> None:
-        if attempt._period != self._period:
-            return
-        if attempt._is_probe:
+    def _answered(self, attempt: Attempt) -> None:
+        if attempt._is_probe and attempt._period == self._period:
             self._close()
             attempt._period = self._period  # the probe goes on as an ordinary request of the closed period
             attempt._is_probe = False
-        self._faults_in_a_row = 0
 
     def _failed(self, attempt: Attempt) -> None:
         if attempt._period != self._period:

@@ -51,6 +51,7 @@ class AgentError(Exception):
     """Raised on purpose. `title` fits a tray balloon; `hint` says what to do next."""
 
     title: ClassVar[str] = "Agent error"
+    is_logged = False  # set where it was written to the log, for whoever would say it a second time
 
     def __init__(self, detail: str, *, hint: str = "") -> None:
         super().__init__(detail)

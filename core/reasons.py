@@ -96,7 +96,7 @@ def model_not_ready(wanted: Iterable[str], detail: str, hint: str) -> Reason:
 def no_public_address(sentence: str, remedy: str) -> Reason:
     return Reason(
         code="no_public_address",
-        sentence=f"No public address: {sentence}",
+        sentence=sentence,
         icon="attention",
         setting="public_host",
         remedy=remedy,

@@ -67,6 +67,8 @@ def _report(error: AgentError, log_format: str) -> None:
     if log_format == "text" or (log_format != "json" and sys.stderr.isatty()):
         output.report_error(error)
         return
+    if error.is_logged:
+        return
     fields: dict[str, Any] = {"title": error.title, "problems": list(output.problems_of(error)), "hint": error.hint}
     event = LogEvent(created=time.time(), level="error", event="ended by an error", logger="core.cli", fields=fields)
     typer.echo(json_line(event), err=True)

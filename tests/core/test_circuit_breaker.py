@@ -121,11 +121,13 @@ async def test_success_forgets_earlier_faults(breaker: CircuitBreaker) -> None:
     assert state_of(breaker) is BreakerState.CLOSED
 
 
-async def test_first_token_counts_as_success_before_the_answer_ends(breaker: CircuitBreaker) -> None:
-    await fail(breaker, 2)
-    async with breaker.guard() as running:
-        running.succeed()
-        assert breaker.faults_in_a_row == 0
+async def test_answers_that_all_break_off_after_their_first_token_open_it(breaker: CircuitBreaker) -> None:
+    for _ in range(3):
+        with suppress(EngineFailed):
+            async with breaker.guard() as running:
+                running.succeed()
+                raise EngineFailed("mid-answer")
+    assert state_of(breaker) is BreakerState.OPEN
 
 
 async def test_one_probe_at_a_time_and_its_success_closes(breaker: CircuitBreaker, time: FakeTime) -> None:

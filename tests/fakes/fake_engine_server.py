@@ -81,15 +81,22 @@ class FakeEngineServer:
         raise NotImplementedError
 
     async def __aenter__(self) -> Self:
+        await self._listen(0)
+        return self
+
+    async def start_again(self) -> None:
+        """After `stop`: on the same port, as a restarted engine."""
+        await self._listen(int(self.url.rpartition(":")[2]))
+
+    async def _listen(self, port: int) -> None:
         app = web.Application(middlewares=[self._note])
         app.add_routes(self.routes())
         # handler_cancellation: a client that leaves cancels its handler, as Go and llama-server notice it at once.
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        site = web.TCPSite(self._runner, "127.0.0.1", port)
         await site.start()
         self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
