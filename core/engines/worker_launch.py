@@ -15,7 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from core.engines.worker_main import DEPTH_VARIABLE, EXIT_SECOND_GENERATION, WORKER_FLAG
-from core.errors import EngineFailed
+from core.errors import AgentError, EngineFailed
+
+_DESKTOP_SCRIPT = "titan-desktop"  # pyproject.toml: gui-scripts
 
 # All that a child needs from our environment. Secrets may be in the rest.
 _PASSED_ON = frozenset(
@@ -61,6 +63,25 @@ def engine_worker_command(is_packaged: Callable[[], bool] = is_packaged_app) -> 
     if is_packaged():
         return [sys.executable, WORKER_FLAG]
     return [sys.executable, "-I", str(Path(__file__).resolve().with_name("worker_main.py"))]
+
+
+def desktop_command(argv: Sequence[str], environ: Mapping[str, str]) -> list[str]:
+    """The command that starts the desktop program as this installation has it, for the system's list of programs that
+    start at login. `argv` and `environ` are this process's. Raises AgentError where there is none.
+    """
+    if environ.get("APPIMAGE"):  # what is mounted at a random path while it runs
+        return [environ["APPIMAGE"]]
+    if sys.executable and is_packaged_app():
+        return [sys.executable]
+    name = f"{_DESKTOP_SCRIPT}.exe" if sys.platform == "win32" else _DESKTOP_SCRIPT
+    started = Path(argv[0] if argv else "").absolute()
+    for script in (started.with_name(name), Path(sys.executable).absolute().with_name(name)):
+        if script.is_file():
+            return [str(script)]
+    raise AgentError(
+        f"the program {name} is not found beside {started} or {sys.executable}",
+        hint='Install it: pip install "titancompute-agent[desktop]"',
+    )
 
 
 def worker_environment(environ: Mapping[str, str]) -> dict[str, str]:
