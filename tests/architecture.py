@@ -38,6 +38,7 @@ EDGES = {
     "core/gpu/guard.py": "thread",
     "core/secrets.py": "thread",
     "core/engines/worker_main.py": "process",
+    "titan_gui/background.py": "thread",
     "core/logs.py": "logging: a record of another library must not end a session",
     "core/log_format.py": "logging",
 }

@@ -1,0 +1,78 @@
+"""Lines that come and go: hidden while they say nothing, plain text only, in a colour that follows the theme."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from PySide6.QtCore import QEvent, Qt
+from PySide6.QtGui import QColor, QPalette
+from PySide6.QtWidgets import QApplication, QLabel, QWidget
+
+from titan_gui.theme import colours_of, dimmed
+from titan_gui.view_model import Mood
+
+Colour = Callable[[QPalette], QColor]
+
+FOLLOWED = (QEvent.Type.ApplicationPaletteChange, QEvent.Type.PaletteChange, QEvent.Type.ThemeChange)
+
+
+class Note(QLabel):
+    """Plain text, wrapped. `colour` works it out from the application's palette; None is the text colour itself."""
+
+    def __init__(self, text: str = "", colour: Colour | None = None, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._colour = colour
+        self._is_silent = False
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        self.setWordWrap(True)
+        self.say(text)
+        self._take_colour()
+
+    def say(self, text: str) -> None:
+        """Show the text, or nothing at all."""
+        if text != self.text():
+            self.setText(text)
+        if self._is_silent == bool(text):  # never shown without need: a label without a parent would be a window
+            self._is_silent = not text
+            self.setVisible(bool(text))
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() in FOLLOWED:
+            self._take_colour()
+
+    def _take_colour(self) -> None:
+        """Setting a palette makes another change event: only a colour that is new is set."""
+        if self._colour is None:
+            return
+        palette = QPalette(QApplication.palette())
+        colour = self._colour(palette)
+        if self.palette().windowText().color() != colour:
+            palette.setColor(QPalette.ColorRole.WindowText, colour)
+            self.setPalette(palette)
+
+
+def dim_note(text: str = "") -> Note:
+    """For what is said second."""
+    return Note(text, dimmed)
+
+
+def problem_note(text: str = "") -> Note:
+    """For what is wrong."""
+    return Note(text, lambda palette: QColor(colours_of(palette).moods[Mood.ATTENTION]))
+
+
+def good_note(text: str = "") -> Note:
+    """For what has gone well."""
+    return Note(text, lambda palette: QColor(colours_of(palette).moods[Mood.SERVING]))
+
+
+def heading(text: str, *, scale: float = 1.15) -> Note:
+    """A title above a group."""
+    note = Note(text)
+    font = note.font()
+    if font.pointSizeF() > 0:
+        font.setPointSizeF(font.pointSizeF() * scale)
+    font.setBold(True)
+    note.setFont(font)
+    return note
