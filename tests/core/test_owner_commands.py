@@ -96,9 +96,9 @@ async def test_timed_pause_says_until_when(agent: AgentParts) -> None:
 
 
 async def test_resume_says_what_else_blocks(agent: AgentParts) -> None:
-    agent.reasons.put(no_public_address("it is localhost", ""))
+    agent.reasons.put(no_public_address("No public address: it is localhost.", ""))
     await agent.do("pause")
-    assert (await agent.do("resume")).message == "Resumed, but not serving: No public address: it is localhost"
+    assert (await agent.do("resume")).message == "Resumed, but not serving: No public address: it is localhost."
 
 
 async def test_pause_says_what_became_of_running_sessions(agent: AgentParts) -> None:

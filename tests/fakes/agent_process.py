@@ -37,8 +37,8 @@ def child_environment(home: Path, **environ: str) -> dict[str, str]:
     }
 
 
-async def run_titan(home: Path, *arguments: str, limit_s: float = STEP_LIMIT_S, **environ: str) -> tuple[int, str, str]:
-    """One `titan` command to its end; returns its exit code, stdout and stderr."""
+async def run_titan(home: Path, *arguments: str, **environ: str) -> tuple[int, str, str]:
+    """One `titan` command to its end, STEP_LIMIT_S at most; returns its exit code, stdout and stderr."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "core", *arguments),
         cwd=ROOT,
@@ -48,7 +48,7 @@ async def run_titan(home: Path, *arguments: str, limit_s: float = STEP_LIMIT_S, 
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        async with asyncio.timeout(limit_s):
+        async with asyncio.timeout(STEP_LIMIT_S):
             out, err = await process.communicate()
     finally:
         if process.returncode is None:
