@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from core import logs
 from core.agent import Agent
-from core.commands import CommandTable
+from core.commands import CommandOutcome, CommandTable
 from core.config_load import LoadedSettings
 from core.control import ControlServer
 from core.errors import AgentError
@@ -21,7 +21,6 @@ from core.identity import ensure_agent_id
 from core.instance_lock import InstanceLock
 from core.logs import get_logger
 from core.owner_commands import owner_commands
-from core.selftest import self_test_outcome
 from core.snapshot import SnapshotStore
 
 log = get_logger(__name__)
@@ -64,13 +63,19 @@ class RunningAgent:
     commands: CommandTable
 
 
+async def _self_test(agent: Agent) -> CommandOutcome:
+    from core.selftest import self_test_outcome  # late: a second coordinator and server, 25 ms and 3 MB
+
+    return await self_test_outcome(agent)
+
+
 @asynccontextmanager
 async def open_agent(
     loaded: LoadedSettings, lock: InstanceLock, *, store: SnapshotStore | None = None, shut_down: Callable[[], None]
 ) -> AsyncIterator[RunningAgent]:
     """The agent with its control door, for the command line and the window alike. `lock` must be held."""
     async with Agent(loaded, store=store) as agent:
-        commands = owner_commands(agent, shut_down=shut_down, self_test=lambda: self_test_outcome(agent))
+        commands = owner_commands(agent, shut_down=shut_down, self_test=lambda: _self_test(agent))
         door = ControlServer(
             socket=loaded.paths.control_socket,
             address_file=loaded.paths.control_address_file,

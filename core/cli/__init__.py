@@ -11,9 +11,9 @@ def main() -> None:
     from core.engines.worker_main import run_if_worker
 
     run_if_worker()  # first of all: in a package this same program is also the engine's child
-    from core.cli.app import run_cli
+    from core.cli.plain_run import is_plain, run_plainly
 
-    code = run_cli(sys.argv[1:])
+    code = run_plainly() if is_plain(sys.argv[1:]) else _run_any(sys.argv[1:])
     try:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -23,3 +23,9 @@ def main() -> None:
             sys.stderr.write(f"Cannot write the output: {error.strerror}\n")
             code = code or 1
     sys.exit(code)
+
+
+def _run_any(arguments: list[str]) -> int:
+    from core.cli.app import run_cli
+
+    return run_cli(arguments)

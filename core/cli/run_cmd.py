@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from core.cli import output
+from core.cli.plain_run import serve
 from core.config import DECLARATIONS
-from core.config_load import load_settings
 from core.config_values import Declaration, Kind
 from core.errors import AgentError, ConfigError
 from core.log_format import LogEvent, json_line
@@ -31,17 +31,7 @@ def run(**options: Any) -> None:
 
     Options override the environment, which overrides the settings file (titan config show).
     """
-    log_format = str(options.get("log_format") or "auto")
-    try:
-        loaded = load_settings(overrides=_overrides(options))
-        log_format = loaded.settings.log_format
-        from core.app import run_agent  # late: what a usage error doesn't need
-
-        code = run_agent(loaded)
-    except AgentError as error:
-        _report(error, log_format)
-        code = output.exit_code(error)
-    raise typer.Exit(code)
+    raise typer.Exit(serve(lambda: _overrides(options), str(options.get("log_format") or "auto")))
 
 
 def _overrides(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,7 +52,7 @@ def _overrides(options: Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
-def _report(error: AgentError, log_format: str) -> None:
+def report(error: AgentError, log_format: str) -> None:
     """On a terminal as every command does; otherwise as one more JSON line, so that `titan run 2>&1 | jq .` works."""
     if log_format == "text" or (log_format != "json" and sys.stderr.isatty()):
         output.report_error(error)
