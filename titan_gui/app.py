@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import functools
+import os
 import signal
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QEvent, QEventLoop, QObject, QTimer
+from PySide6.QtCore import QEvent, QEventLoop, QObject, QSettings, QTimer
 from PySide6.QtWidgets import QApplication
 
 from core.commands import CommandOutcome
@@ -16,16 +20,22 @@ from core.logs import get_logger
 from core.snapshot import AgentSnapshot
 from titan_gui.bridge import AgentBridge
 from titan_gui.main_window import MainWindow
-from titan_gui.notifications import NotificationRules, Notifier
+from titan_gui.no_tray import NoTrayQuestion
+from titan_gui.notifications import Kind, NotificationRules, Notifier, read_shown, write_shown
 from titan_gui.quitting import AT_ONCE, BY_HAND, SESSION_ENDS, Quitting
 from titan_gui.tray import Tray
 from titan_gui.tray_host import TrayHost
 from titan_gui.waiting_door import WaitingDoor
 
+if TYPE_CHECKING:
+    from titan_gui.autostart import Autostart
+
 log = get_logger(__name__)
 
+ANSWER_MS = 10_000
 NO_TRAY_GRACE_MS = 5000  # at login the panel may come after us, and a restarted panel is away for a moment
-WINDOW_MEMORY_NAME = "window.ini"
+MEMORY_NAME = "window.ini"  # where the window stood, when which message was shown
+TOLD = frozenset({"pause", "resume", "finish", "take_back"})  # asked for in the tray too: the answer is ours to show
 
 
 class DesktopApplication(QApplication):
@@ -51,19 +61,21 @@ class Desktop(QObject):
     """The running program. Everything here belongs to the Qt thread and returns at once."""
 
     def __init__(
-        self, loaded: LoadedSettings, lock: InstanceLock, *, is_hidden: bool = False, host: TrayHost | None = None
+        self, loaded: LoadedSettings, lock: InstanceLock, *, is_hidden: bool = False, tray: Tray | None = None
     ) -> None:
         super().__init__()
         self.loaded = loaded
         self.window: MainWindow | None = None  # made when it is first opened
         self._is_hidden = is_hidden
         self._is_start_wanted = False
-        self.tray = Tray(host or TrayHost())
+        self.tray = tray or Tray(TrayHost())
         self.bridge = AgentBridge(lock)
-        self.notifier = Notifier(NotificationRules())
+        self._memory = QSettings(str(loaded.paths.state_dir / MEMORY_NAME), QSettings.Format.IniFormat)
+        self.notifier = Notifier(NotificationRules(read_shown(self._memory)), save=self._save_shown)
         self.notifier.is_on = loaded.settings.notifications
         self.quitting = Quitting(self.bridge)
         self._door = WaitingDoor(lock)
+        self._no_tray_question = NoTrayQuestion()
         self._no_tray = QTimer(self, singleShot=True, interval=NO_TRAY_GRACE_MS)
         self._connect()
 
@@ -80,6 +92,8 @@ class Desktop(QObject):
         tray.quit_requested.connect(self.quit)
         tray.appeared.connect(self._no_tray.stop)
         tray.vanished.connect(self._no_tray.start)
+        self._no_tray_question.go_on_chosen.connect(self._on_window_close_requested)
+        self._no_tray_question.quit_chosen.connect(self.quit)
         self._no_tray.timeout.connect(self._on_no_tray_timeout)
         bridge.snapshot_changed.connect(self._on_snapshot_changed)
         bridge.command_finished.connect(self._on_command_finished)
@@ -141,6 +155,15 @@ class Desktop(QObject):
         self.quitting.begin(SESSION_ENDS)
         waiting.exec()
 
+    @functools.cached_property
+    def autostart(self) -> Autostart:
+        """The switch "start at login". Raises AgentError where this installation has no program to start."""
+        from core.engines.worker_launch import desktop_command
+        from titan_gui.autostart import autostart_of
+
+        command = desktop_command(sys.argv, os.environ)
+        return autostart_of(self.loaded.settings.profile, command, os.environ)
+
     def use_settings(self, loaded: LoadedSettings) -> None:
         """The settings file has changed: what lives on this side takes it up; the agent does at its next start."""
         self.loaded = loaded
@@ -170,10 +193,11 @@ class Desktop(QObject):
         from titan_gui.tray_icon import app_icon
         from titan_gui.window_pages import add_pages
 
-        window = MainWindow(self.loaded.paths.state_dir / WINDOW_MEMORY_NAME)
+        window = MainWindow(self._memory)
         window.setWindowIcon(app_icon())
         window.close_requested.connect(self._on_window_close_requested)
-        add_pages(window, self.bridge, self.loaded)
+        window.quit_requested.connect(self.quit)
+        add_pages(window, self)
         window.render_snapshot(self.bridge.snapshot)
         return window
 
@@ -187,15 +211,22 @@ class Desktop(QObject):
             self.window.render_snapshot(snapshot)
 
     def _on_command_finished(self, name: str, outcome: CommandOutcome) -> None:
-        self._tell(outcome.message)
+        if name in TOLD:
+            self._tell("", outcome.message, is_urgent=name == "take_back")
 
     def _on_command_failed(self, name: str, error: AgentError) -> None:
-        self._tell(f"{error.title}: {error.detail} {error.hint}".strip())
+        if name in TOLD:
+            self._tell(error.title, f"{error.detail} {error.hint}".strip(), is_urgent=True)
 
-    def _tell(self, text: str) -> None:
-        """The answer to a click, where the person looks."""
+    def _tell(self, title: str, text: str, *, is_urgent: bool) -> None:
+        """The answer to a click, where the person looks. What the icon shows anyway needs no balloon."""
         if self.window is not None and self.window.isVisible():
-            self.window.statusBar().showMessage(text, 10_000)
+            self.window.statusBar().showMessage(f"{title}: {text}" if title else text, ANSWER_MS)
+        elif is_urgent:
+            self.tray.show_message(title or "TitanCompute", text)
+
+    def _save_shown(self, shown_at: Mapping[Kind, float]) -> None:
+        write_shown(self._memory, shown_at)
 
     def _on_agent_ended(self, error: BaseException | None) -> None:
         if self.quitting.is_quitting:
@@ -214,8 +245,10 @@ class Desktop(QObject):
         assert self.window is not None
         if self.tray.is_shown:
             self.window.hide()
-        else:
+        elif self._no_tray_question.wants_to_go_on:
             self.window.showMinimized()
+        else:
+            self._no_tray_question.ask(self.window)
 
     def _on_no_tray_timeout(self) -> None:
         """Nothing shows that we run: the window does, out of the way."""

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Protocol, cast
 
 from PySide6.QtCore import QByteArray, QSettings, QSize, Qt, Signal
-from PySide6.QtGui import QCloseEvent, QHideEvent, QIcon
-from PySide6.QtWidgets import QHBoxLayout, QListWidget, QListWidgetItem, QMainWindow, QStackedWidget, QWidget
+from PySide6.QtGui import QCloseEvent, QHideEvent, QIcon, QKeySequence
+from PySide6.QtWidgets import (
+    QHBoxLayout,
+    QListWidget,
+    QListWidgetItem,
+    QMainWindow,
+    QPushButton,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
 
 from core.snapshot import AgentSnapshot
 
@@ -30,13 +38,14 @@ class MainWindow(QMainWindow):
     """
 
     close_requested = Signal()
+    quit_requested = Signal()
 
-    def __init__(self, memory_file: Path) -> None:
-        """`memory_file` keeps the window's place and page; a missing or damaged one means the default size."""
+    def __init__(self, memory: QSettings) -> None:
+        """`memory` keeps the window's place and page; where it is empty or damaged the default size is taken."""
         super().__init__()
         self.setObjectName("main-window")
         self.setWindowTitle("TitanCompute")
-        self._memory = QSettings(str(memory_file), QSettings.Format.IniFormat)
+        self._memory = memory
         self._names: list[str] = []
         self._snapshot: AgentSnapshot | None = None
         self._may_close = False
@@ -46,9 +55,17 @@ class MainWindow(QMainWindow):
         self._list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._list.currentRowChanged.connect(self._on_list_current_row_changed)
         self._stack = QStackedWidget()
+        self._quit = QPushButton(self.tr("Quit"))
+        self._quit.setFlat(True)
+        self._quit.setShortcut(QKeySequence(QKeySequence.StandardKey.Quit))
+        self._quit.setToolTip(self.tr("Stop sharing and end the program"))
+        self._quit.clicked.connect(lambda: self.quit_requested.emit())
+        side = QVBoxLayout()
+        side.addWidget(self._list, 1)
+        side.addWidget(self._quit)
         centre = QWidget()
         layout = QHBoxLayout(centre)
-        layout.addWidget(self._list)
+        layout.addLayout(side)
         layout.addWidget(self._stack, 1)
         self.setCentralWidget(centre)
         self._restore_place()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from PySide6.QtCore import QObject, QTimer, Signal
+from PySide6.QtCore import QObject, QSettings, QTimer, Signal
 
 from core.snapshot import AgentSnapshot
 from core.state import AgentState
@@ -118,6 +118,22 @@ class Notifier(QObject):
     def _on_again_timeout(self) -> None:
         if self._snapshot is not None:
             self.render(self._snapshot)
+
+
+def read_shown(memory: QSettings) -> dict[Kind, float]:
+    """When each kind was shown last, seconds since the epoch; what can't be read was never shown."""
+    shown_at = {}
+    for kind in Kind:
+        try:
+            shown_at[kind] = float(str(memory.value(f"shown/{kind}")))
+        except ValueError:
+            continue
+    return shown_at
+
+
+def write_shown(memory: QSettings, shown_at: Mapping[Kind, float]) -> None:
+    for kind, when in shown_at.items():
+        memory.setValue(f"shown/{kind}", when)
 
 
 def _resumed(before: AgentSnapshot, after: AgentSnapshot, now: float) -> Message | None:

@@ -36,8 +36,15 @@ class Tray(QObject):
     appeared = Signal()
     vanished = Signal()
 
-    def __init__(self, host: TrayHost, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        host: TrayHost,
+        *,
+        make_icon: Callable[[], QSystemTrayIcon] = QSystemTrayIcon,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         super().__init__()
+        self._make_icon = make_icon
         self._clock = clock
         self._icon: QSystemTrayIcon | None = None
         self.view = tray_view_of(AgentSnapshot())
@@ -128,7 +135,8 @@ class Tray(QObject):
 
     def _on_host_appeared(self) -> None:
         self.remove()
-        icon = QSystemTrayIcon(mood_icon(self.view.mood), self)
+        icon = self._make_icon()
+        icon.setIcon(mood_icon(self.view.mood))
         icon.setContextMenu(self.menu)
         icon.activated.connect(self._on_icon_activated)
         icon.messageClicked.connect(self.message_clicked)
