@@ -169,7 +169,7 @@ def set_ledger_aside(path: Path) -> Path:
     """Move a damaged file away, its write-ahead log with it: together they may still be saved. Raises StorageError."""
     aside = set_aside(path)
     for tail in _WAL_FILES:
-        with suppress(FileNotFoundError), _translated(path, "set aside"):
+        with _translated(path, "set aside"), suppress(FileNotFoundError):
             Path(f"{path}{tail}").replace(f"{aside}{tail}")
     return aside
 

@@ -113,9 +113,7 @@ class LedgerWriter:
         """The damaged file is kept under another name, and a new one begun. Raises StorageError."""
         self._close_store()  # Windows renames no open file
         aside = set_ledger_aside(self._path)
-        self._on_notice(
-            "", f"The ledger was damaged and was set aside as {aside.name}; a new one began. {error.detail}"
-        )
+        self._on_notice("", f"The ledger was damaged, so it was set aside as {aside.name}: {error.detail}")
         return self._open_store(self._path)
 
     def _ask(self, query: Callable[[LedgerStore], _T], nothing: _T) -> _T:
@@ -142,6 +140,4 @@ class LedgerWriter:
     def _report_lost(self) -> None:
         if self._lost:
             lost, self._lost = self._lost, 0
-            self._on_notice(
-                "", f"{lost} ended sessions are missing in the ledger: it could not be written for too long"
-            )
+            self._on_notice("", f"{lost} ended sessions are missing in the ledger: it was not writable for too long")
