@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator
 import grpc
 
 from proto import titancompute_pb2 as pb
-from proto import titancompute_pb2_grpc as pb_grpc
 
 
 def token_message() -> pb.StreamResponse:
@@ -24,8 +23,8 @@ def token_message() -> pb.StreamResponse:
     return pb.StreamResponse(content=token, token=token, created_at=now // 1_000_000)
 
 
-class YieldingServicer(pb_grpc.AgentServiceServicer):
-    async def StreamInference(self, request: pb.StreamRequest, context: object) -> AsyncIterator[pb.StreamResponse]:  # type: ignore[override]
+class YieldingServicer:
+    async def StreamInference(self, request: pb.StreamRequest, context: object) -> AsyncIterator[pb.StreamResponse]:
         fields = dict(field.split("=") for field in request.prompt.split())
         count, rate = int(fields["n"]), float(fields["r"])
         start = time.monotonic()
@@ -38,8 +37,8 @@ class YieldingServicer(pb_grpc.AgentServiceServicer):
         yield pb.StreamResponse(done=True, created_at=time.time_ns() // 1_000_000)
 
 
-class WritingServicer(pb_grpc.AgentServiceServicer):
-    async def StreamInference(  # type: ignore[override]
+class WritingServicer:
+    async def StreamInference(
         self, request: pb.StreamRequest, context: grpc.aio.ServicerContext[pb.StreamRequest, pb.StreamResponse]
     ) -> None:
         fields = dict(field.split("=") for field in request.prompt.split())
@@ -57,7 +56,13 @@ class WritingServicer(pb_grpc.AgentServiceServicer):
 async def main() -> None:
     server = grpc.aio.server()
     servicer = WritingServicer() if sys.argv[1:] == ["write"] else YieldingServicer()
-    pb_grpc.add_AgentServiceServicer_to_server(servicer, server)
+    handler = grpc.unary_stream_rpc_method_handler(
+        servicer.StreamInference,
+        request_deserializer=pb.StreamRequest.FromString,
+        response_serializer=pb.StreamResponse.SerializeToString,
+    )
+    service = pb.DESCRIPTOR.services_by_name["AgentService"].full_name
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"StreamInference": handler}),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     print(port, flush=True)
