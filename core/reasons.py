@@ -7,22 +7,102 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from core.snapshot import Reason
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReasonKind:
+    """One kind of reason, for pages and docs that list them all; `Reason` is one that holds now."""
+
+    code: str
+    title: str
+    meaning: str  # when it holds
+    effect: str  # what follows from it
+    setting: str = ""  # the setting that changes it, "" when none does
+    blocks: bool = True
+
+
+_REFUSES = "New sessions are refused, and the coordinator is told that nothing is free; running sessions go on."
+_GOES_ON = "Sessions whose token is valid are served all the same; new ones arrive once it is over."
+
 # Strongest first: what the owner did, then what is broken, then what is merely good to know.
-STRENGTH = (
-    "stopping",
-    "paused_by_owner",
-    "draining",
-    "engine_attention",
-    "engine_unreachable",
-    "model_not_ready",
-    "no_public_address",
-    "engine_resting",
-    "registration_refused",
-    "coordinator_away",
+CATALOGUE = (
+    ReasonKind(
+        code="stopping",
+        title="The agent is stopping",
+        meaning="You quit the program, or the system ends it.",
+        effect="New sessions are refused; running ones may finish for a moment.",
+        setting="drain_limit_s",
+    ),
+    ReasonKind(
+        code="paused_by_owner",
+        title="Paused by you",
+        meaning="You paused, for a time or until you resume; it holds over a restart too.",
+        effect="New sessions are refused. Running ones finish, or end at once if you took your GPU back.",
+        setting="finish_limit_s",
+    ),
+    ReasonKind(
+        code="draining",
+        title="Finishing, then pausing",
+        meaning="You asked to let the running sessions finish before the pause.",
+        effect="New sessions are refused; the pause begins once the last session has ended.",
+        setting="finish_limit_s",
+    ),
+    ReasonKind(
+        code="engine_attention",
+        title="The engine needs you",
+        meaning="The program that runs the models has a problem that doesn't go away by itself.",
+        effect=_REFUSES,
+        setting="engine",
+    ),
+    ReasonKind(
+        code="engine_unreachable",
+        title="The engine does not answer",
+        meaning="The program that runs the models is not running, or doesn't answer; it is tried again all the time.",
+        effect=_REFUSES,
+        setting="engine",
+    ),
+    ReasonKind(
+        code="model_not_ready",
+        title="No model to offer",
+        meaning="The engine has none of the models that you offer.",
+        effect=_REFUSES,
+        setting="supported_models",
+    ),
+    ReasonKind(
+        code="no_public_address",
+        title="No public address",
+        meaning="The coordinator is on another machine, and this one is only known under a name that works here alone.",
+        effect="Nobody could reach this machine, so it is not registered and serves nobody.",
+        setting="public_host",
+    ),
+    ReasonKind(
+        code="engine_resting",
+        title="The engine rests after failures",
+        meaning="The engine failed three times in a row.",
+        effect="The agent waits before it tries again; one request is then the probe.",
+        blocks=False,
+    ),
+    ReasonKind(
+        code="registration_refused",
+        title="Not registered",
+        meaning="The coordinator was reached, and doesn't take this machine.",
+        effect=_GOES_ON,
+        setting="coordinator_endpoint",
+        blocks=False,
+    ),
+    ReasonKind(
+        code="coordinator_away",
+        title="The coordinator is away",
+        meaning="The coordinator doesn't answer; it is tried again all the time.",
+        effect=_GOES_ON,
+        setting="coordinator_endpoint",
+        blocks=False,
+    ),
 )
+STRENGTH = tuple(kind.code for kind in CATALOGUE)
 
 
 def stopping() -> Reason:

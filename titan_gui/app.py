@@ -6,6 +6,7 @@ import functools
 import os
 import signal
 import sys
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from core.instance_lock import InstanceLock
 from core.logs import get_logger
 from core.snapshot import AgentSnapshot
 from titan_gui.bridge import AgentBridge
+from titan_gui.history import History
 from titan_gui.main_window import MainWindow
 from titan_gui.no_tray import NoTrayQuestion
 from titan_gui.notifications import Kind, NotificationRules, Notifier, read_shown, write_shown
@@ -70,6 +72,7 @@ class Desktop(QObject):
         self._is_start_wanted = False
         self.tray = tray or Tray(TrayHost())
         self.bridge = AgentBridge(lock)
+        self.history = History()  # what the charts draw: recorded without a window too
         self._memory = QSettings(str(loaded.paths.state_dir / MEMORY_NAME), QSettings.Format.IniFormat)
         self.notifier = Notifier(NotificationRules(read_shown(self._memory)), save=self._save_shown)
         self.notifier.is_on = loaded.settings.notifications
@@ -204,6 +207,7 @@ class Desktop(QObject):
     # What the others report
 
     def _on_snapshot_changed(self, snapshot: AgentSnapshot) -> None:
+        self.history.record(snapshot, time.time())
         self.tray.render(snapshot, is_quitting=self.quitting.is_quitting)
         if not self.quitting.is_quitting:
             self.notifier.render(snapshot)

@@ -154,7 +154,7 @@ def _split_lines(metric: Metric, gpu: str = "") -> tuple[Line, ...]:
 def _card_lines(metric: Metric, cards: Iterable[Card]) -> tuple[Line, ...]:
     many = tuple(cards)
     return tuple(
-        Line(SeriesKey(metric, Part.WHOLE, card.uuid), f"{number + 1}" if len(many) > 1 else "", str(number))
+        Line(SeriesKey(metric, Part.WHOLE, card.uuid), f"GPU {number + 1}:" if len(many) > 1 else "", str(number))
         for number, card in enumerate(many)
     )
 

@@ -16,3 +16,25 @@ def add_pages(window: MainWindow, desktop: Desktop) -> None:
     `desktop` has what pages ask for: `bridge` (snapshots and commands), `loaded` (the settings as they are),
     `use_settings` (they have changed), `start_agent`, `pause`, `autostart`, `open_window("page")`, `quit`.
     """
+    from titan_gui.overview_wiring import OverviewWiring
+    from titan_gui.pages.activity import ActivityPage
+    from titan_gui.pages.dashboard import DashboardPage
+    from titan_gui.pages.rules import RulesPage
+
+    dashboard, activity, rules = DashboardPage(desktop.history), ActivityPage(), RulesPage()
+    OverviewWiring(dashboard, activity, rules, desktop.bridge).connect_to(
+        pause=desktop.pause,
+        start_agent=desktop.start_agent,
+        show_setting=lambda name: _show_setting(window, name),
+    )
+    window.add_page("dashboard", window.tr("Dashboard"), dashboard)
+    window.add_page("activity", window.tr("Activity"), activity)
+    window.add_page("rules", window.tr("Rules"), rules)
+
+
+def _show_setting(window: MainWindow, name: str) -> None:
+    """Turn to the settings, at the one named."""
+    window.show_page("settings")
+    page = window.page("settings") if "settings" in window.page_names else None
+    if page is not None and hasattr(page, "focus_setting"):
+        page.focus_setting(name)

@@ -28,7 +28,7 @@ CONTRIBUTION_S = 60.0  # how often the ledger is asked while the page is shown
 class DashboardPage(QWidget):
     """`render(snapshot)` and `show_contribution(result)`; the switch's intents are this page's."""
 
-    pause_requested = Signal(object)  # arguments of the command "pause"
+    pause_requested = Signal(object)  # seconds since the epoch at which it ends; None: until resumed
     resume_requested = Signal()
     finish_requested = Signal()
     take_back_requested = Signal()
@@ -56,7 +56,7 @@ class DashboardPage(QWidget):
     def switch(self) -> PauseSwitch:
         return self._switch
 
-    def render(self, snapshot: AgentSnapshot) -> None:  # type: ignore[override]
+    def render(self, snapshot: AgentSnapshot) -> None:  # type: ignore[override]  # our pages' name, not Qt's
         before, self._snapshot = self._snapshot, snapshot
         if not self.isVisible():
             return

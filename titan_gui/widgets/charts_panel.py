@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QObject, QRunnable, Qt, QThreadPool, QTimer, Signal
+from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QShowEvent
-from PySide6.QtWidgets import QButtonGroup, QGridLayout, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QButtonGroup, QGridLayout, QHBoxLayout, QLabel, QRadioButton, QVBoxLayout, QWidget
 
+from core.errors import AgentError
+from titan_gui.background import Background
 from titan_gui.charts import ChartSpec, chart_data, specs_of
 from titan_gui.history import History, Span
-
-if TYPE_CHECKING:
-    from titan_gui.widgets.history_chart import HistoryChart
+from titan_gui.widgets.history_chart import HistoryChart, import_charts
 
 COLUMNS = 2
 DAY_REFRESH_S = 20.0  # a day's chart has a point per minute
@@ -37,7 +36,8 @@ class ChartsPanel(QWidget):
         self._specs: tuple[ChartSpec, ...] = ()
         self._charts: dict[str, HistoryChart] = {}
         self._drawn_at, self._drawn_version = 0.0, -1
-        self._loader: _Loader | None = None
+        self._background = Background(self)
+        self._is_loading = False
         self._is_loaded = False
         self._note = QLabel()
         self._note.setTextFormat(Qt.TextFormat.PlainText)
@@ -73,7 +73,9 @@ class ChartsPanel(QWidget):
         """Draw a new sample. `gpu_problem` is said where no card can be read."""
         if not self.isVisible():
             return
-        self._say(gpu_problem if not self._history.cards else "")
+        if not self._is_loading or self._is_loaded:  # else: what went wrong with the import stays
+            is_told = gpu_problem and not self._history.cards
+            self._say(self.tr("No graphics card can be read: {0}").format(gpu_problem) if is_told else "")
         is_due = self._clock() - self._drawn_at >= DAY_REFRESH_S if self._span is Span.DAY else True
         if not self._is_loaded:
             self._load()
@@ -100,10 +102,9 @@ class ChartsPanel(QWidget):
         row.addWidget(title)
         row.addStretch(1)
         group = QButtonGroup(self)
-        self._buttons: dict[Span, QPushButton] = {}
+        self._buttons: dict[Span, QRadioButton] = {}
         for span, text in ((Span.MINUTES, self.tr("10 minutes")), (Span.DAY, self.tr("24 hours"))):
-            button = QPushButton(text)
-            button.setCheckable(True)
+            button = QRadioButton(text)
             button.setChecked(span is self._span)
             button.clicked.connect(lambda _=False, chosen=span: self.set_span(chosen))
             group.addButton(button)
@@ -112,14 +113,16 @@ class ChartsPanel(QWidget):
         return row
 
     def _load(self) -> None:
-        if self._loader is None:
-            self._loader = _Loader()
-            self._loader.done.connect(self._on_loader_done)
-            QThreadPool.globalInstance().start(_Import(self._loader))
+        if not self._is_loading:
+            self._is_loading = True
+            self._background.run(import_charts, lambda _: self._on_charts_imported(), self._on_import_failed)
 
-    def _on_loader_done(self) -> None:
+    def _on_charts_imported(self) -> None:
         self._is_loaded = True
         self._build()
+
+    def _on_import_failed(self, _: AgentError) -> None:
+        self._say(self.tr("The charts cannot be shown: the log says why."))
 
     def _build(self) -> None:
         """Make the charts that are missing, one per turn of the loop; drop those whose card is gone."""
@@ -129,8 +132,6 @@ class ChartsPanel(QWidget):
             self._charts.pop(name).deleteLater()
         missing = next((spec for spec in self._specs if spec.name not in self._charts), None)
         if missing is not None:
-            from titan_gui.widgets.history_chart import HistoryChart
-
             self._charts[missing.name] = HistoryChart(missing.title)
             for number, name in enumerate(names):
                 if name in self._charts:
@@ -153,25 +154,7 @@ class ChartsPanel(QWidget):
         if chart is not None:
             chart.show_data(chart_data(self._history, spec, self._span, self._clock()))
 
-    def _say(self, problem: str) -> None:
-        text = self.tr("No graphics card can be read: {0}").format(problem) if problem else ""
+    def _say(self, text: str) -> None:
         if self._note.text() != text:
             self._note.setText(text)
             self._note.setVisible(bool(text))
-
-
-class _Loader(QObject):
-    done = Signal()
-
-
-class _Import(QRunnable):
-    """Import pyqtgraph off the Qt thread. It makes no Qt object there."""
-
-    def __init__(self, loader: _Loader) -> None:
-        super().__init__()
-        self._loader = loader
-
-    def run(self) -> None:
-        import titan_gui.widgets.history_chart  # noqa: F401
-
-        self._loader.done.emit()

@@ -1,53 +1,58 @@
-"""One chart of the history. The only module that imports pyqtgraph (54 MB): import it inside functions only."""
+"""One chart of the history. The only module that imports pyqtgraph, and only inside functions: it costs 54 MB."""
 
 from __future__ import annotations
 
 import time
 from typing import Any
 
-import pyqtgraph as pg
 from PySide6.QtCore import QEvent, QPointF, QRectF, Qt
 from PySide6.QtGui import QBrush, QColor, QPainter, QPen, QPolygonF
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QGraphicsItem, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from titan_gui.charts import ChartData, Line, Shape, axis_steps, axis_text, time_ticks, value_text
 from titan_gui.history import Shade
 from titan_gui.theme import Colours, colours_of, dimmed, tabular
+from titan_gui.widgets.text_labels import ElidedLabel
 
 PLOT_HEIGHT = 132
 AREA_ALPHA = 90
+LEGEND_COLUMNS = 4
+
+
+def import_charts() -> None:
+    """Take the import's quarter of a second: for a worker thread. Makes no Qt object."""
+    import pyqtgraph  # noqa: F401
 
 
 class HistoryChart(QWidget):
     """Title, legend with the newest values (or those under the pointer), and the plot. `show_data` repaints."""
 
     def __init__(self, title: str) -> None:
+        import pyqtgraph as pg
+
         super().__init__()
-        self._title = title
         self._data: ChartData | None = None
         self._hover_x: float | None = None
-        self._heading = QLabel(title)
-        self._heading.setTextFormat(Qt.TextFormat.PlainText)
-        self._heading.setFont(tabular(self.font(), bold=True))
+        self._heading = ElidedLabel(bold=True)
+        self._heading.show_text(title)
         self._legend = _Legend()
-        self._axes = {"bottom": _Axis("bottom"), "left": _Axis("left")}
+        self._axes = {side: pg.AxisItem(side) for side in ("bottom", "left")}
         self._plot = pg.PlotWidget(axisItems=self._axes)
         self._plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # nothing to do in it by keyboard: values stand above it
         self._plot.setFixedHeight(PLOT_HEIGHT)
         self._plot.setMenuEnabled(False)
         self._plot.hideButtons()
         self._plot.setMouseEnabled(x=False, y=False)
-        self._plot.setFrameShape(pg.QtWidgets.QFrame.Shape.NoFrame)
+        self._plot.setFrameShape(QFrame.Shape.NoFrame)
         self._item = _ShapesItem()
         self._cursor = pg.InfiniteLine(angle=90, movable=False)
         self._cursor.hide()
         for item in (self._item, self._cursor):
-            self._plot.addItem(item, ignoreBounds=True)
+            self._plot.getViewBox().addItem(item, ignoreBounds=True)
         self._plot.scene().sigMouseMoved.connect(self._on_scene_mouse_moved)
         self._plot.viewport().installEventFilter(self)
         top = QHBoxLayout()
-        top.addWidget(self._heading)
-        top.addStretch(1)
+        top.addWidget(self._heading, 1, Qt.AlignmentFlag.AlignTop)
         top.addWidget(self._legend)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -65,12 +70,13 @@ class HistoryChart(QWidget):
         before, self._data = self._data, data
         spec = data.spec
         if before is None or before.spec != spec or before.span is not data.span:
+            self._heading.show_text(spec.title)
             self._plot.setXRange(-data.span.seconds, 0, padding=0)
             self._plot.setYRange(0, spec.top, padding=0.06)
-            self._axes["left"].show_ticks([(at, axis_text(at, spec.unit)) for at in axis_steps(spec)])
+            self._axes["left"].setTicks([[(at, axis_text(at, spec.unit)) for at in axis_steps(spec)]])
             self._axes["left"].setLabel(spec.unit.value)
-            self._plot.setAccessibleName(f"{self._title}, {data.span.value}")
-        self._axes["bottom"].show_ticks(list(time_ticks(data.now, data.span)))
+            self._plot.setAccessibleName(f"{spec.title}, {data.span.value}")
+        self._axes["bottom"].setTicks([time_ticks(data.now, data.span)])
         self._item.show_shapes(data, colours_of(self.palette()))
         self._show_values()
 
@@ -119,13 +125,13 @@ class HistoryChart(QWidget):
         quiet = dimmed(palette)
         for axis in self._axes.values():
             axis.setTextPen(quiet)
-            axis.setPen(pg.mkPen(quiet, width=1))
+            axis.setPen(_pen(quiet))
             axis.setStyle(tickFont=tabular(self.font(), scale=0.85), tickLength=-4)
         self._axes["left"].setWidth(self.fontMetrics().horizontalAdvance("0000") + 28)  # plots below each other align
         grid = QColor(palette.text().color())
         grid.setAlpha(35)
-        self._item.grid_pen = pg.mkPen(grid, width=1)
-        self._cursor.setPen(pg.mkPen(quiet, width=1))
+        self._item.grid_pen = _pen(grid)
+        self._cursor.setPen(_pen(quiet))
         if self._data is not None:
             self._item.show_shapes(self._data, colours_of(palette))
             self._show_values()
@@ -136,10 +142,11 @@ class _Legend(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._row = QHBoxLayout(self)
-        self._row.setContentsMargins(0, 0, 0, 0)
-        self._row.setSpacing(4)
-        self._at = self._add_label()
+        self._grid = QGridLayout(self)
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setHorizontalSpacing(4)
+        self._grid.setVerticalSpacing(0)
+        self._at = self._add_label(0, 0)
         self._labels: dict[Line, tuple[QLabel, QLabel]] = {}
 
     @property
@@ -166,26 +173,22 @@ class _Legend(QWidget):
     def _rebuild(self, lines: dict[Line, str]) -> None:
         for pair in self._labels.values():
             for label in pair:
-                self._row.removeWidget(label)
+                self._grid.removeWidget(label)
                 label.deleteLater()
-        self._labels = {line: (self._add_label("■"), self._add_label()) for line in lines}
+        self._labels = {}
+        for number, line in enumerate(lines):
+            row, column = divmod(number, LEGEND_COLUMNS)
+            self._labels[line] = (self._add_label(row, 2 * column + 1, "■"), self._add_label(row, 2 * column + 2))
 
-    def _add_label(self, text: str = "") -> QLabel:
+    def _add_label(self, row: int, column: int, text: str = "") -> QLabel:
         label = QLabel(text)
         label.setTextFormat(Qt.TextFormat.PlainText)
         label.setFont(tabular(self.font(), scale=0.9))
-        self._row.addWidget(label)
+        self._grid.addWidget(label, row, column)
         return label
 
 
-class _Axis(pg.AxisItem):  # type: ignore[misc]  # pyqtgraph has no types
-    """An axis with exactly the ticks that it is given."""
-
-    def show_ticks(self, ticks: list[tuple[float, str]]) -> None:
-        self.setTicks([ticks])
-
-
-class _ShapesItem(pg.GraphicsObject):  # type: ignore[misc]
+class _ShapesItem(QGraphicsItem):
     """Bands, grid, areas and lines in one item: one paint for a whole chart."""
 
     def __init__(self) -> None:
@@ -237,6 +240,13 @@ def colour_of(role: str, colours: Colours) -> QColor:
     return QColor(named[role] if role in named else colours.cards[int(role) % len(colours.cards)])
 
 
+def _pen(colour: QColor, width: float = 1.0) -> QPen:
+    """As wide on the screen whatever the axes' scale."""
+    pen = QPen(colour, width)
+    pen.setCosmetic(True)
+    return pen
+
+
 def _polygon(shape: Shape) -> QPolygonF:
     return QPolygonF([QPointF(x, y) for x, y in shape.points])
 
@@ -246,8 +256,7 @@ def _ink(shape: Shape, colours: Colours) -> QBrush | QPen:
     if shape.is_area:
         colour.setAlpha(AREA_ALPHA)
         return QBrush(colour)
-    pen = QPen(colour, 1.5)
-    pen.setCosmetic(True)
+    pen = _pen(colour, 1.5)
     if shape.role.isdigit() and int(shape.role) >= len(colours.cards):
         pen.setStyle(Qt.PenStyle.DashLine)
     return pen

@@ -15,7 +15,7 @@ from titan_gui.tray_view import PAUSES_S, TrayView, tomorrow_morning, tray_view_
 class PauseSwitch(QWidget):
     """One obvious button, and the strong one beside it. What can't be done now is not offered."""
 
-    pause_requested = Signal(object)  # arguments of the command "pause": {}, {"for_s": ...} or {"until": ...}
+    pause_requested = Signal(object)  # seconds since the epoch at which it ends; None: until resumed
     resume_requested = Signal()
     finish_requested = Signal()
     take_back_requested = Signal()
@@ -58,16 +58,12 @@ class PauseSwitch(QWidget):
     def _make_menu(self) -> QMenu:
         menu = QMenu(self)
         for text, seconds in PAUSES_S:
-            arguments = {"for_s": str(seconds)}
-            menu.addAction(self.tr(text)).triggered.connect(
-                lambda _=False, chosen=arguments: self.pause_requested.emit(chosen)
-            )
-        menu.addAction(self.tr("Until tomorrow 8:00")).triggered.connect(self._on_tomorrow_triggered)
-        menu.addAction(self.tr("Until I resume")).triggered.connect(lambda: self.pause_requested.emit({}))
+            action = menu.addAction(self.tr(text))
+            action.triggered.connect(lambda _=False, s=seconds: self.pause_requested.emit(self._clock() + s))
+        tomorrow = menu.addAction(self.tr("Until tomorrow 8:00"))
+        tomorrow.triggered.connect(lambda: self.pause_requested.emit(tomorrow_morning(self._clock())))
+        menu.addAction(self.tr("Until I resume")).triggered.connect(lambda: self.pause_requested.emit(None))
         menu.addSeparator()
         self.finish_action = menu.addAction(self.tr("Finish running sessions, then pause"))
         self.finish_action.triggered.connect(lambda: self.finish_requested.emit())
         return menu
-
-    def _on_tomorrow_triggered(self) -> None:
-        self.pause_requested.emit({"until": str(tomorrow_morning(self._clock()))})

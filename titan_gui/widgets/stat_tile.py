@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent
+from PySide6.QtCore import QEvent, QRectF
 from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPalette
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
@@ -12,6 +12,7 @@ from titan_gui.view_model import Mood
 from titan_gui.widgets.text_labels import ElidedLabel, TextLabel
 
 RADIUS = 6.0
+EDGE_INSET = 8.0
 
 
 class Card(QWidget):
@@ -33,7 +34,7 @@ class Card(QWidget):
         if self.edge is not None:
             painter.setPen(self.edge)
             painter.setBrush(self.edge)
-            painter.drawRoundedRect(rect.adjusted(0, 8, 0, -8).toRect().x(), 10, 3, self.height() - 20, 1.5, 1.5)
+            painter.drawRoundedRect(QRectF(0.5, EDGE_INSET, 3, self.height() - 2 * EDGE_INSET), 1.5, 1.5)
 
 
 class StatTile(Card):

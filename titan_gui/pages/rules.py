@@ -1,0 +1,146 @@
+"""Every reason not to serve: what it means, what it does, which setting changes it, and whether it holds now."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QEvent, Qt, Signal
+from PySide6.QtGui import QColor, QPalette, QShowEvent
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
+
+from core.snapshot import AgentSnapshot
+from titan_gui.rules_view import RuleView, rule_views, summary_of
+from titan_gui.theme import colours_of
+from titan_gui.view_model import Mood
+from titan_gui.widgets.stat_tile import Card
+from titan_gui.widgets.text_labels import TextLabel, WrappedLabel
+
+
+class RulesPage(QWidget):
+    """`render(snapshot)`; the list keeps its order, so that nothing jumps."""
+
+    setting_requested = Signal(str)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._snapshot = AgentSnapshot()
+        self._summary = TextLabel(scale=1.2, bold=True)
+        self._cards: dict[str, RuleCard] = {}
+        content = QWidget()
+        self._column = QVBoxLayout(content)
+        self._column.setContentsMargins(4, 4, 12, 4)
+        self._column.setSpacing(10)
+        self._column.addWidget(self._summary)
+        self._column.addStretch(1)
+        area = QScrollArea()
+        area.setWidgetResizable(True)
+        area.setFrameShape(QFrame.Shape.NoFrame)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        area.setWidget(content)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(area)
+
+    @property
+    def cards(self) -> dict[str, RuleCard]:
+        return dict(self._cards)
+
+    @property
+    def summary(self) -> str:
+        return self._summary.text()
+
+    def render(self, snapshot: AgentSnapshot) -> None:  # type: ignore[override]  # our pages' name, not Qt's
+        before, self._snapshot = self._snapshot, snapshot
+        if self.isVisible() and before.reasons != snapshot.reasons:
+            self._show()
+
+    # Qt overrides
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        self._show()
+
+    def _show(self) -> None:
+        reasons = self._snapshot.reasons
+        self._summary.show_text(self.tr(summary_of(reasons)))
+        views = rule_views(reasons)
+        for code in self._cards.keys() - {view.code for view in views}:
+            self._cards.pop(code).deleteLater()
+        for view in views:
+            if view.code not in self._cards:
+                self._cards[view.code] = card = RuleCard()
+                card.setting_requested.connect(self.setting_requested)
+                self._column.insertWidget(self._column.count() - 1, card)
+            self._cards[view.code].show_rule(view)
+
+
+class RuleCard(Card):
+    """One rule. While it holds it has a coloured edge and says so in words."""
+
+    setting_requested = Signal(str)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._view: RuleView | None = None
+        self._title = TextLabel(bold=True)
+        self._state = TextLabel(scale=0.9, is_quiet=True)
+        self._now = WrappedLabel()
+        self._meaning = WrappedLabel(is_quiet=True)
+        self.button = QPushButton(self.tr("Open the setting"))
+        self.button.clicked.connect(self._on_button_clicked)
+        top = QHBoxLayout()
+        top.addWidget(self._title)
+        top.addStretch(1)
+        top.addWidget(self._state)
+        below = QHBoxLayout()
+        below.addWidget(self._meaning, 1)
+        below.addWidget(self.button, 0, Qt.AlignmentFlag.AlignBottom)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(14, 10, 12, 10)
+        column.setSpacing(4)
+        column.addLayout(top)
+        column.addWidget(self._now)
+        column.addLayout(below)
+
+    @property
+    def now(self) -> str:
+        """What is said while the rule holds; "" while it doesn't."""
+        return self._view.now if self._view else ""
+
+    def show_rule(self, view: RuleView) -> None:
+        if view == self._view:
+            return
+        self._view = view
+        self._title.show_text(self.tr(view.title))
+        self._now.show_text(view.now)
+        self._now.setVisible(bool(view.now))
+        self._meaning.show_text(" ".join(filter(None, (view.meaning, view.effect))))
+        kind = self.tr("no new sessions") if view.blocks else self.tr("good to know")
+        self._state.show_text(self.tr("holds now: {0}").format(kind) if view.now else self.tr("does not hold"))
+        self.button.setVisible(bool(view.setting))
+        self.button.setAccessibleName(self.tr("Open the setting behind “{0}”").format(view.title))
+        self.setAccessibleName(f"{view.title}: {self._state.text()}. {view.now}")
+        self._tint()
+
+    # Qt overrides
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() is QEvent.Type.PaletteChange and self._view is not None:
+            self._tint()
+
+    def _tint(self) -> None:
+        if self._view is None:
+            return
+        mood = Mood.ATTENTION if self._view.blocks else Mood.DRAINING
+        if self._view.code in ("paused_by_owner", "draining", "stopping"):
+            mood = Mood.PAUSED  # what the owner did is no trouble
+        self.edge = QColor(colours_of(self.palette()).moods[mood]) if self._view.now else None
+        colour = self.edge or self.palette().windowText().color()
+        if self._title.palette().windowText().color() != colour:
+            palette = self._title.palette()
+            palette.setColor(QPalette.ColorRole.WindowText, colour)
+            self._title.setPalette(palette)
+        self.update()
+
+    def _on_button_clicked(self) -> None:
+        if self._view is not None:
+            self.setting_requested.emit(self._view.setting)

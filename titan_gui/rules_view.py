@@ -1,0 +1,72 @@
+"""The reasons that exist, and which of them hold now, as the rules page lists them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from core.reasons import CATALOGUE, ReasonKind
+from core.snapshot import Reason
+from titan_gui.view_model import clock_text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleView:
+    """One entry of the list."""
+
+    code: str
+    title: str
+    meaning: str
+    effect: str
+    setting: str
+    blocks: bool
+    now: str = ""  # the sentence, the remedy and the end while it holds; "" while it doesn't
+
+
+def rule_views(reasons: Sequence[Reason]) -> tuple[RuleView, ...]:
+    """Every kind of reason in a fixed order, strongest first; then those that this version's list doesn't know."""
+    holding = {reason.code: reason for reason in reasons}
+    known = [_view(kind, holding.pop(kind.code, None)) for kind in CATALOGUE]
+    return (*known, *(_unknown(reason) for reason in holding.values()))
+
+
+def summary_of(reasons: Sequence[Reason]) -> str:
+    blocking = sum(reason.blocks for reason in reasons)
+    if not reasons:
+        return "Nothing keeps it from serving."
+    if not blocking:
+        return "Nothing keeps it from serving, and there is something to know."
+    return (
+        "One reason keeps this machine from serving." if blocking == 1 else f"{blocking} reasons keep it from serving."
+    )
+
+
+def _view(kind: ReasonKind, holding: Reason | None) -> RuleView:
+    return RuleView(
+        code=kind.code,
+        title=kind.title,
+        meaning=kind.meaning,
+        effect=kind.effect,
+        setting=(holding and holding.setting) or kind.setting,
+        blocks=kind.blocks,
+        now=_now(holding) if holding else "",
+    )
+
+
+def _unknown(reason: Reason) -> RuleView:
+    title = reason.code.replace("_", " ").capitalize()
+    effect = "No new session is taken." if reason.blocks else ""
+    return RuleView(
+        code=reason.code,
+        title=title,
+        meaning="",
+        effect=effect,
+        setting=reason.setting,
+        blocks=reason.blocks,
+        now=_now(reason),
+    )
+
+
+def _now(reason: Reason) -> str:
+    ends = f"Ends at {clock_text(reason.ends_at)}." if reason.ends_at is not None else ""
+    return " ".join(filter(None, (reason.sentence, reason.remedy, ends)))
