@@ -10,7 +10,7 @@ from rich.table import Table
 
 from core.cli.durations import format_duration
 
-BAR_WIDTH = 30
+BAR_WIDTH = 16  # the table fits 80 columns with it
 _NUMBERS = ("sessions", "failed", "tokens in", "tokens out", "time")
 
 
@@ -25,7 +25,7 @@ def periods_table(sums: Mapping[str, Mapping[str, Any]]) -> RenderableType:
 def days_table(days: Sequence[Mapping[str, Any]]) -> RenderableType:
     """One line a day, with a bar for the tokens that were given."""
     table = _table("day")
-    table.add_column("")
+    table.add_column("", no_wrap=True, overflow="crop")
     most = max((day["completion_tokens"] for day in days), default=0)
     for day in days:
         table.add_row(day["day"], *_cells(day), bar_of(day["completion_tokens"], most))
