@@ -115,6 +115,10 @@ class ServerOptions:
             ("grpc.max_concurrent_streams", MAX_STREAMS_PER_CONNECTION),
             ("grpc.max_receive_message_length", self.max_prompt_bytes + METADATA_ROOM_BYTES),
             ("grpc.max_metadata_size", 16 * 1024),
+            # What a call may send before it is read. A flood of 1,000 prompts of 200 KB grew the memory by 124 MB with
+            # grpc's own (64 KB, and more by probing), by 24 MB with this; a large prompt that is read is as fast.
+            ("grpc.http2.lookahead_bytes", 16 * 1024),
+            ("grpc.http2.bdp_probe", 0),
             ("grpc.keepalive_time_ms", 30_000),
             ("grpc.keepalive_timeout_ms", 10_000),
             ("grpc.keepalive_permit_without_calls", 1),
@@ -203,7 +207,10 @@ class AgentServicer:
         """Serve one session. On the wire its request is a single message; see `_add_agent_service`."""
         problem = await self._serve(context)
         if problem is not None:  # nothing of the request is held any more, should the client be slow to hear of it
-            await context.abort(*problem)
+            try:
+                await context.abort(*problem)
+            except aio.InternalError:  # the client left without waiting for it
+                raise asyncio.CancelledError from None
 
     async def _serve(self, context: InferenceContext) -> tuple[grpc.StatusCode, str] | None:
         """Stream the answer, or say with what the call ends."""
