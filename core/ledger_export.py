@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
 from core.atomic_file import write_atomically
-from core.contribution import LedgerRow
+from core.contribution import COLUMNS, LedgerRow, values_of
 from core.errors import StorageError
 
 FORMATS = ("csv", "json")
@@ -76,8 +75,8 @@ def json_chunks(rows: Iterable[LedgerRow]) -> Iterator[str]:
 
 
 def _entry(row: LedgerRow) -> dict[str, object]:
-    values = {"started": datetime.fromtimestamp(row.started_at, UTC).isoformat(timespec="milliseconds"), **asdict(row)}
-    return {name: values[name] for name in COLUMN_DOCS}
+    started = datetime.fromtimestamp(row.started_at, UTC).isoformat(timespec="milliseconds")
+    return {"started": started, **dict(zip(COLUMNS, values_of(row), strict=True))}
 
 
 def _harmless(value: object) -> object:

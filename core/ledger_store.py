@@ -9,12 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from core.atomic_file import set_aside
-from core.contribution import ALWAYS, COLUMNS, FAILED_REASONS, LedgerRow, Period, Sums, sums_of
+from core.contribution import ALWAYS, COLUMNS, FAILED_REASONS, LedgerRow, Period, Sums, sums_of, values_of
 from core.errors import StorageError
 from core.paths import ensure_folder, storage_error
 
@@ -124,7 +123,7 @@ class LedgerStore:
         with _translated(self._path, "write"):
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
-                self._connection.executemany(_INSERT, map(astuple, rows))
+                self._connection.executemany(_INSERT, map(values_of, rows))
                 self._connection.execute("COMMIT")
             except BaseException:
                 _roll_back(self._connection)
