@@ -27,10 +27,12 @@ from core.key_keeper import KeyKeeper
 from core.ledger import Ledger
 from core.logs import get_logger
 from core.model_manager import ModelManager
+from core.model_shelf import ModelShelf
 from core.network import effective_listen_addresses, has_ipv6, is_loopback_endpoint, public_address_problem
 from core.owner import OwnerControl
 from core.public_door import AgentDoor, request_limits, session_limits, tls_material
 from core.publisher import SnapshotPublisher, wanted_state
+from core.pulled_models import PulledModels
 from core.reasons import ReasonBook, coordinator_away, no_public_address, registration_refused, stopping
 from core.replay_store import ReplayStore
 from core.reporting import Reporter
@@ -72,6 +74,7 @@ class Agent:
         self.service: InferenceService | None = None  # behind the public door
         self.spent: ReplayStore | None = None  # from the start on
         self._engine_secrets = EngineSecrets()
+        self._pulled = PulledModels(self.paths.pulled_models_file)
         self._client_key = secrets.token_bytes(16)  # until the installation's own is read
         self._tasks: asyncio.TaskGroup | None = None
         self._kept: list[asyncio.Task[None]] = []
@@ -114,6 +117,12 @@ class Agent:
             reasons=self.reasons,
             on_offer_changed=self._on_offer_changed,
         )
+        self.shelf = ModelShelf(
+            models=self.models,
+            pulled=self._pulled,
+            refresh=self.keeper.refresh,
+            on_change=self._on_sessions_changed,
+        )
         self.owner = OwnerControl(
             admission=self.admission,
             reasons=self.reasons,
@@ -134,6 +143,7 @@ class Agent:
             admission=self.admission,
             reasons=self.reasons,
             owner=self.owner,
+            shelf=self.shelf,
             engine_pids=lambda: self._engine_processes.known,
         )
         self.coordinator = CoordinatorClient(
@@ -250,6 +260,7 @@ class Agent:
         )
         self.report.add_notice(notice)
         self.ledger.start()
+        await asyncio.to_thread(self._pulled.load)
         problem = public_address_problem(settings)
         if problem is not None:
             self.reasons.put(no_public_address(problem.sentence, problem.remedy))
@@ -321,6 +332,7 @@ class Agent:
     async def _close_parts(self, grace_s: float) -> None:
         """Close what was opened, in the reverse order; nothing here waits for a client."""
         self.publisher.close()
+        await self.shelf.close()
         await self.owner.close()
         if self.server is not None:
             await self.server.stop(grace_s)

@@ -41,14 +41,20 @@ async def apply_settings_outcome(agent: Agent) -> CommandOutcome:
 def reload_settings(loaded: LoadedSettings, environ: Mapping[str, str] | None = None) -> LoadedSettings:
     """The same profile's settings as its file says now; what the command line said still holds. Blocks."""
     environ = os.environ if environ is None else environ
-    if profile_paths(loaded.settings.profile, environ=environ).config_file != loaded.paths.config_file:
-        return loaded  # made for other folders than this process's own (a demo, a test): there is no file to follow
+    if not follows_file(loaded, environ):
+        return loaded
     said = {
         name: getattr(loaded.settings, name)
         for name, origin in loaded.origins.items()
         if origin.layer is Layer.COMMAND_LINE
     }
     return load_settings(environ, {**said, "profile": loaded.settings.profile})
+
+
+def follows_file(loaded: LoadedSettings, environ: Mapping[str, str] | None = None) -> bool:
+    """False for settings made for other folders than this process's own (a demo): there is no file to follow."""
+    environ = os.environ if environ is None else environ
+    return profile_paths(loaded.settings.profile, environ=environ).config_file == loaded.paths.config_file
 
 
 async def apply_settings(agent: Agent, new: Settings) -> Applied:

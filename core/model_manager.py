@@ -128,6 +128,10 @@ class ModelManager:
             if not self._serving[name]:
                 del self._serving[name]
 
+    def is_serving(self, name: str) -> bool:
+        """Whether a session of `name` (the engine's name) runs."""
+        return self._serving[name] > 0
+
     def note_unloadable(self, name: str, error: ModelError) -> None:
         """Remember that serving `name` failed for the model's own sake (too little memory, gone)."""
         self._unloadable[name] = (error.detail, self._monotonic())

@@ -9,6 +9,7 @@ from core.agent import Agent
 from core.commands import CommandError, CommandOutcome, CommandTable
 from core.ledger_commands import add_ledger_commands
 from core.live_settings import apply_settings_outcome
+from core.model_commands import add_model_commands
 from core.owner import PauseMode
 from core.sessions import EndReason
 from core.take_back import take_back
@@ -96,6 +97,7 @@ def owner_commands(
     table.add("retry_engine", retry_engine)
     table.add("self_test", run_self_test)
     table.add("apply_settings", apply_settings)
+    add_model_commands(table, agent)
     table.add("shutdown", shutdown)
     add_ledger_commands(table, agent.ledger)
     return table

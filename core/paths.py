@@ -109,6 +109,11 @@ class ProfilePaths:
         return self.data_dir / "agent-id"
 
     @property
+    def pulled_models_file(self) -> Path:
+        """Which models this program downloaded, and so may delete."""
+        return self.data_dir / "pulled-models.json"
+
+    @property
     def ledger_file(self) -> Path:
         return self.data_dir / "ledger.sqlite"
 

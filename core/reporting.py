@@ -27,6 +27,7 @@ from core.coordinator_types import Health, NotRegistering, Registration
 from core.engine_keeper import EngineKeeper
 from core.inference import SessionRecord
 from core.model_manager import ModelManager
+from core.model_shelf import ModelShelf
 from core.network import format_endpoint
 from core.owner import OwnerControl
 from core.publisher import TokenRate
@@ -52,6 +53,7 @@ class Reporter:
         admission: Admission,
         reasons: ReasonBook,
         owner: OwnerControl,
+        shelf: ModelShelf,
         engine_pids: Callable[[], Collection[int]],
     ) -> None:
         self._settings = settings
@@ -60,6 +62,7 @@ class Reporter:
         self._admission = admission
         self._reasons = reasons
         self._owner = owner
+        self._shelf = shelf
         self._engine_pids = engine_pids
         self._limits = _capacity_limits(settings)
         self._cpu_of_others = CpuOfOthers()
@@ -221,6 +224,8 @@ class Reporter:
             "models": self._models.models,
             "offered_models": self._models.offered,
             "loaded_models": self._models.loaded,
+            "pulls": self._shelf.pulls,
+            "pulled_models": self._shelf.pulled_names,
             "coordinator": self.link,
             "capacity": self.capacity(),
             "machine": self.machine,

@@ -89,6 +89,20 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PullView:
+    """A download of a model that the owner asked for."""
+
+    model: str
+    phase: str = "running"  # "running", "done", "failed" or "cancelled"
+    status: str = ""  # the engine's own words
+    completed_bytes: int | None = None  # None: the engine doesn't say yet
+    total_bytes: int | None = None  # of what is known so far; grows when another part comes
+    bytes_per_second: float | None = None
+    problem: str = ""  # one sentence, when failed
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentSnapshot:
     """Everything a front end may show, at one instant. Never mutated."""
 
@@ -112,6 +126,8 @@ class AgentSnapshot:
     models: tuple[EngineModel, ...] = ()  # what the engine has
     offered_models: tuple[str, ...] = ()
     loaded_models: tuple[LoadedModel, ...] = ()
+    pulls: tuple[PullView, ...] = ()  # downloads, running and just ended, oldest first
+    pulled_models: tuple[str, ...] = ()  # the engine's models that this program downloaded, and so may delete
     coordinator: CoordinatorView = CoordinatorView()
     capacity: CapacityView = CapacityView()
     machine: SystemStats | None = None  # the raw meter; None before the first sample

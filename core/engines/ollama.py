@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import aiohttp
@@ -148,6 +149,11 @@ class OllamaEngine:
 
         async for status, completed, total in pull_model(self.base_url, model):
             yield PullProgress(status, completed, total)
+
+    async def delete(self, model: str) -> None:
+        """Delete a model from Ollama's disk; one that isn't there is no error. Raises EngineError."""
+        with suppress(ModelNotFound):
+            await self._call("DELETE", "/api/delete", {"model": model}, model=model)
 
     async def capabilities(self, model: str) -> tuple[str, ...]:
         """What Ollama says the model can do: "completion", "thinking", "vision" ... Empty from an old Ollama."""

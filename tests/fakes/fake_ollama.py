@@ -68,6 +68,7 @@ class FakeOllama(FakeEngineServer):
             web.post("/api/generate", self._generate),
             web.post("/api/chat", self._chat),
             web.post("/api/pull", self._pull),
+            web.delete("/api/delete", self._delete),
         ]
 
     async def _root(self, _request: web.Request) -> web.Response:
@@ -152,6 +153,14 @@ class FakeOllama(FakeEngineServer):
             end=_line(final),
             error_line=self._fault_line(),
         )
+
+    async def _delete(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        name = self._find(body.get("model"))
+        if name is None:
+            return _not_found(body.get("model"))
+        self.tags = [entry for entry in self.tags if entry["name"] != name]
+        return web.Response()  # 200 and no body, as the real one
 
     async def _pull(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})

@@ -27,9 +27,7 @@ class FixedStats(StatsCollector):
 
 
 @asynccontextmanager
-async def small_agent(
-    engine: Engine, overrides: Mapping[str, Value] | None = None, *, hold_for_setup: bool = False
-) -> AsyncIterator[Agent]:
+async def small_agent(engine: Engine, overrides: Mapping[str, Value] | None = None) -> AsyncIterator[Agent]:
     """Started on a free port of this machine; its settings come from the (isolated) home, then from `overrides`."""
     given = {"agent_port": 0, "engine": "ollama", **(overrides or {})}
     loaded = identified(load_settings(overrides=given))

@@ -1,0 +1,92 @@
+"""The owner's commands about models: download, delete, offer, withdraw."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+
+from core.agent import Agent
+from core.commands import CommandError, CommandOutcome, CommandTable
+from core.config_edit import change_settings
+from core.config_load import Layer
+from core.engines.names import find_model, same_model
+from core.errors import ConfigError
+from core.live_settings import apply_settings_outcome, follows_file
+
+Arguments = Mapping[str, str]
+
+
+def add_model_commands(table: CommandTable, agent: Agent) -> None:
+    async def pull_model(arguments: Arguments) -> CommandOutcome:
+        view = agent.shelf.pull(arguments.get("model", ""))
+        return CommandOutcome(f"Downloading {view.model}.", {"model": view.model})
+
+    async def cancel_pull(arguments: Arguments) -> CommandOutcome:
+        name = arguments.get("model", "")
+        await agent.shelf.cancel(name)
+        return CommandOutcome(f"The download of {name} is cancelled.", {"model": name})
+
+    async def delete_model(arguments: Arguments) -> CommandOutcome:
+        name = await agent.shelf.delete(arguments.get("model", ""))
+        if find_model(name, agent.settings.supported_models) is not None and _can_write(agent):
+            await _offer_only(
+                agent, [known for known in agent.settings.supported_models if not same_model(known, name)]
+            )
+        return CommandOutcome(f"Deleted {name}.", {"model": name})
+
+    async def offer_model(arguments: Arguments) -> CommandOutcome:
+        return await offer(agent, arguments.get("model", ""))
+
+    async def withdraw_model(arguments: Arguments) -> CommandOutcome:
+        return await withdraw(agent, arguments.get("model", ""))
+
+    table.add("pull_model", pull_model, arguments=("model",))
+    table.add("cancel_pull", cancel_pull, arguments=("model",))
+    table.add("delete_model", delete_model, arguments=("model",))
+    table.add("offer_model", offer_model, arguments=("model",))
+    table.add("withdraw_model", withdraw_model, arguments=("model",))
+
+
+async def offer(agent: Agent, wanted: str) -> CommandOutcome:
+    """Offer a model that the engine has, now and after a restart. Raises CommandError, ConfigError, StorageError."""
+    name = find_model(wanted, tuple(model.name for model in agent.models.models))
+    if name is None:
+        raise CommandError(f"the engine has no model {wanted!r}", hint="Only what the engine has can be offered.")
+    model = next(model for model in agent.models.models if model.name == name)
+    if model.is_selftest and not agent.models.allow_selftest:
+        raise CommandError(
+            f"{name} is only there to test this machine: its answers are noise", hint="Offer a real model."
+        )
+    if "," in name:
+        raise CommandError(f"{name} can't be offered: its name holds a comma", hint="Rename the model.")
+    if find_model(name, agent.settings.supported_models) is not None:
+        return CommandOutcome(f"{name} is offered already.", {"model": name})
+    await _offer_only(agent, (*agent.settings.supported_models, name))
+    return CommandOutcome(f"{name} is offered from now on.", {"model": name})
+
+
+async def withdraw(agent: Agent, wanted: str) -> CommandOutcome:
+    """Offer a model no more; sessions that use it go on. Raises CommandError, ConfigError, StorageError."""
+    kept = [known for known in agent.settings.supported_models if not same_model(known, wanted)]
+    if len(kept) == len(agent.settings.supported_models):
+        raise CommandError(f"{wanted!r} is not offered")
+    await _offer_only(agent, kept)
+    return CommandOutcome(f"{wanted} is not offered any more.", {"model": wanted})
+
+
+async def _offer_only(agent: Agent, names: Sequence[str]) -> None:
+    if not _can_write(agent):
+        source = agent.loaded.origins["supported_models"].source
+        raise ConfigError(
+            [f"The offered models are set by {source}, which overrides what is chosen here"], hint="Change them there."
+        )
+    changes = {"supported_models": ",".join(names)}
+    await asyncio.to_thread(change_settings, changes, os.environ, profile=agent.settings.profile)
+    await apply_settings_outcome(agent)
+
+
+def _can_write(agent: Agent) -> bool:
+    """Whether the settings file decides what is offered."""
+    layer = agent.loaded.origins["supported_models"].layer
+    return layer not in (Layer.ENVIRONMENT, Layer.COMMAND_LINE) and follows_file(agent.loaded)

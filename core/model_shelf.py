@@ -1,0 +1,199 @@
+"""Downloads and deletions of models, on the owner's word only, with progress that a front end can show."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+from core.commands import CommandError
+from core.engines.names import find_model, normalize_model
+from core.errors import AgentError, StorageError
+from core.logs import get_logger
+from core.model_manager import ModelManager
+from core.pulled_models import PulledModels
+from core.snapshot import PullView
+
+log = get_logger(__name__)
+
+KEPT_ENDED = 3  # downloads that are over and still shown
+SPEED_WINDOW_S = 5.0
+MAX_NAME_CHARACTERS = 256
+
+
+class ModelShelf:
+    """The downloads that run, and what they brought. Everything runs on the loop thread."""
+
+    def __init__(
+        self,
+        *,
+        models: ModelManager,
+        pulled: PulledModels,
+        refresh: Callable[[], Awaitable[None]],
+        on_change: Callable[[], None] = lambda: None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`refresh` lists the engine's models again; `on_change` is called for every step of a download."""
+        self._models = models
+        self._pulled = pulled
+        self._refresh = refresh
+        self._on_change = on_change
+        self._monotonic = monotonic
+        self._views: dict[str, PullView] = {}  # by normalised name, oldest first
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    @property
+    def pulls(self) -> tuple[PullView, ...]:
+        return tuple(self._views.values())
+
+    @property
+    def pulled_names(self) -> tuple[str, ...]:
+        """The engine's models that this program downloaded."""
+        names = tuple(model.name for model in self._models.models)
+        return tuple(found for name in self._pulled.names if (found := find_model(name, names)) is not None)
+
+    def pull(self, wanted: str) -> PullView:
+        """Begin a download; it goes on by itself. Raises CommandError."""
+        name = _checked_name(wanted)
+        pull = getattr(self._models.engine, "pull", None)
+        if pull is None:
+            raise CommandError(
+                f"the engine {self._models.engine.name} downloads no models", hint=how_to_add(self._models)
+            )
+        key = normalize_model(name)
+        if key in self._tasks:
+            raise CommandError(f"{name} is being downloaded already")
+        is_new = find_model(name, tuple(model.name for model in self._models.models)) is None
+        self._views.pop(key, None)
+        self._views[key] = view = PullView(model=name, status="starting")
+        task = asyncio.get_running_loop().create_task(self._run(key, pull(name), is_new=is_new), name=f"pull-{key}")
+        self._tasks[key] = task
+        task.add_done_callback(lambda done: self._on_task_done(key, done))
+        self._on_change()
+        return view
+
+    async def cancel(self, wanted: str) -> None:
+        """End a download; what has come already is the engine's to keep. Raises CommandError."""
+        task = self._tasks.get(normalize_model(wanted))
+        if task is None:
+            raise CommandError(f"{wanted!r} is not being downloaded")
+        task.cancel()
+        await asyncio.wait([task])
+
+    async def delete(self, wanted: str) -> str:
+        """Delete a model that this program downloaded; returns the engine's name. Raises CommandError, EngineError."""
+        name = find_model(wanted, self.pulled_names)
+        if name is None:
+            raise CommandError(
+                f"{wanted!r} was not downloaded by this program, so it is not this program's to delete",
+                hint="Delete it with the program that brought it.",
+            )
+        if self._models.is_serving(name):
+            raise CommandError(f"a session uses {name} now", hint="Stop the session first, or wait for its end.")
+        await self._models.engine.unload(name)
+        delete = getattr(self._models.engine, "delete", None)
+        if delete is None:
+            raise CommandError(f"the engine {self._models.engine.name} deletes no models")
+        await delete(name)
+        log.info("model deleted", model=name)
+        await self._keep(self._pulled.remove, name)
+        await self._refresh()
+        return name
+
+    async def close(self) -> None:
+        """End every download."""
+        tasks = tuple(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def _run(self, key: str, steps: AsyncIterator[Any], *, is_new: bool) -> None:
+        """One download from first to last step. Nothing is raised: how it ended is in its view."""
+        name = self._views[key].model
+        log.info("download begun", model=name)
+        progress = PullMeter(self._monotonic)
+        try:
+            async for step in steps:
+                self._show(key, **progress.take(step.status, step.completed_bytes, step.total_bytes))
+            if is_new:
+                await self._keep(self._pulled.add, name)
+            await self._refresh()
+            self._end(key, phase="done")
+        except asyncio.CancelledError:
+            self._end(key, phase="cancelled")
+            raise
+        except AgentError as error:
+            self._end(key, phase="failed", problem=error.detail, hint=error.hint)
+
+    def _on_task_done(self, key: str, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(key, None)
+        if self._views[key].phase == "running":  # cancelled before its first step, or a bug (asyncio logs it whole)
+            is_cancelled = task.cancelled()
+            self._end(
+                key, phase="cancelled" if is_cancelled else "failed", problem="" if is_cancelled else "see the log"
+            )
+        self._on_change()
+
+    async def _keep(self, change: Callable[[str], None], name: str) -> None:
+        try:
+            await asyncio.to_thread(change, name)
+        except StorageError as error:  # the download itself is whole
+            log.warning("list of downloaded models not kept", error=error.detail, hint=error.hint)
+
+    def _show(self, key: str, **changes: Any) -> None:
+        self._views[key] = replace(self._views[key], **changes)
+        self._on_change()
+
+    def _end(self, key: str, *, phase: str, problem: str = "", hint: str = "") -> None:
+        self._show(key, phase=phase, problem=problem, hint=hint, bytes_per_second=None)
+        log.info("download ended", model=self._views[key].model, phase=phase, problem=problem)
+        self._views[key] = self._views.pop(key)  # the one that ended last is the last to be forgotten
+        ended = [known for known, view in self._views.items() if view.phase != "running"]
+        for known in ended[: max(0, len(ended) - KEPT_ENDED)]:
+            del self._views[known]
+
+
+class PullMeter:
+    """Sums the layers of a model: Ollama tells of one at a time. Speed is over the last seconds."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._layers: dict[str, tuple[int, int]] = {}  # status line → completed, total
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def take(self, status: str, completed: int | None, total: int | None) -> dict[str, Any]:
+        if total:
+            self._layers[status] = (min(completed or 0, total), total)
+        done = sum(layer[0] for layer in self._layers.values())
+        return {
+            "status": status,
+            "completed_bytes": done if self._layers else None,
+            "total_bytes": sum(layer[1] for layer in self._layers.values()) if self._layers else None,
+            "bytes_per_second": self._speed(done),
+        }
+
+    def _speed(self, done: int) -> float | None:
+        now = self._monotonic()
+        self._seen.append((now, done))
+        while now - self._seen[0][0] > SPEED_WINDOW_S and len(self._seen) > 2:
+            self._seen.popleft()
+        seconds, bytes_ = now - self._seen[0][0], done - self._seen[0][1]
+        return bytes_ / seconds if seconds > 0 and bytes_ > 0 else None
+
+
+def how_to_add(models: ModelManager) -> str:
+    """How an owner gets a model into an engine that downloads none."""
+    if models.engine.name == "embedded":
+        return "Put a GGUF file into the models folder (Settings, Models folder)."
+    return "Load a model in that server; it appears here by itself."
+
+
+def _checked_name(wanted: str) -> str:
+    name = wanted.strip()
+    if not name or len(name) > MAX_NAME_CHARACTERS or not name.isprintable() or " " in name:
+        raise CommandError("that is no model's name", hint="It looks like llama3.2:3b, as on ollama.com/library.")
+    return name
