@@ -203,11 +203,10 @@ class CoordinatorClient:
             self._poked.clear()
             if self._register_wanted and not self._is_leaving:
                 registered = await self._register(link, registered)
-            if registered is not None:
-                await self._beat(link, registered)
+            is_over = self._is_leaving if registered is None else await self._beat(link, registered)
             if self._bug is not None:
                 raise self._bug
-            if self._is_leaving or self._has_woken:
+            if is_over or self._has_woken:
                 return
             await self._wait_for_next(link, registered)
             if registered is not None and self._cause_is_gone(registered):
@@ -236,9 +235,10 @@ class CoordinatorClient:
         )
         return wanted
 
-    async def _beat(self, link: Link, registered: Registration) -> None:
-        health = self._get_health()
-        if self._is_leaving:
+    async def _beat(self, link: Link, registered: Registration) -> bool:
+        """Report once; True when that was our last word (told to leave while it is under way, another one follows)."""
+        health, is_last_word = self._get_health(), self._is_leaving
+        if is_last_word:
             health = nothing_free(health)
         answer = await link.beat(registered.agent_id, health, last_rtt_ms=self._view.rtt_ms)
         if answer.is_known:
@@ -247,6 +247,7 @@ class CoordinatorClient:
             self._publish(rtt_ms=answer.rtt_ms, last_ack_at=self._wall())
         elif not self._is_leaving:
             self._take_forgotten(link, answer.message)
+        return is_last_word
 
     def _take_forgotten(self, link: Link, message: str) -> None:
         if self._was_forgotten:  # registering did not help: go the slow way, or two machines would spin

@@ -667,6 +667,23 @@ async def test_leaving_reports_zero_capacity_and_ends_run(coordinator: FaultyCoo
         await coordinator.wait_until(lambda: coordinator.open_streams == 0)
 
 
+async def test_leaving_during_a_beat_reports_zero_all_the_same(coordinator: FaultyCoordinator) -> None:
+    leaving: list[asyncio.Task[None]] = []
+
+    def health() -> Health:
+        if not leaving and coordinator.beats:  # runs once the second beat waits for its ack
+            leaving.append(asyncio.create_task(agent.client.leave()))
+        return IDLE
+
+    async with running(coordinator.endpoint, get_health=health) as agent:
+        await agent.wait_until_served()
+        agent.client.beat_now()
+        assert agent.task is not None
+        await agent.task
+        await leaving[0]
+        assert [beat.free_vram_mb for beat in coordinator.beats] == [IDLE.free_vram_mb] * 2 + [0]
+
+
 async def test_leaving_does_not_wait_for_a_coordinator_that_does_not_answer(coordinator: FaultyCoordinator) -> None:
     async with running(coordinator.endpoint) as agent:
         await agent.wait_until_served()

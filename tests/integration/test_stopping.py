@@ -24,7 +24,12 @@ async def test_sigterm_lets_a_session_end_after_zero_capacity_was_reported(home:
     async with (
         FaultyCoordinator() as coordinator,
         FakeOllama() as engine,
-        AgentProcess(home, COORDINATOR_ENDPOINT=coordinator.endpoint, AGENT_ID=ID, **ollama(engine.url)) as agent,
+        AgentProcess(
+            home,
+            COORDINATOR_ENDPOINT=coordinator.endpoint,
+            AGENT_ID=ID,
+            **ollama(engine.url, HEARTBEAT_INTERVAL="15"),  # no beat comes by itself meanwhile
+        ) as agent,
     ):
         await agent.wait_state("ready")
         engine.pace()
