@@ -219,7 +219,7 @@ class AgentServicer:
         async def send(text: str) -> None:
             try:
                 await write(pb.StreamResponse(content=text, token=text, created_at=time.time_ns() // 1_000_000))
-            except aio.InternalError:  # the call is over; grpc is about to cancel this task, too
+            except aio.BaseError:  # the call, or the server, is over; grpc is about to cancel this task, too
                 raise ClientGone from None
 
         try:
@@ -232,10 +232,10 @@ class AgentServicer:
             )
         except AgentError as error:
             return status_of(error)
-        except (ClientGone, aio.InternalError):
-            raise asyncio.CancelledError from None
         except aio.AbortError:  # turned out of the waiting room
             raise
+        except (ClientGone, aio.BaseError):
+            raise asyncio.CancelledError from None
         except Exception as error:  # noqa: BLE001 - the RPC edge: logged, and hidden from the client
             _log_bug(error)
             return Code.INTERNAL, INTERNAL_WORDS
@@ -261,7 +261,8 @@ class AgentServicer:
             timer.cancel()
             self._waiting.leave(context)
         if not isinstance(request, pb.StreamRequest):
-            raise ClientGone  # or its message was over the limit, which grpc has told it
+            # Unless the client is gone, or its message was over the limit: then grpc has ended the call already.
+            raise RequestError("the call ended without a request")
         return InferenceCall(
             session_token=request.session_token,
             prompt=request.prompt,
