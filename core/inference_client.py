@@ -19,6 +19,9 @@ from proto import titancompute_pb2_grpc as pb_grpc
 TOKEN_LIMIT_S = 10.0
 OPTIONS = (("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1))
 
+# How gRPC itself speaks of a connection that isn't there, in lower case.
+_GRPC_WORDS = ("connect", "deadline exceeded", "dns resolution", "name resolution", "socket closed")
+
 
 class AskError(AgentError):
     """The coordinator or the agent said no, or wasn't there."""
@@ -175,4 +178,7 @@ def _agent_error(grant: Grant, error: aio.AioRpcError) -> AskError:
 def _is_told(error: aio.AioRpcError) -> bool:
     """Whether the peer itself answered, rather than gRPC for want of a connection."""
     details = (error.details() or "").lower()
-    return bool(details) and not any(words in details for words in ("connect", "deadline", "dns", "socket", "name"))
+    return bool(details) and not any(
+        words in details
+        for words in ("connect", "deadline exceeded", "dns resolution", "socket closed", "name resolution")
+    )

@@ -132,6 +132,34 @@ async def test_capacity_that_turns_out_another_is_registered_again(home: Path) -
             assert second.total_vram_mb == 24_000 - 2_400 != first.total_vram_mb
 
 
+async def test_model_that_a_session_loaded_is_known_at_the_next_sample(home: Path) -> None:
+    """Until then its memory would count as use by others, and the coordinator would skip us."""
+    next_sample = asyncio.Semaphore(0)
+
+    async def sleep(_: float) -> None:
+        await next_sample.acquire()
+
+    async with (
+        FaultyCoordinator() as coordinator,
+        FakeOllama() as engine,
+        Agent(settings_of(home, ollama(engine.url), coordinator), stats=StatsCollector(sleep=sleep)) as agent,
+    ):
+        await within(coordinator.wait_for_calls("ReportHealth", 1))
+        assert agent.store.current.loaded_models == ()
+        engine.pace()
+        engine.let_through(1)
+        async with (
+            client_of(agent.report.endpoint) as client,
+            client.streaming(token_of(coordinator, ID, TINY)) as (answer, task),
+        ):
+            next_sample.release()
+            await wait_for(agent, lambda _: bool(agent.models.loaded))
+            assert [model.name for model in agent.models.loaded] == ["tiny:latest"]
+            engine.let_through(100)
+            await task
+            assert answer.code is OK
+
+
 async def test_disk_that_fills_up_while_running_is_shown_and_serving_goes_on(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,7 +50,14 @@ async def test_sigterm_lets_a_session_end_after_zero_capacity_was_reported(home:
         assert await agent.wait_end() == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl+C"])
+STOP_SIGNALS = pytest.mark.parametrize(
+    "number",
+    [signal.SIGTERM, signal.SIGINT, signal.SIGHUP],
+    ids=["SIGTERM", "Ctrl+C", "closed terminal"],
+)
+
+
+@STOP_SIGNALS
 async def test_session_that_outlives_the_drain_limit_gets_unavailable(home: Path, number: signal.Signals) -> None:
     async with (
         FaultyCoordinator() as coordinator,
