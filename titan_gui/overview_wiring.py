@@ -14,6 +14,8 @@ from titan_gui.pages.dashboard import DashboardPage
 from titan_gui.pages.rules import RulesPage
 
 CONTRIBUTION = "contribution"
+DAYS = 30  # bars
+RECENT = 200  # past sessions in the table
 
 
 class OverviewWiring(QObject):
@@ -48,7 +50,7 @@ class OverviewWiring(QObject):
 
     def _on_contribution_requested(self) -> None:
         if self._bridge.is_running:  # else there is nobody to ask, and the page keeps what it has
-            self._bridge.command(CONTRIBUTION)
+            self._bridge.command(CONTRIBUTION, {"days": str(DAYS), "recent": str(RECENT)})
 
     def _on_command_finished(self, name: str, outcome: CommandOutcome) -> None:
         if name == CONTRIBUTION:

@@ -8,9 +8,7 @@ import json
 import os
 import sys
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -18,8 +16,8 @@ import typer
 from core.cli import door
 from core.cli.output import JsonOption, ProfileOption, plain
 from core.errors import StorageError
+from core.log_follower import LogFollower
 from core.log_format import LogEvent, text_line
-from core.paths import storage_error
 
 POLL_S = 0.25
 _EVENT_KEYS = ("ts", "level", "event", "logger", "exception")
@@ -44,47 +42,6 @@ def show_logs(
             show(line)
         sys.stdout.flush()
         time.sleep(POLL_S)
-
-
-class LogFollower:
-    """Read the last lines of a rotating log, then what is added, across a rotation."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._offset = 0
-        self._inode: int | None = None
-        self._rest = b""  # a line that isn't whole yet
-
-    def last(self, count: int) -> list[str]:
-        """The last `count` lines, older files included. Raises StorageError."""
-        found: deque[str] = deque(self.new(), maxlen=count)
-        number = 1
-        while len(found) < count and (older := self._path.with_name(f"{self._path.name}.{number}")).exists():
-            try:
-                text = older.read_text(encoding="utf-8", errors="replace")
-            except OSError as error:
-                raise storage_error("read", older, error) from error
-            found.extendleft(reversed(text.splitlines()[-(count - len(found)) :]))
-            number += 1
-        return list(found)
-
-    def new(self) -> Iterator[str]:
-        """Whole lines that came since the last call. A file that isn't there yet gives none. Raises StorageError."""
-        try:
-            with self._path.open("rb") as file:
-                status = os.fstat(file.fileno())
-                if status.st_ino != self._inode or status.st_size < self._offset:
-                    self._inode, self._offset, self._rest = status.st_ino, 0, b""
-                file.seek(self._offset)
-                data = file.read()
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise storage_error("read", self._path, error) from error
-        self._offset += len(data)
-        *whole, self._rest = (self._rest + data).split(b"\n")
-        for line in whole:
-            yield line.decode("utf-8", "replace")
 
 
 def render_line(line: str, *, has_colour: bool) -> str:

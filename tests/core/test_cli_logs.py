@@ -11,7 +11,8 @@ import pytest
 
 from core import logs
 from core.cli.app import run_cli
-from core.cli.logs_cmd import LogFollower, render_line
+from core.cli.logs_cmd import render_line
+from core.log_follower import LogFollower
 from core.paths import profile_paths
 
 
