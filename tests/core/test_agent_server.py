@@ -260,6 +260,11 @@ def endless_flood() -> FakeEngine:
     return engine
 
 
+def events(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What was logged, but for grpc.aio's wake-up socket that another test's loop has emptied (a BlockingIOError)."""
+    return [record.getMessage() for record in caplog.records if "PollerCompletionQueue" not in record.getMessage()]
+
+
 async def read_to_end(call: Any) -> None:
     while await call.read() is not aio.EOF:  # type: ignore[attr-defined]  # its stubs lack it
         pass
@@ -306,7 +311,7 @@ async def test_server_stops_although_a_client_takes_nothing(caplog: pytest.LogCa
         serving.admission.end_all(EndReason.STOPPING)
         await until_idle(serving)
         await within_bound(server.stop(0))
-    assert caplog.records == []
+    assert events(caplog) == []
 
 
 async def test_client_that_leaves_while_its_write_is_blocked_is_no_fault_of_ours(
@@ -321,7 +326,7 @@ async def test_client_that_leaves_while_its_write_is_blocked_is_no_fault_of_ours
         call.cancel()
         await until_idle(serving)
     assert [record.end_reason for record in serving.ended] == [EndReason.CLIENT_GONE]
-    assert caplog.records == []
+    assert events(caplog) == []
 
 
 # Errors
