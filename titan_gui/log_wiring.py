@@ -5,22 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, qVersion
 
-from core.atomic_file import write_atomically
 from core.config_load import LoadedSettings
-from core.doctor import Report, examine
-from core.doctor_machine import machine_checks
 from core.errors import AgentError
 from core.log_follower import LogFollower
 from core.paths import ProfilePaths
 from core.snapshot import AgentSnapshot
 from titan_gui.background import Background
-from titan_gui.diagnostics import MAX_LOG_LINES, collect_facts, report_of
 from titan_gui.log_lines import LogLine, read_line
 from titan_gui.pages.log import MAX_LINES, LogPage
 from titan_gui.widgets.diagnostics_dialog import DiagnosticsDialog
+
+if TYPE_CHECKING:
+    from core.doctor import Report
 
 CHECKS_LIMIT_S = 8.0
 
@@ -61,6 +61,8 @@ class LogWiring(QObject):
 
     def _on_save_requested(self, path: str, text: str) -> None:
         def save() -> None:
+            from core.atomic_file import write_atomically
+
             write_atomically(Path(path), text.encode("utf-8", "replace"), mode=0o600)
 
         self._background.run(save, lambda _: self._page.show_saved(path), self._on_failed)
@@ -80,12 +82,17 @@ class LogWiring(QObject):
 
 def make_report(loaded: LoadedSettings, snapshot: AgentSnapshot) -> str:
     """Read what the report holds, and write it. Blocks for some seconds at most. Raises StorageError."""
+    from titan_gui.diagnostics import MAX_LOG_LINES, collect_facts, report_of  # 25 ms, only when asked for
+
     lines = LogFollower(loaded.paths.log_file).last(MAX_LOG_LINES)
     return report_of(collect_facts(qVersion()), loaded, snapshot, lines, _checks(loaded.paths))
 
 
 def _checks(paths: ProfilePaths) -> tuple[Report, ...]:
     """The checks of the machine only: those of engine and network take long, and may start a child process."""
+
+    from core.doctor import examine
+    from core.doctor_machine import machine_checks
 
     async def run() -> tuple[Report, ...]:
         async with asyncio.timeout(CHECKS_LIMIT_S):

@@ -16,9 +16,11 @@ def add_pages(window: MainWindow, desktop: Desktop) -> None:
     `desktop` has what pages ask for: `bridge` (snapshots and commands), `loaded` (the settings as they are),
     `use_settings` (they have changed), `start_agent`, `pause`, `autostart`, `open_window("page")`, `quit`.
     """
+    from titan_gui.log_wiring import LogWiring
     from titan_gui.overview_wiring import OverviewWiring
     from titan_gui.pages.activity import ActivityPage
     from titan_gui.pages.dashboard import DashboardPage
+    from titan_gui.pages.log import LogPage
     from titan_gui.pages.rules import RulesPage
 
     dashboard, activity, rules = DashboardPage(desktop.history), ActivityPage(), RulesPage()
@@ -30,6 +32,9 @@ def add_pages(window: MainWindow, desktop: Desktop) -> None:
     window.add_page("dashboard", window.tr("Dashboard"), dashboard)
     window.add_page("activity", window.tr("Activity"), activity)
     window.add_page("rules", window.tr("Rules"), rules)
+    log_page = LogPage()
+    LogWiring(log_page, loaded=lambda: desktop.loaded, snapshot=lambda: desktop.bridge.snapshot)
+    window.add_page("log", window.tr("Log"), log_page)
 
 
 def _show_setting(window: MainWindow, name: str) -> None:
