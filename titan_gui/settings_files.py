@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from PySide6.QtCore import QObject, Signal
 
+from core.app import identified
 from core.config import SECRET_ENVIRONMENT
 from core.config_edit import change_settings
 from core.config_load import LoadedSettings
@@ -51,7 +52,7 @@ class SettingsFiles(QObject):
 
         def write() -> LoadedSettings:
             self._change(wanted, self._environ, profile=current.settings.profile)
-            return reload_settings(current, self._environ)
+            return self._read(current)
 
         def done(loaded: LoadedSettings) -> None:
             self._take(loaded)
@@ -62,7 +63,7 @@ class SettingsFiles(QObject):
     def reload(self) -> None:
         """Read the file again: `titan config set`, an editor or a command may have changed it."""
         current = self.current
-        self._background.run(lambda: reload_settings(current, self._environ), self._take, self.save_failed.emit)
+        self._background.run(lambda: self._read(current), self._take, self.save_failed.emit)
 
     def read_secrets(self) -> None:
         """Where each secret comes from. The keyring may take 3 s to say no."""
@@ -77,6 +78,10 @@ class SettingsFiles(QObject):
     def wait(self, timeout_ms: int = 5_000) -> bool:
         """At the end of the program: until the last change is on disk."""
         return self._background.wait(timeout_ms)
+
+    def _read(self, current: LoadedSettings) -> LoadedSettings:
+        """On the worker: usable for a start, so with the agent's generated name."""
+        return identified(reload_settings(current, self._environ))
 
     def _take(self, loaded: LoadedSettings) -> None:
         self.current = loaded

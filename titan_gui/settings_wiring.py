@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from PySide6.QtCore import QObject
 
@@ -19,8 +19,17 @@ APPLY = "apply_settings"
 class SettingsWiring(QObject):
     """Save → written off the Qt thread → the agent takes what it can → the page says what waits for a restart."""
 
-    def __init__(self, page: SettingsPage, files: SettingsFiles, bridge: AgentBridge) -> None:
+    def __init__(
+        self,
+        page: SettingsPage,
+        files: SettingsFiles,
+        bridge: AgentBridge,
+        *,
+        start_agent: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`start_agent` is asked for a restart when no agent runs."""
         super().__init__(page)
+        self._start_agent = start_agent
         self._page, self._files, self._bridge = page, files, bridge
         self._secret = SECRETS[0]
         self._is_applying = False
@@ -62,7 +71,10 @@ class SettingsWiring(QObject):
             self._page.show_error(error)
 
     def _on_restart_requested(self) -> None:
-        self._bridge.restart(self._files.current)
+        if self._bridge.is_running:
+            self._bridge.restart(self._files.current)
+        else:
+            self._start_agent()
 
     def _on_secret_set_requested(self, name: str, value: str) -> None:
         self._secret = name

@@ -17,11 +17,16 @@ def add_pages(window: MainWindow, desktop: Desktop) -> None:
     `use_settings` (they have changed), `start_agent`, `pause`, `autostart`, `open_window("page")`, `quit`.
     """
     from titan_gui.log_wiring import LogWiring
+    from titan_gui.models_wiring import ModelsWiring
     from titan_gui.overview_wiring import OverviewWiring
     from titan_gui.pages.activity import ActivityPage
     from titan_gui.pages.dashboard import DashboardPage
     from titan_gui.pages.log import LogPage
+    from titan_gui.pages.models import ModelsPage
     from titan_gui.pages.rules import RulesPage
+    from titan_gui.pages.settings import SettingsPage
+    from titan_gui.settings_files import SettingsFiles
+    from titan_gui.settings_wiring import SettingsWiring
 
     dashboard, activity, rules = DashboardPage(desktop.history), ActivityPage(), RulesPage()
     OverviewWiring(dashboard, activity, rules, desktop.bridge).connect_to(
@@ -29,9 +34,17 @@ def add_pages(window: MainWindow, desktop: Desktop) -> None:
         start_agent=desktop.start_agent,
         show_setting=lambda name: _show_setting(window, name),
     )
+    models, settings = ModelsPage(), SettingsPage()
+    ModelsWiring(models, desktop.bridge)
+    files = SettingsFiles(desktop.loaded, parent=settings)
+    SettingsWiring(settings, files, desktop.bridge, start_agent=desktop.start_agent)
+    files.loaded.connect(desktop.use_settings)
+    settings.setup_requested.connect(desktop.open_setup)
     window.add_page("dashboard", window.tr("Dashboard"), dashboard)
     window.add_page("activity", window.tr("Activity"), activity)
+    window.add_page("models", window.tr("Models"), models)
     window.add_page("rules", window.tr("Rules"), rules)
+    window.add_page("settings", window.tr("Settings"), settings)
     log_page = LogPage()
     LogWiring(log_page, loaded=lambda: desktop.loaded, snapshot=lambda: desktop.bridge.snapshot)
     window.add_page("log", window.tr("Log"), log_page)

@@ -41,6 +41,10 @@ class Note(QLabel):
         if event.type() in FOLLOWED:
             self._take_colour()
 
+    def refresh_colour(self) -> None:
+        """What the colour depends on has changed."""
+        self._take_colour()
+
     def _take_colour(self) -> None:
         """Setting a palette makes another change event: only a colour that is new is set."""
         if self._colour is None:

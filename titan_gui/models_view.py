@@ -1,0 +1,152 @@
+"""What the models page says: the snapshot's models and downloads as rows of text. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from core.engines import EngineModel
+from core.engines.names import find_model, same_model
+from core.fit import FitRule, FitVerdict, judge, room_of
+from core.snapshot import AgentSnapshot, PullView
+from titan_gui.view_model import duration_text, memory_text, size_text
+
+ENGINE_NAMES = {
+    "ollama": "Ollama",
+    "embedded": "Embedded engine (llama.cpp)",
+    "openai": "OpenAI-compatible server",
+}
+SELFTEST_NOTE = "For the self-test only: random weights, its answers are noise. Never offered to strangers."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRow:
+    """One model that the engine has."""
+
+    name: str
+    facts: str  # "4.9 GB · Q4_K_M · in memory"
+    verdict: FitVerdict
+    is_offered: bool
+    is_loaded: bool
+    is_selftest: bool
+    can_offer: bool
+    can_delete: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PullRow:
+    """One download, running or just ended."""
+
+    name: str
+    text: str
+    share: float | None  # 0 to 1; None while it isn't known
+    is_running: bool
+    is_problem: bool
+
+
+def model_rows(snapshot: AgentSnapshot, rule: FitRule = judge) -> tuple[ModelRow, ...]:
+    """Real models by name, the self-test model last."""
+    room = room_of(snapshot)
+    rows = []
+    for model in sorted(snapshot.models, key=lambda model: (model.is_selftest, model.name.casefold())):
+        is_offered = find_model(model.name, snapshot.offered_models) is not None
+        rows.append(
+            ModelRow(
+                name=model.name,
+                facts=_facts(snapshot, model),
+                verdict=rule(model.size_bytes, room),
+                is_offered=is_offered,
+                is_loaded=_is_loaded(snapshot, model),
+                is_selftest=model.is_selftest,
+                can_offer=is_offered or not model.is_selftest,
+                can_delete=model.name in snapshot.pulled_models,
+            )
+        )
+    return tuple(rows)
+
+
+def pull_rows(snapshot: AgentSnapshot) -> tuple[PullRow, ...]:
+    return tuple(
+        PullRow(
+            name=pull.model,
+            text=pull_text(pull),
+            share=_share(pull),
+            is_running=pull.phase == "running",
+            is_problem=pull.phase == "failed",
+        )
+        for pull in snapshot.pulls
+    )
+
+
+def pull_text(pull: PullView) -> str:
+    """ "1.2 GB of 4.9 GB · 20.0 MB/s · 3 min left", or how it ended."""
+    if pull.phase == "done":
+        return "Downloaded. It is offered to nobody before you switch that on."
+    if pull.phase == "cancelled":
+        return "Cancelled. What has come already is kept: another try goes on from there."
+    if pull.phase == "failed":
+        return f"Not downloaded: {pull.problem}. {pull.hint}".strip()
+    if pull.total_bytes is None or pull.completed_bytes is None:
+        return f"{pull.status[:1].upper()}{pull.status[1:]}" if pull.status else "Starting"
+    parts = [f"{size_text(pull.completed_bytes)} of {size_text(pull.total_bytes)}"]
+    if pull.bytes_per_second:
+        parts.append(f"{size_text(int(pull.bytes_per_second))}/s")
+        left = pull.total_bytes - pull.completed_bytes
+        if left > 0:
+            parts.append(f"{duration_text(left / pull.bytes_per_second)} left")
+    return " · ".join(parts)
+
+
+def engine_text(snapshot: AgentSnapshot) -> str:
+    """ "Ollama 0.6.3, on CUDA0"; how the engine is where it isn't ready."""
+    engine = snapshot.engine
+    if not engine.name:
+        return "The engine has not been chosen yet."
+    status = engine.status
+    name = " ".join(part for part in (ENGINE_NAMES.get(engine.name, engine.name), status.version) if part)
+    if status.state in ("fault", "attention"):
+        return f"{name}: {status.detail} {status.hint}".strip()
+    return f"{name}, on {status.device}" if status.device else name
+
+
+def add_text(engine: str) -> str:
+    """How a model comes to this engine."""
+    match engine:
+        case "ollama":
+            return "Names are listed on ollama.com/library. A download starts only when you ask for it."
+        case "embedded":
+            return "To add a model, put its GGUF file into the models folder (see Settings). It appears here by itself."
+        case "openai":
+            return "To add a model, load it in that server. It appears here by itself."
+    return ""
+
+
+def can_pull(engine: str) -> bool:
+    return engine == "ollama"
+
+
+def summary_text(rows: tuple[ModelRow, ...]) -> str:
+    real = [row for row in rows if not row.is_selftest]
+    if not real:
+        return "There is no model yet."
+    offered = sum(row.is_offered for row in real)
+    return f"{len(real)} model{'s' if len(real) != 1 else ''}, {offered} offered to the network."
+
+
+def _facts(snapshot: AgentSnapshot, model: EngineModel) -> str:
+    parts = [size_text(model.size_bytes) if model.size_bytes else "Size unknown", model.quant]
+    for loaded in snapshot.loaded_models:
+        if same_model(loaded.name, model.name):
+            parts.append(f"in memory ({memory_text(loaded.total_mb)})" if loaded.total_mb else "in memory")
+    return " · ".join(part for part in parts if part)
+
+
+def _is_loaded(snapshot: AgentSnapshot, model: EngineModel) -> bool:
+    return any(same_model(loaded.name, model.name) for loaded in snapshot.loaded_models)
+
+
+def _share(pull: PullView) -> float | None:
+    if pull.phase == "done":
+        return 1.0
+    if not pull.total_bytes or pull.completed_bytes is None:
+        return None
+    return min(1.0, pull.completed_bytes / pull.total_bytes)

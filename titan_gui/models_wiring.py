@@ -1,0 +1,35 @@
+"""The models page and the running agent, connected."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QObject
+
+from core.commands import CommandOutcome
+from core.errors import AgentError
+from titan_gui.bridge import AgentBridge
+from titan_gui.pages.models import ModelsPage
+
+COMMANDS = ("pull_model", "cancel_pull", "delete_model", "offer_model", "withdraw_model")
+
+
+class ModelsWiring(QObject):
+    """Wishes become commands; their answers come back to the page."""
+
+    def __init__(self, page: ModelsPage, bridge: AgentBridge) -> None:
+        super().__init__(page)
+        self._page = page
+        page.pull_requested.connect(lambda name: bridge.command("pull_model", {"model": name}))
+        page.cancel_requested.connect(lambda name: bridge.command("cancel_pull", {"model": name}))
+        page.delete_requested.connect(lambda name: bridge.command("delete_model", {"model": name}))
+        page.offer_requested.connect(lambda name: bridge.command("offer_model", {"model": name}))
+        page.withdraw_requested.connect(lambda name: bridge.command("withdraw_model", {"model": name}))
+        bridge.command_finished.connect(self._on_command_finished)
+        bridge.command_failed.connect(self._on_command_failed)
+
+    def _on_command_finished(self, name: str, outcome: CommandOutcome) -> None:
+        if name in COMMANDS:
+            self._page.show_done(outcome.message)
+
+    def _on_command_failed(self, name: str, error: AgentError) -> None:
+        if name in COMMANDS:
+            self._page.show_error(error)

@@ -1,0 +1,188 @@
+"""The engine's models: which fit, which are offered, and how another one comes or goes."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QShowEvent
+from PySide6.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QLineEdit,
+    QMessageBox,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
+
+from core.errors import AgentError
+from core.fit import FitRule, judge
+from core.snapshot import AgentSnapshot
+from titan_gui.models_view import add_text, can_pull, engine_text, model_rows, pull_rows, summary_text
+from titan_gui.widgets.model_rows import ModelRowWidget, PullRowWidget
+from titan_gui.widgets.notes import Note, dim_note, good_note, problem_note
+
+
+class ModelsPage(QWidget):
+    """Renders snapshots; every wish is a signal. Nothing is downloaded or deleted without the owner's click."""
+
+    pull_requested = Signal(str)
+    cancel_requested = Signal(str)
+    delete_requested = Signal(str)
+    offer_requested = Signal(str)
+    withdraw_requested = Signal(str)
+
+    def __init__(self, rule: FitRule = judge, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._rule = rule
+        self._snapshot: AgentSnapshot | None = None
+        self._models: dict[str, ModelRowWidget] = {}
+        self._pulls: dict[str, PullRowWidget] = {}
+        self._engine, self._summary, self._how = Note(), dim_note(), dim_note()
+        self._done, self._problem = good_note(), problem_note()
+        self._wanted = QLineEdit()
+        self._wanted.setPlaceholderText(self.tr("Name of a model, for example llama3.2:3b"))
+        self._wanted.setAccessibleName(self.tr("Model to download"))
+        self._wanted.textChanged.connect(self._on_wanted_text_changed)
+        self._wanted.returnPressed.connect(self._on_download_clicked)
+        self._download = QPushButton(self.tr("Download"))
+        self._download.setEnabled(False)
+        self._download.clicked.connect(self._on_download_clicked)
+        self._lay_out()
+
+    def row(self, name: str) -> ModelRowWidget:
+        return self._models[name]
+
+    def pull_row(self, name: str) -> PullRowWidget:
+        return self._pulls[name]
+
+    def render(self, snapshot: AgentSnapshot) -> None:  # type: ignore[override]
+        self._snapshot = snapshot
+        if self.isVisible():
+            self._show_snapshot(snapshot)
+
+    def show_done(self, message: str) -> None:
+        self._answered()
+        self._problem.say("")
+        self._done.say(message)
+
+    def show_error(self, error: AgentError) -> None:
+        self._answered()
+        self._done.say("")
+        self._problem.say(f"{error.detail[:1].upper()}{error.detail[1:]}. {error.hint}".strip())
+
+    # Qt overrides
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        if self._snapshot is not None:
+            self._show_snapshot(self._snapshot)
+
+    def _show_snapshot(self, snapshot: AgentSnapshot) -> None:
+        rows = model_rows(snapshot, self._rule)
+        self._engine.say(engine_text(snapshot))
+        self._summary.say(summary_text(rows))
+        self._how.say(add_text(snapshot.engine.name))
+        self._pull_bar.setVisible(can_pull(snapshot.engine.name))
+        if [row.name for row in rows] != list(self._models):
+            self._rebuild_models([row.name for row in rows])
+        for row in rows:
+            if row.name in self._models:
+                self._models[row.name].show_row(row)
+            else:
+                self._models[row.name] = widget = ModelRowWidget(row)
+                widget.offer_toggled.connect(self._on_row_offer_toggled)
+                widget.delete_clicked.connect(self._on_row_delete_clicked)
+                self._model_lines.addWidget(widget)
+        self._show_pulls(snapshot)
+
+    def _rebuild_models(self, names: list[str]) -> None:
+        """Another set or order of models: the rows that stay are kept, and all are put in order again."""
+        for name in list(self._models):
+            if name not in names:
+                _drop(self._models.pop(name))
+        known = {name: self._models[name] for name in names if name in self._models}
+        if list(known) != names[: len(known)]:  # a new one comes in between: those after it are made anew
+            keep = next(i for i, name in enumerate(names) if name not in known)
+            for name in names[keep:]:
+                if name in known:
+                    _drop(known.pop(name))
+        self._models = known
+
+    def _show_pulls(self, snapshot: AgentSnapshot) -> None:
+        rows = {row.name: row for row in pull_rows(snapshot)}
+        for name in list(self._pulls):
+            if name not in rows:
+                _drop(self._pulls.pop(name))
+        for name, row in rows.items():
+            if name in self._pulls:
+                self._pulls[name].show_row(row)
+            else:
+                self._pulls[name] = widget = PullRowWidget(row)
+                widget.cancel_clicked.connect(self.cancel_requested)
+                self._pull_lines.addWidget(widget)
+
+    def _lay_out(self) -> None:
+        font = self._engine.font()
+        font.setBold(True)
+        self._engine.setFont(font)
+        self._pull_bar = QWidget()
+        bar = QHBoxLayout(self._pull_bar)
+        bar.setContentsMargins(0, 0, 0, 0)
+        bar.addWidget(self._wanted, 1)
+        bar.addWidget(self._download)
+        inner = QWidget()
+        lines = QVBoxLayout(inner)
+        lines.setContentsMargins(0, 0, 12, 0)
+        self._pull_lines, self._model_lines = QVBoxLayout(), QVBoxLayout()
+        lines.addLayout(self._pull_lines)
+        lines.addLayout(self._model_lines)
+        lines.addStretch(1)
+        area = QScrollArea()
+        area.setWidgetResizable(True)
+        area.setFrameShape(QFrame.Shape.NoFrame)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        area.setWidget(inner)
+        layout = QVBoxLayout(self)
+        layout.addWidget(self._engine)
+        layout.addWidget(self._summary)
+        layout.addWidget(area, 1)
+        layout.addWidget(self._problem)
+        layout.addWidget(self._done)
+        layout.addWidget(self._pull_bar)
+        layout.addWidget(self._how)
+
+    def _answered(self) -> None:
+        for row in self._models.values():
+            row.show_answered()
+
+    def _on_wanted_text_changed(self, text: str) -> None:
+        self._download.setEnabled(bool(text.strip()))
+
+    def _on_download_clicked(self) -> None:
+        name = self._wanted.text().strip()
+        if name:
+            self._wanted.clear()
+            self.pull_requested.emit(name)
+
+    def _on_row_offer_toggled(self, name: str, is_wanted: bool) -> None:
+        (self.offer_requested if is_wanted else self.withdraw_requested).emit(name)
+
+    def _on_row_delete_clicked(self, name: str) -> None:
+        box = QMessageBox(self)
+        box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        box.setIcon(QMessageBox.Icon.Question)
+        box.setTextFormat(Qt.TextFormat.PlainText)
+        box.setWindowTitle(self.tr("Delete a model"))
+        box.setText(self.tr("Delete {0} from this computer?").format(name))
+        box.setInformativeText(self.tr("It can be downloaded again."))
+        delete = box.addButton(self.tr("Delete"), QMessageBox.ButtonRole.DestructiveRole)
+        box.setDefaultButton(box.addButton(self.tr("Keep it"), QMessageBox.ButtonRole.RejectRole))
+        delete.clicked.connect(lambda: self.delete_requested.emit(name))
+        box.open()
+
+
+def _drop(widget: QWidget) -> None:
+    widget.hide()
+    widget.setParent(None)
+    widget.deleteLater()

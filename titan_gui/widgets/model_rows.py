@@ -1,0 +1,143 @@
+"""One model, and one download, as a row of the models page."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QColor
+from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QProgressBar, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+
+from core.fit import Fit
+from titan_gui.models_view import SELFTEST_NOTE, ModelRow, PullRow
+from titan_gui.theme import colours_of, tabular
+from titan_gui.view_model import Mood
+from titan_gui.widgets.notes import Note, dim_note
+
+FIT_WORDS = {Fit.FITS: "Fits", Fit.TIGHT: "Tight", Fit.TOO_BIG: "Too big", Fit.UNKNOWN: "Unknown"}
+FIT_MOODS = {Fit.FITS: Mood.SERVING, Fit.TIGHT: Mood.DRAINING, Fit.TOO_BIG: Mood.ATTENTION, Fit.UNKNOWN: Mood.OFFLINE}
+PROGRESS_STEPS = 1000
+
+
+class ModelRowWidget(QWidget):
+    """Shows one model; the switch and the button only ask."""
+
+    offer_toggled = Signal(str, bool)  # the model, whether to offer it
+    delete_clicked = Signal(str)
+
+    def __init__(self, row: ModelRow, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.row = row
+        self._wanted: bool | None = None  # asked for and not answered yet
+        self._name = _breakable(Note(row.name))
+        font = self._name.font()
+        font.setBold(True)
+        self._name.setFont(font)
+        self._facts = _breakable(dim_note())
+        self._facts.setFont(tabular(self._facts.font()))
+        self._verdict = _breakable(Note("", lambda palette: QColor(colours_of(palette).moods[self._mood()])))
+        self._offer = QCheckBox(self.tr("Offered"))
+        self._offer.setAccessibleName(self.tr("Offer {0} to the network").format(row.name))
+        self._offer.clicked.connect(self._on_offer_clicked)
+        self._delete = QPushButton(self.tr("Delete…"))
+        self._delete.setAccessibleName(self.tr("Delete {0}").format(row.name))
+        self._delete.clicked.connect(lambda: self.delete_clicked.emit(self.row.name))
+        self._lay_out()
+        self.show_row(row)
+
+    def show_row(self, row: ModelRow) -> None:
+        self.row = row
+        self._facts.say(row.facts)
+        said = SELFTEST_NOTE if row.is_selftest else f"{FIT_WORDS[row.verdict.fit]}. {row.verdict.sentence}"
+        self._verdict.say(said)
+        self._verdict.refresh_colour()
+        self._delete.setVisible(row.can_delete)
+        if self._wanted == row.is_offered:
+            self._wanted = None
+        self._show_offer()
+
+    def show_answered(self) -> None:
+        """The command is over, well or not: the switch shows what is."""
+        self._wanted = None
+        self._show_offer()
+
+    def _show_offer(self) -> None:
+        self._offer.setChecked(self.row.is_offered if self._wanted is None else self._wanted)
+        self._offer.setEnabled(self.row.can_offer and self._wanted is None)
+
+    def _mood(self) -> Mood:
+        return Mood.OFFLINE if self.row.is_selftest else FIT_MOODS[self.row.verdict.fit]
+
+    def _lay_out(self) -> None:
+        words = QVBoxLayout()
+        words.setSpacing(2)
+        for line in (self._name, self._facts, self._verdict):
+            words.addWidget(line)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 6, 0, 6)
+        layout.addLayout(words, 1)
+        layout.addWidget(self._delete, 0, Qt.AlignmentFlag.AlignVCenter)
+        layout.addWidget(self._offer, 0, Qt.AlignmentFlag.AlignVCenter)
+
+    def _on_offer_clicked(self, is_wanted: bool) -> None:
+        self._wanted = is_wanted
+        self._show_offer()
+        self.offer_toggled.emit(self.row.name, is_wanted)
+
+
+class PullRowWidget(QWidget):
+    """Shows one download."""
+
+    cancel_clicked = Signal(str)
+
+    def __init__(self, row: PullRow, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.row = row
+        self._name = _breakable(Note(row.name))
+        self._bar = QProgressBar()
+        self._bar.setRange(0, PROGRESS_STEPS)
+        self._bar.setTextVisible(False)
+        self._bar.setAccessibleName(self.tr("Download of {0}").format(row.name))
+        self._text = _breakable(
+            Note(
+                "",
+                lambda palette: QColor(
+                    colours_of(palette).moods[Mood.ATTENTION if self.row.is_problem else Mood.OFFLINE]
+                ),
+            )
+        )
+        self._text.setFont(tabular(self._text.font()))
+        self._cancel = QPushButton(self.tr("Cancel"))
+        self._cancel.setAccessibleName(self.tr("Cancel the download of {0}").format(row.name))
+        self._cancel.clicked.connect(self._on_cancel_clicked)
+        words = QVBoxLayout()
+        words.setSpacing(2)
+        for part in (self._name, self._bar, self._text):
+            words.addWidget(part)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 6, 0, 6)
+        layout.addLayout(words, 1)
+        layout.addWidget(self._cancel, 0, Qt.AlignmentFlag.AlignVCenter)
+        self.show_row(row)
+
+    def show_row(self, row: PullRow) -> None:
+        if row.is_running and not self.row.is_running:
+            self._cancel.setEnabled(True)  # another try
+        self.row = row
+        self._text.say(row.text)
+        self._text.refresh_colour()
+        self._bar.setVisible(row.is_running)
+        self._bar.setRange(0, 0 if row.share is None else PROGRESS_STEPS)  # 0 to 0: busy, how far isn't known
+        if row.share is not None:
+            self._bar.setValue(round(row.share * PROGRESS_STEPS))
+        self._cancel.setVisible(row.is_running)
+
+    def _on_cancel_clicked(self) -> None:
+        self._cancel.setEnabled(False)
+        self.cancel_clicked.emit(self.row.name)
+
+
+def _breakable(note: Note) -> Note:
+    """A long name must not make the window wide."""
+    policy = QSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+    policy.setHeightForWidth(True)
+    note.setSizePolicy(policy)
+    return note
