@@ -81,6 +81,7 @@ class Agent:
         self._leaving: asyncio.Task[None] | None = None
         self._is_up = False  # between "listening" and "stopping"
         self._was_blocked = False
+        self._had_capacity = True  # as the coordinator was last told
         self._blocked_changed = asyncio.Event()
         self._spent_notice = ""
         if allow_selftest is None:
@@ -279,6 +280,7 @@ class Agent:
         self._publish_state(AgentState.CONNECTING)
         self._is_up = True
         self._was_blocked = self.reasons.is_blocked
+        self._had_capacity = not self._was_blocked
         self._kept = [
             self._tasks.create_task(self.stats.run(SAMPLE_INTERVAL_S, self._on_sample), name="stats"),
             self._tasks.create_task(self.keeper.run(), name="engine-keeper"),
@@ -369,10 +371,14 @@ class Agent:
             self._was_blocked = is_blocked
             if is_blocked:
                 self.admission.refuse_queue()
-                self.coordinator.beat_now()
-            else:
-                self.coordinator.register_again()
             self._blocked_changed.set()
+        has_capacity = not is_blocked and "engine_resting" not in self.reasons
+        if has_capacity != self._had_capacity:
+            self._had_capacity = has_capacity
+            if has_capacity:
+                self.coordinator.register_again()
+            else:
+                self.coordinator.beat_now()
         self.publish_now()
 
     def _on_offer_changed(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from pathlib import Path
 
@@ -100,7 +101,9 @@ async def test_ollama_that_dies_mid_answer_is_a_fault_and_serves_again_when_it_i
             home,
             COORDINATOR_ENDPOINT=coordinator.endpoint,
             AGENT_ID=ID,
-            **ollama(engine.url, TITAN_ENGINE="auto", SUPPORTED_MODELS=f"{TINY},{MODEL}"),
+            **ollama(
+                engine.url, TITAN_ENGINE="auto", SUPPORTED_MODELS=f"{TINY},{MODEL}", HEARTBEAT_INTERVAL="15"
+            ),  # no beat comes by itself
         ) as agent,
     ):
         snapshot = await agent.wait_state("ready")
@@ -114,13 +117,17 @@ async def test_ollama_that_dies_mid_answer_is_a_fault_and_serves_again_when_it_i
                     "the engine of this agent failed",
                 )
                 assert failed.text == "Hello"
+            async with asyncio.timeout(5):
+                await coordinator.wait_until(lambda: coordinator.beats[-1].free_vram_mb == 0)
             engine.fault = Fault.NONE
             resting = await client.ask(token_of(coordinator, ID, TINY))
             assert resting.code is grpc.StatusCode.UNAVAILABLE, "three faults in a row open the breaker"
             snapshot = await agent.wait_snapshot(lambda snapshot: snapshot["engine"]["breaker"] == "open")
             assert snapshot["engine"]["breaker_retry_at"] is not None
             assert "engine_resting" in [reason["code"] for reason in snapshot["reasons"]]
+            before = len(coordinator.registrations)
             await agent.command("retry_engine")
+            await within(coordinator.wait_for_calls("RegisterAgent", before + 1))
             assert (await client.ask(token_of(coordinator, ID, TINY))).code is OK
 
             engine.pace()
