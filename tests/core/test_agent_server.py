@@ -15,6 +15,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 import core.errors
 from core.agent_server import (
+    EXTRA_CALLS,
     INTERNAL_WORDS,
     SIDE_CALLS,
     STATUS_CODES,
@@ -38,6 +39,7 @@ from core.errors import (
     StorageError,
 )
 from core.inference import RequestLimits
+from core.jwt_validator import TokenClaims
 from core.sessions import EndReason
 from core.snapshot import AgentSnapshot
 from proto import titancompute_pb2 as pb
@@ -537,6 +539,27 @@ async def test_health_and_status_answer_under_a_flood_of_1000_bad_tokens() -> No
         for client in flooding:
             await client.channel.close(None)
     assert [len(engine.prompts), engine.high_water] == [1, 1]
+
+
+async def test_calls_that_are_being_checked_are_limited_and_health_still_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    serving = Serving(max_jobs=1)
+    verify, key_is_here = serving.door.verify, asyncio.Event()
+
+    async def wait_for_key(token: str) -> TokenClaims:
+        await key_is_here.wait()
+        return await verify(token)
+
+    monkeypatch.setattr(serving.door, "verify", wait_for_key)
+    async with listening(serving) as server, Client(server) as one, Client(server) as two:
+        calls = [asyncio.ensure_future(client.outcome("x")) for client in (one, two) for _ in range(50)]
+        while sum(call.done() for call in calls) < 100 - EXTRA_CALLS - 1:
+            await asyncio.wait([call for call in calls if not call.done()], return_when=asyncio.FIRST_COMPLETED)
+        assert await health_of(one) == health_pb2.HealthCheckResponse.NOT_SERVING
+        key_is_here.set()
+        outcomes = Counter(await asyncio.gather(*calls))
+    assert outcomes == {"RESOURCE_EXHAUSTED": 100 - EXTRA_CALLS - 1, "UNAUTHENTICATED": EXTRA_CALLS + 1}
 
 
 def half_open(client: Client) -> Any:
