@@ -84,6 +84,11 @@ class Bench:
             open_store=partial(self.store_class.open, connect=self._connect),
         )
 
+    async def next_commit(self) -> int:
+        """How many rows it brings to the disk."""
+        async with asyncio.timeout(20):
+            return await self.store_class.added.get()
+
     def kept(self) -> list[int]:
         """The rows that a crash now would leave, by their tokens."""
         with closing(LedgerStore.open_for_reading(self.path)) as reader:
@@ -127,14 +132,14 @@ async def test_rows_are_on_the_disk_twenty_seconds_after_the_first(bench: Bench)
 
     await bench.clock.advance(1)
 
-    assert await bench.store_class.added.get() == 2
+    assert await bench.next_commit() == 2
     assert bench.kept() == [1, 2]
 
 
 async def test_fifty_rows_do_not_wait(bench: Bench) -> None:
     bench.record(*range(FLUSH_ROWS))
 
-    assert await bench.store_class.added.get() == FLUSH_ROWS
+    assert await bench.next_commit() == FLUSH_ROWS
 
 
 async def test_nothing_ticks_while_there_is_nothing_to_write(bench: Bench) -> None:
@@ -143,7 +148,7 @@ async def test_nothing_ticks_while_there_is_nothing_to_write(bench: Bench) -> No
     bench.record(1)
     await bench.clock.wait_for_sleep(INTERVAL_S)
     await bench.clock.advance(INTERVAL_S)
-    await bench.store_class.added.get()
+    await bench.next_commit()
     await bench.ledger.flush()
 
     assert bench.clock.sleeping == []
@@ -245,7 +250,7 @@ async def test_disk_that_refuses_is_said_and_tried_again(bench: Bench, fault: st
     await bench.clock.wait_for_sleep(INTERVAL_S)
     await bench.clock.advance(INTERVAL_S)
 
-    assert await bench.store_class.added.get() == 3
+    assert await bench.next_commit() == 3
     assert await bench.told.get() == ""
     assert bench.notices == []
     assert bench.kept() == [1, 2, 3]
@@ -262,7 +267,7 @@ async def test_refused_rows_are_tried_again_without_new_ones(bench: Bench) -> No
 
     await bench.clock.advance(INTERVAL_S)
 
-    assert await bench.store_class.added.get() == 1
+    assert await bench.next_commit() == 1
 
 
 async def test_memory_is_bounded_and_the_missing_are_counted(bench: Bench) -> None:
@@ -305,7 +310,7 @@ async def test_disk_that_hangs_blocks_neither_loop_nor_end(bench: Bench, monkeyp
     async with asyncio.timeout(5):
         await bench.ledger.close()
     bench.store_class.gate.set()
-    await bench.store_class.added.get()  # the thread ends by itself
+    await bench.next_commit()  # the thread ends by itself
 
 
 async def test_question_that_is_given_up_doubles_and_loses_nothing(bench: Bench) -> None:

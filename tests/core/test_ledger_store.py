@@ -133,6 +133,22 @@ def test_newer_file_is_refused_and_stays_as_it_is(path: Path, store: LedgerStore
     assert path.read_bytes() == before
 
 
+def test_newer_file_keeps_its_write_ahead_log(path: Path, tmp_path: Path) -> None:
+    """As a newer version leaves it when it is killed."""
+    path.parent.mkdir()
+    with closing(LedgerStore.open(tmp_path / "newer.sqlite", migrations=NEXT)) as newer:
+        newer.add(numbered(3))
+        for tail in ("", "-wal"):
+            Path(f"{path}{tail}").write_bytes((tmp_path / f"newer.sqlite{tail}").read_bytes())
+    before = [Path(f"{path}{tail}").read_bytes() for tail in ("", "-wal")]
+    assert all(before)
+
+    with pytest.raises(LedgerTooNew):
+        LedgerStore.open(path)
+
+    assert [Path(f"{path}{tail}").read_bytes() for tail in ("", "-wal")] == before
+
+
 # --- damage
 
 
