@@ -15,9 +15,10 @@ ALL = (
     reasons.engine_attention("it crashed", ""),
     reasons.engine_unreachable("nothing at 10.0.0.7", ""),
     reasons.model_not_ready(["m"], "", ""),
-    reasons.no_public_address("it is localhost", "titan config"),
+    reasons.no_public_address("No public address: it is localhost.", "titan config"),
     reasons.engine_resting(None),
     reasons.coordinator_away("no route"),
+    reasons.registration_refused("the coordinator said no"),
 )
 
 
@@ -27,7 +28,7 @@ def test_strongest_comes_first_and_what_blocks_before_what_does_not() -> None:
         book.put(reason)
     codes = [reason.code for reason in book.all]
     assert codes[:7] == [reason.code for reason in ALL[:7]]
-    assert codes[7:] == ["new_rule", "engine_resting", "coordinator_away"]
+    assert codes[7:] == ["new_rule", "engine_resting", "registration_refused", "coordinator_away"]
 
 
 def test_change_is_told_once_and_only_when_there_is_one() -> None:
