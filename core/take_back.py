@@ -7,7 +7,11 @@ import contextlib
 
 from core.agent import Agent
 from core.commands import CommandOutcome
+from core.engines.names import find_model
+from core.logs import get_logger
 from core.owner import PauseMode
+
+log = get_logger(__name__)
 
 SESSIONS_END_LIMIT_S = 3.0  # an engine that doesn't let go of a session must not keep the memory too
 
@@ -17,15 +21,21 @@ async def take_back(agent: Agent) -> CommandOutcome:
 
     Raises EngineError when the engine doesn't unload: the pause holds, and the sessions are ended, all the same.
     """
+    in_use = {session.model for session in agent.admission.sessions}
     stopped = agent.owner.pause(mode=PauseMode.STOP)
     with contextlib.suppress(TimeoutError):  # then unloading is the harder way to end them
         async with asyncio.timeout(SESSIONS_END_LIMIT_S):
             await agent.admission.wait_idle()
-    loaded = await agent.models.engine.loaded_models()
+    engine = agent.models.engine
+    loaded = await engine.loaded_models()
+    names = [model.name for model in loaded]
+    for name in sorted(in_use):
+        if find_model(name, names) is None:  # a session's model may still be loading, and would go on
+            await engine.unload(name)
     await agent.models.unload_all()
     agent.publish_now()
     await agent.owner.wait_saved()
-    names = [model.name for model in loaded]
+    log.info("taken back", stopped=stopped, models=names)
     return CommandOutcome(
         _sentence(stopped, names),
         {"stopped": stopped, "models": names, "freed_mb": sum(model.total_mb or 0 for model in loaded)},

@@ -183,6 +183,7 @@ class Desktop(QObject):
         if page:
             self.window.show_page(page)
         self.window.bring_up()
+        log.info("window shown", page=self.window.current_page)
 
     def leave(self, timeout_s: float) -> bool:
         """After Qt's loop has ended: everything away; False when a thread of ours still runs."""
@@ -260,6 +261,7 @@ class Desktop(QObject):
             if self.window is None:
                 self.window = self._make_window()
             self.window.showMinimized()
+            log.info("window minimised: no tray")
 
     def _on_quitting_finished(self, code: int) -> None:
         QApplication.exit(code)

@@ -95,6 +95,7 @@ class AgentBridge(QObject):
         if self._thread is None:
             self.command_failed.emit(name, AgentError("the agent is not running", hint="Start it first."))
             return
+        log.info("asked", command=name)
         future = self._thread.submit(self._execute(name, dict(arguments or {})))
         future.add_done_callback(lambda done: self._report(name, done))
 
@@ -111,7 +112,13 @@ class AgentBridge(QObject):
         thread = self._thread
         assert thread is not None
         try:
-            async with open_agent(identified(loaded), self._lock, store=store, shut_down=thread.post_stop) as running:
+            async with open_agent(
+                identified(loaded),
+                self._lock,
+                store=store,
+                shut_down=thread.post_stop,
+                is_held=not loaded.settings.setup_done,
+            ) as running:
                 running.commands.add("show_window", self._show_window)
                 self._running, self._agent = running, running.agent
                 try:

@@ -34,6 +34,15 @@ async def test_it_pauses_stops_every_session_and_unloads(agent: AgentParts) -> N
             await session
 
 
+async def test_a_model_that_is_still_loading_is_unloaded_too(agent: AgentParts) -> None:
+    agent.engine.loaded.clear()  # as an engine shows it until the load is over
+    session = await agent.session()
+    await agent.do("take_back")
+    assert "unload" in agent.engine.calls
+    with pytest.raises(SessionEnded):
+        await session
+
+
 async def test_without_sessions_and_models_it_only_pauses(agent: AgentParts) -> None:
     await agent.do("unload_models")
     outcome = await agent.do("take_back")

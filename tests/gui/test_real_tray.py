@@ -1,0 +1,222 @@
+"""The real program under Xvfb with a session bus and a panel of the test's own: what a person with a desktop gets.
+
+Nothing is looked for on the screen: the panel speaks the tray's real protocols, so no coordinates and few waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import grpc
+import pytest
+
+from tests.fakes.desktop_process import DesktopProcess
+from tests.fakes.fake_ollama import FakeOllama
+from tests.fakes.faulty_coordinator import FaultyCoordinator
+from tests.fakes.session_bus import SessionBus, missing_programs
+from tests.fakes.sni_watcher import SniWatcher
+from tests.integration.client import OK, client_of, token_of, within
+from tests.integration.settings import TINY, ollama
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(missing_programs()), reason=missing_programs())]
+
+AGENT = "agent-1"
+QUIT_LIMIT_S = 10.0
+LOGOUT_LIMIT_S = 3.0
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="titan-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+async def session(home: Path) -> AsyncIterator[SessionBus]:
+    async with SessionBus(home) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def served(
+    home: Path, session: SessionBus
+) -> AsyncIterator[tuple[FaultyCoordinator, FakeOllama, DesktopProcess]]:
+    """The hidden program with an engine and a coordinator, registered."""
+    async with AsyncExitStack() as stack:
+        coordinator = await stack.enter_async_context(FaultyCoordinator())
+        engine = await stack.enter_async_context(FakeOllama())
+        program = DesktopProcess(
+            home,
+            session,
+            "--hidden",
+            COORDINATOR_ENDPOINT=coordinator.endpoint,
+            AGENT_ID=AGENT,
+            TITAN_NOTIFICATIONS="false",
+            **ollama(engine.url),
+        )
+        await stack.enter_async_context(program)
+        yield coordinator, engine, program
+    sys.stderr.write(program.err.decode(errors="replace"))  # pytest shows it beside a failure
+
+
+async def test_the_menu_pauses_and_resumes_while_a_session_streams_and_quit_ends_it(
+    session: SessionBus, served: tuple[FaultyCoordinator, FakeOllama, DesktopProcess]
+) -> None:
+    coordinator, engine, program = served
+    engine.pace()
+    engine.answer = ["a "] * 1000
+    async with SniWatcher(session.address) as panel:
+        await panel.wait_item()
+        await program.wait_state("ready")
+        await panel.wait_menu(lambda menu: menu.children[0].label.startswith("Ready"))
+        async with client_of(program.endpoint) as client:
+            engine.let_through(3)
+            async with client.streaming(token_of(coordinator, AGENT, TINY), max_tokens=1000) as (answer, task):
+                await panel.wait_menu(lambda menu: menu.children[0].label.startswith("Serving: 1 of"))
+                assert "1 of 4 sessions" in await panel.tooltip()
+
+                await panel.click("1 hour")
+                await program.wait_snapshot(lambda snapshot: snapshot["pause_until"] is not None)
+                refused = await client.ask(token_of(coordinator, AGENT, TINY))
+                assert refused.code is grpc.StatusCode.UNAVAILABLE
+                assert not task.done()
+                await panel.wait_menu(lambda menu: found(menu, "Resume"))
+
+                await panel.click("Resume")
+                await program.wait_state("ready")
+                second = asyncio.create_task(client.ask(token_of(coordinator, AGENT, TINY), max_tokens=1))
+                await program.wait_snapshot(lambda snapshot: snapshot["running_jobs"] == 2)
+                engine.let_through(50)  # the two take turns
+                assert (await within(second)).code is OK
+
+                began = time.monotonic()
+                await panel.click("Quit")
+                assert await program.wait_end(QUIT_LIMIT_S) == 0
+                assert time.monotonic() - began < QUIT_LIMIT_S
+                await within(task)
+                assert answer.code is grpc.StatusCode.UNAVAILABLE, answer.details
+    assert traces(program) == []
+
+
+async def test_take_my_gpu_back_ends_the_session_and_unloads(
+    session: SessionBus, served: tuple[FaultyCoordinator, FakeOllama, DesktopProcess]
+) -> None:
+    coordinator, engine, program = served
+    engine.pace()
+    async with SniWatcher(session.address) as panel:
+        await panel.wait_item()
+        await program.wait_state("ready")
+        await panel.wait_menu(lambda menu: found(menu, "Take my GPU back now"))
+        async with client_of(program.endpoint) as client:
+            engine.let_through(2)
+            async with client.streaming(token_of(coordinator, AGENT, TINY)) as (answer, task):
+                await panel.click("Take my GPU back now")
+                await within(task)
+                assert "took it back" in answer.details
+        await program.wait_event("taken back")
+        snapshot = await program.snapshot()
+        assert (snapshot["state"], snapshot["running_jobs"], snapshot["loaded_models"]) == ("paused", 0, [])
+        assert engine.bodies("/api/generate")[-1]["keep_alive"] == 0  # how Ollama is told to unload
+        assert await program.stop(LOGOUT_LIMIT_S) == 0
+
+
+async def test_left_click_opens_the_window_and_closing_it_leaves_the_program_in_the_tray(
+    session: SessionBus, served: tuple[FaultyCoordinator, FakeOllama, DesktopProcess]
+) -> None:
+    _, _, program = served
+    async with SniWatcher(session.address) as panel:
+        await panel.wait_item()
+        await panel.left_click()
+        await program.wait_event("window shown")
+        await panel.click("Quit")
+        assert await program.wait_end(QUIT_LIMIT_S) == 0
+
+
+async def test_a_panel_that_comes_late_or_again_gets_an_icon(
+    session: SessionBus, served: tuple[FaultyCoordinator, FakeOllama, DesktopProcess]
+) -> None:
+    _, _, program = served
+    await program.wait_state("ready")
+    for _ in range(2):  # late, then gone and back
+        async with SniWatcher(session.address) as panel:
+            await panel.wait_item()
+            await panel.wait_menu(lambda menu: menu.children[0].label.startswith("Ready"))
+    async with SniWatcher(session.address) as panel:
+        await panel.wait_item()
+        await panel.click("Quit")
+        assert await program.wait_end(QUIT_LIMIT_S) == 0
+    assert traces(program) == []
+
+
+async def test_without_a_panel_a_hidden_start_shows_a_minimised_window(
+    served: tuple[FaultyCoordinator, FakeOllama, DesktopProcess],
+) -> None:
+    _, _, program = served
+    await program.wait_event("window minimised: no tray")
+    assert await program.stop(LOGOUT_LIMIT_S) == 0
+
+
+async def test_a_second_start_shows_the_first_ones_window(
+    home: Path, session: SessionBus, served: tuple[FaultyCoordinator, FakeOllama, DesktopProcess]
+) -> None:
+    _, _, program = served
+    async with SniWatcher(session.address) as panel:
+        await panel.wait_item()
+        second = DesktopProcess(home, session, AGENT_ID=AGENT)
+        await second.start()  # at once: the first one's door may not be open yet
+        assert await second.wait_end() == 0
+        await program.wait_event("window shown")
+        assert len(panel.items) == 1
+        assert await program.stop(LOGOUT_LIMIT_S) == 0
+
+
+async def test_sigterm_with_a_session_running_ends_within_a_logouts_time(
+    served: tuple[FaultyCoordinator, FakeOllama, DesktopProcess],
+) -> None:
+    coordinator, engine, program = served
+    engine.pace()
+    await program.wait_state("ready")
+    async with client_of(program.endpoint) as client:
+        engine.let_through(2)
+        async with client.streaming(token_of(coordinator, AGENT, TINY)) as (answer, task):
+            began = time.monotonic()
+            assert await program.stop(LOGOUT_LIMIT_S) == 0
+            assert time.monotonic() - began < LOGOUT_LIMIT_S
+            await within(task)
+            assert answer.code is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_nothing_is_repainted_while_nothing_changes(
+    session: SessionBus, served: tuple[FaultyCoordinator, FakeOllama, DesktopProcess]
+) -> None:
+    _, _, program = served
+    async with SniWatcher(session.address) as panel:
+        await panel.wait_item()
+        await program.wait_state("ready")
+        await panel.wait_menu(lambda menu: menu.children[0].label.startswith("Ready"))
+        await asyncio.sleep(1.5)  # what is on its way: the tooltip comes within a second
+        before = panel.updates
+        await asyncio.sleep(3)  # samples come every 2 s
+        assert panel.updates == before
+        assert await program.stop(LOGOUT_LIMIT_S) == 0
+
+
+def found(menu: object, label: str) -> bool:
+    from tests.fakes.sni_watcher import Entry
+
+    assert isinstance(menu, Entry)
+    entry = menu.find(label)
+    return entry is not None and entry.is_enabled and entry.is_visible
+
+
+def traces(program: DesktopProcess) -> list[str]:
+    """Everything on stderr that is no log line: Qt's warnings and tracebacks."""
+    return [line for line in program.err.decode().splitlines() if line and not line.startswith("{")]
