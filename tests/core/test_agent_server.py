@@ -240,6 +240,8 @@ async def test_silent_engine_or_endless_session_is_ended(
         await engine.wait_open(1)
         if has_begun:
             await call.read()
+            while serving.admission.sessions[0].writing_since is not None:  # noqa: ASYNC110 - the server's own turn
+                await asyncio.sleep(0)
         if seconds > 600:
             serving.admission.sessions[0].last_token_at = serving.clock.monotonic() + 599
         await serving.pass_limit(seconds - 2)
