@@ -33,7 +33,7 @@ from core.owner import OwnerControl
 from core.public_door import AgentDoor, request_limits, session_limits, tls_material
 from core.publisher import SnapshotPublisher, wanted_state
 from core.pulled_models import PulledModels
-from core.reasons import ReasonBook, coordinator_away, no_public_address, registration_refused, stopping
+from core.reasons import ReasonBook, coordinator_away, no_public_address, registration_refused, setup_not_done, stopping
 from core.replay_store import ReplayStore
 from core.reporting import Reporter
 from core.sessions import Admission, EndReason
@@ -63,8 +63,12 @@ class Agent:
         factories: Mapping[str, EngineFactory] | None = None,
         stats: StatsCollector | None = None,
         allow_selftest: bool | None = None,
+        is_held: bool = False,
     ) -> None:
-        """`allow_selftest` None: the self-test model is offered only to a coordinator on this machine."""
+        """`allow_selftest` None: the self-test model is offered only to a coordinator on this machine.
+
+        `is_held`: nothing is shared until another agent takes this one's place (the first questions are open).
+        """
         self.loaded = loaded  # as it was at the start
         self.settings = settings = loaded.settings  # follows the owner's changes (core/live_settings.py)
         self.paths = loaded.paths
@@ -90,6 +94,9 @@ class Agent:
             factories or engine_factories(settings, loaded.paths, self._engine_secrets), allow_selftest
         )
         self._make_reporting_parts(stats)
+        self.is_held = is_held
+        if is_held:
+            self.reasons.put(setup_not_done())
         for notice in loaded.notices:
             self.report.add_notice(notice)
 
@@ -102,6 +109,7 @@ class Agent:
             queue_size=settings.queue_size,
             limits=session_limits(settings),
             closed_because=self.reasons.closed_because,
+            closed_to_owner=self.reasons.closed_to_owner,
             on_change=self._on_sessions_changed,
         )
         self.models = ModelManager(
@@ -201,7 +209,7 @@ class Agent:
             await self._close_parts(GRACE_S)
             self._publish_state(end)
 
-    def make_service(self, door: TokenDoor) -> InferenceService:
+    def make_service(self, door: TokenDoor, *, is_owner: bool = False) -> InferenceService:
         """A way in to the same engine and admission behind another door (the self-test has its own key)."""
         return InferenceService(
             door=door,
@@ -211,6 +219,7 @@ class Agent:
             on_ended=self._on_given if isinstance(door, AgentDoor) else self._on_ended,
             on_refused=lambda error: self.report.take_refused(),
             client_key=self._client_key,
+            is_owner=is_owner,
         )
 
     def use_settings(self, settings: Settings) -> None:

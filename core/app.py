@@ -17,6 +17,7 @@ from core.commands import CommandOutcome, CommandTable
 from core.config_load import LoadedSettings
 from core.control import ControlServer
 from core.errors import AgentError
+from core.first_run import held_settings
 from core.identity import ensure_agent_id
 from core.instance_lock import InstanceLock
 from core.logs import get_logger
@@ -63,19 +64,27 @@ class RunningAgent:
     commands: CommandTable
 
 
-async def _self_test(agent: Agent) -> CommandOutcome:
+async def _self_test(agent: Agent, model: str) -> CommandOutcome:
     from core.selftest import self_test_outcome  # late: a second coordinator and server, 25 ms and 3 MB
 
-    return await self_test_outcome(agent)
+    return await self_test_outcome(agent, model)
 
 
 @asynccontextmanager
 async def open_agent(
-    loaded: LoadedSettings, lock: InstanceLock, *, store: SnapshotStore | None = None, shut_down: Callable[[], None]
+    loaded: LoadedSettings,
+    lock: InstanceLock,
+    *,
+    store: SnapshotStore | None = None,
+    shut_down: Callable[[], None],
+    is_held: bool = False,
 ) -> AsyncIterator[RunningAgent]:
-    """The agent with its control door, for the command line and the window alike. `lock` must be held."""
-    async with Agent(loaded, store=store) as agent:
-        commands = owner_commands(agent, shut_down=shut_down, self_test=lambda: _self_test(agent))
+    """The agent with its control door, for the command line and the window alike. `lock` must be held.
+
+    `is_held`: the setup isn't done, so nothing is shared.
+    """
+    async with Agent(held_settings(loaded) if is_held else loaded, store=store, is_held=is_held) as agent:
+        commands = owner_commands(agent, shut_down=shut_down, self_test=lambda model: _self_test(agent, model))
         door = ControlServer(
             socket=loaded.paths.control_socket,
             address_file=loaded.paths.control_address_file,

@@ -108,7 +108,9 @@ class InferenceService:
         on_ended: Callable[[SessionRecord], None] = lambda record: None,
         on_refused: Callable[[AgentError], None] = lambda error: None,
         client_key: bytes = b"",
+        is_owner: bool = False,
     ) -> None:
+        """`is_owner`: behind this door stands the owner's own test, which is served while nothing is shared."""
         self._door = door
         self._models = models
         self._admission = admission
@@ -116,6 +118,7 @@ class InferenceService:
         self._on_ended = on_ended
         self._on_refused = on_refused
         self._client_key = client_key
+        self._is_owner = is_owner
 
     async def serve(self, call: InferenceCall, send: SendText) -> SessionRecord:
         """Check, admit, stream; returns what the final message says.
@@ -135,6 +138,7 @@ class InferenceService:
                     client=self._client_hash(claims.client_id),
                     job_id=claims.jti,
                     spend=lambda: self._spend(claims, prompt.model),
+                    is_owner=self._is_owner,
                 ) as session,
             ):
                 run = _Run(prompt, session, attempt, self._models.engine.name, arrived, self._admission.monotonic)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -12,8 +11,7 @@ from core import logs
 from core.agent import Agent
 from core.commands import CommandOutcome
 from core.config import DECLARATIONS, Settings
-from core.config_load import Layer, LoadedSettings, load_settings
-from core.paths import profile_paths
+from core.config_reload import reload_settings
 from core.public_door import request_limits, session_limits
 
 log = logs.get_logger(__name__)
@@ -36,25 +34,6 @@ async def apply_settings_outcome(agent: Agent) -> CommandOutcome:
     applied = await apply_settings(agent, loaded.settings)
     result = {"applied": list(applied.at_once), "restart": list(applied.on_restart)}
     return CommandOutcome(_sentence(applied), result)
-
-
-def reload_settings(loaded: LoadedSettings, environ: Mapping[str, str] | None = None) -> LoadedSettings:
-    """The same profile's settings as its file says now; what the command line said still holds. Blocks."""
-    environ = os.environ if environ is None else environ
-    if not follows_file(loaded, environ):
-        return loaded
-    said = {
-        name: getattr(loaded.settings, name)
-        for name, origin in loaded.origins.items()
-        if origin.layer is Layer.COMMAND_LINE
-    }
-    return load_settings(environ, {**said, "profile": loaded.settings.profile})
-
-
-def follows_file(loaded: LoadedSettings, environ: Mapping[str, str] | None = None) -> bool:
-    """False for settings made for other folders than this process's own (a demo): there is no file to follow."""
-    environ = os.environ if environ is None else environ
-    return profile_paths(loaded.settings.profile, environ=environ).config_file == loaded.paths.config_file
 
 
 async def apply_settings(agent: Agent, new: Settings) -> Applied:

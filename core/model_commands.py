@@ -10,9 +10,10 @@ from core.agent import Agent
 from core.commands import CommandError, CommandOutcome, CommandTable
 from core.config_edit import change_settings
 from core.config_load import Layer
+from core.config_reload import follows_file
 from core.engines.names import find_model, same_model
 from core.errors import ConfigError
-from core.live_settings import apply_settings_outcome, follows_file
+from core.live_settings import apply_settings_outcome
 
 Arguments = Mapping[str, str]
 

@@ -36,6 +36,7 @@ class ModelManager:
         self._engine = engine or _ollama(ollama_host)
         self.supported = tuple(supported)
         self.allow_selftest = allow_selftest
+        self.trials: tuple[str, ...] = ()  # served though not offered: what the owner tries out before sharing
         self.breaker = breaker or CircuitBreaker()
         self._monotonic = monotonic
         self.models: tuple[EngineModel, ...] = ()
@@ -80,7 +81,7 @@ class ModelManager:
 
     def resolve(self, wanted: str) -> str:
         """The engine's name for a model that a client asks for. Raises ModelNotOffered."""
-        for name in self.supported:
+        for name in (*self.supported, *self.trials):
             if same_model(name, wanted):
                 found = self._servable(name)
                 if found is not None:

@@ -12,6 +12,7 @@ from core.live_settings import apply_settings_outcome
 from core.model_commands import add_model_commands
 from core.owner import PauseMode
 from core.sessions import EndReason
+from core.setup_probe import add_setup_commands
 from core.take_back import take_back
 
 LONGEST_PAUSE_S = 366 * 24 * 3600.0
@@ -20,9 +21,9 @@ Arguments = Mapping[str, str]
 
 
 def owner_commands(
-    agent: Agent, *, shut_down: Callable[[], None], self_test: Callable[[], Awaitable[CommandOutcome]]
+    agent: Agent, *, shut_down: Callable[[], None], self_test: Callable[[str], Awaitable[CommandOutcome]]
 ) -> CommandTable:
-    """Every command of the control door and of the window."""
+    """Every command of the control door and of the window. `self_test` takes a model; "" is the first offered."""
     table = CommandTable()
 
     async def pause(arguments: Arguments) -> CommandOutcome:
@@ -77,8 +78,8 @@ def owner_commands(
         status = agent.models.engine.status
         return CommandOutcome(f"The engine {agent.models.engine.name} is {status.state}.", {"state": status.state})
 
-    async def run_self_test(_: Arguments) -> CommandOutcome:
-        return await self_test()
+    async def run_self_test(arguments: Arguments) -> CommandOutcome:
+        return await self_test(arguments.get("model", ""))
 
     async def apply_settings(_: Arguments) -> CommandOutcome:
         return await apply_settings_outcome(agent)
@@ -95,9 +96,10 @@ def owner_commands(
     table.add("unload_models", unload_models)
     table.add("take_back", take_back_all)
     table.add("retry_engine", retry_engine)
-    table.add("self_test", run_self_test)
+    table.add("self_test", run_self_test, arguments=("model",))
     table.add("apply_settings", apply_settings)
     add_model_commands(table, agent)
+    add_setup_commands(table, agent)
     table.add("shutdown", shutdown)
     add_ledger_commands(table, agent.ledger)
     return table

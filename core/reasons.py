@@ -37,6 +37,12 @@ CATALOGUE = (
         setting="drain_limit_s",
     ),
     ReasonKind(
+        code="setup_not_done",
+        title="Not set up yet",
+        meaning="The first questions are not answered.",
+        effect="Nothing is shared, and no coordinator knows this machine. Your own test works.",
+    ),
+    ReasonKind(
         code="paused_by_owner",
         title="Paused by you",
         meaning="You paused, for a time or until you resume; it holds over a restart too.",
@@ -107,6 +113,15 @@ STRENGTH = tuple(kind.code for kind in CATALOGUE)
 
 def stopping() -> Reason:
     return Reason(code="stopping", sentence="The agent is stopping.", icon="stop")
+
+
+def setup_not_done() -> Reason:
+    return Reason(
+        code="setup_not_done",
+        sentence="Not set up yet: nothing is shared.",
+        icon="pause",
+        remedy="Answer the first questions: Set up.",
+    )
 
 
 def paused_by_owner(until: float | None) -> Reason:
@@ -249,6 +264,10 @@ class ReasonBook:
             if reason.blocks:
                 return CLIENT_WORDS.get(reason.code, "this agent is not serving now")
         return ""
+
+    def closed_to_owner(self) -> str:
+        """The same for the owner's own test, which works while nothing is shared."""
+        return CLIENT_WORDS["stopping"] if "stopping" in self else ""
 
 
 # What a stranger may know: never the owner's machine, models or habits.

@@ -6,14 +6,15 @@ token of theirs is refused there, during and after.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 from core.agent import Agent
 from core.agent_server import AgentServer, ServerOptions
 from core.commands import CommandOutcome
-from core.errors import ModelError
+from core.engines.names import find_model
+from core.errors import ModelError, ModelNotFound
 from core.inference_client import AnswerEnd, Grant, Question, stream_answer
 from core.jwt_validator import JwtValidator, TokenClaims
 from core.local_coordinator import LocalCoordinator
@@ -39,17 +40,23 @@ class SelfTestDoor:
 
 
 async def run_self_test(
-    agent: Agent, *, prompt: str = PROMPT, max_tokens: int = MAX_TOKENS, on_text: Callable[[str], None] = lambda _: None
+    agent: Agent,
+    *,
+    model: str = "",
+    prompt: str = PROMPT,
+    max_tokens: int = MAX_TOKENS,
+    on_text: Callable[[str], None] = lambda _: None,
 ) -> AnswerEnd:
-    """Stream one answer through token → gRPC → engine. Raises the errors that a client would get, and ModelError."""
-    if not agent.models.offered:
-        raise ModelError(agent.models.problem or "no model is offered", hint=agent.models.problem_hint)
-    model = agent.models.offered[0]
-    async with LocalCoordinator() as coordinator:
+    """Stream one answer through token → gRPC → engine. Raises the errors that a client would get, and ModelError.
+
+    `model` "": the first one that is offered. While the agent is held for its setup, any that the engine has.
+    """
+    model = _tested_model(agent, model)
+    async with _tried(agent, model), LocalCoordinator() as coordinator:
         validator = JwtValidator(agent.settings.agent_id)
         validator.set_key(coordinator.public_key_pem)
         server = AgentServer(
-            service=agent.make_service(SelfTestDoor(validator, ReplayStore(None))),
+            service=agent.make_service(SelfTestDoor(validator, ReplayStore(None)), is_owner=True),
             options=ServerOptions(addresses=("127.0.0.1:0",), max_calls=1, max_prompt_bytes=64 * 1024),
             snapshot=lambda: agent.store.current,
         )
@@ -71,9 +78,36 @@ async def run_self_test(
     raise AssertionError("stream_answer ends with an AnswerEnd or raises")
 
 
-async def self_test_outcome(agent: Agent) -> CommandOutcome:
+def _tested_model(agent: Agent, wanted: str) -> str:
+    if wanted and agent.is_held:
+        name = find_model(wanted, tuple(model.name for model in agent.models.models))
+        if name is None:
+            raise ModelNotFound(f"the engine has no model {wanted!r}")
+        return name
+    if not agent.models.offered:
+        raise ModelError(agent.models.problem or "no model is offered", hint=agent.models.problem_hint)
+    if not wanted:
+        return agent.models.offered[0]
+    name = find_model(wanted, agent.models.offered)
+    if name is None:
+        raise ModelError(f"{wanted!r} is not offered", hint="Offer it first.")
+    return name
+
+
+@asynccontextmanager
+async def _tried(agent: Agent, model: str) -> AsyncIterator[None]:
+    """Serve a model that isn't offered, while nothing is shared anyway."""
+    before = agent.models.trials
+    agent.models.trials = (model,) if agent.is_held else ()
+    try:
+        yield
+    finally:
+        agent.models.trials = before
+
+
+async def self_test_outcome(agent: Agent, model: str = "") -> CommandOutcome:
     """The owner's self-test command: figures only, the text of the answer is dropped."""
-    end = await run_self_test(agent)
+    end = await run_self_test(agent, model=model)
     speed = end.number("tokens_per_second") or 0.0
     message = f"A real prompt went through token, gRPC and engine: {speed:.1f} tokens/s."
     return CommandOutcome(message, {**end.metadata, "seconds": round(end.seconds, 3)})

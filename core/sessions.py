@@ -128,6 +128,7 @@ class Admission:
         queue_size: int = 0,
         limits: SessionLimits | None = None,
         closed_because: Callable[[], str] = lambda: "",
+        closed_to_owner: Callable[[], str] = lambda: "",
         on_change: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -137,6 +138,7 @@ class Admission:
         self.limits = limits or SessionLimits()
         self.monotonic = monotonic
         self._closed_because = closed_because
+        self._closed_to_owner = closed_to_owner
         self._on_change = on_change
         self._clock = clock
         self._running: dict[str, Session] = {}
@@ -163,14 +165,16 @@ class Admission:
         return tuple(session.view(now) for session in self.sessions)
 
     @asynccontextmanager
-    async def slot(self, *, model: str, client: str, job_id: str, spend: Callable[[], None]) -> AsyncIterator[Session]:
-        """Hold one slot of the engine for the calling task.
+    async def slot(
+        self, *, model: str, client: str, job_id: str, spend: Callable[[], None], is_owner: bool = False
+    ) -> AsyncIterator[Session]:
+        """Hold one slot of the engine for the calling task. `is_owner`: the owner's own test, also while paused.
 
         Raises NotServing, AtCapacity, TokenReplayed (also for a copy of a token that waits in the queue), or what
         `spend` raises; SessionEnded when the wait in the queue is ended by us.
         """
         session = self._new_session(model, client, job_id)
-        await self._take_slot(session, spend)
+        await self._take_slot(session, spend, self._closed_to_owner if is_owner else self._closed_because)
         try:
             yield session
         finally:  # no await in here: a cancel can't keep the slot
@@ -228,15 +232,15 @@ class Admission:
             task=asyncio.current_task(),
         )
 
-    async def _take_slot(self, session: Session, spend: Callable[[], None]) -> None:
-        self._check_open()
+    async def _take_slot(self, session: Session, spend: Callable[[], None], closed_because: Callable[[], str]) -> None:
+        _check_open(closed_because())
         if len(self._running) >= self.max_jobs or self._queue:
             await self._wait_in_queue(session)
             # The slot was reserved for us by _give_free_slots; a failed `spend` must give it on.
         else:
             self._running[session.session_id] = session
         try:
-            self._check_open()
+            _check_open(closed_because())
             spend()
         except BaseException:
             self._release(session)
@@ -245,11 +249,6 @@ class Admission:
         self._idle.clear()
         self._start_timer()
         self._on_change()
-
-    def _check_open(self) -> None:
-        because = self._closed_because()
-        if because:
-            raise NotServing(because, hint="Ask the coordinator for another agent.")
 
     async def _wait_in_queue(self, session: Session) -> None:
         if len(self._queue) >= self.queue_size:
@@ -311,6 +310,11 @@ class Admission:
         self.check_limits(self.monotonic())
         if self._running:
             self._start_timer()
+
+
+def _check_open(closed_because: str) -> None:
+    if closed_because:
+        raise NotServing(closed_because, hint="Ask the coordinator for another agent.")
 
 
 def absorb_cancel() -> None:

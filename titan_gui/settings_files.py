@@ -7,12 +7,11 @@ from collections.abc import Callable, Mapping
 
 from PySide6.QtCore import QObject, Signal
 
-from core.app import identified
 from core.config import SECRET_ENVIRONMENT
 from core.config_edit import change_settings
 from core.config_load import LoadedSettings
+from core.config_reload import reload_settings
 from core.errors import ConfigError
-from core.live_settings import reload_settings
 from core.secrets import SecretStore
 from titan_gui.background import Background
 
@@ -80,8 +79,7 @@ class SettingsFiles(QObject):
         return self._background.wait(timeout_ms)
 
     def _read(self, current: LoadedSettings) -> LoadedSettings:
-        """On the worker: usable for a start, so with the agent's generated name."""
-        return identified(reload_settings(current, self._environ))
+        return reload_settings(current, self._environ)
 
     def _take(self, loaded: LoadedSettings) -> None:
         self.current = loaded

@@ -106,7 +106,7 @@ async def test_a_file_that_cannot_be_used_changes_nothing() -> None:
 
 
 async def test_an_agent_of_other_folders_follows_no_file_of_this_process(tmp_path: object) -> None:
-    from core.live_settings import reload_settings
+    from core.config_reload import reload_settings
 
     loaded = load_settings({"TITAN_HOME": str(tmp_path)})
     change_settings({"queue_size": "9"}, {})

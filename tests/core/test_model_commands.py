@@ -28,7 +28,7 @@ from tests.fakes.small_agent import small_agent
 
 
 async def command(agent: Agent, name: str, model: str) -> CommandOutcome:
-    async def no_self_test() -> CommandOutcome:
+    async def no_self_test(model: str) -> CommandOutcome:
         raise AssertionError("not asked for")
 
     table = owner_commands(agent, shut_down=lambda: None, self_test=no_self_test)

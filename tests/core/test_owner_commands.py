@@ -68,7 +68,7 @@ class AgentParts:
     def _stop(self) -> None:
         self.stopped = True
 
-    async def _self_test(self) -> CommandOutcome:
+    async def _self_test(self, model: str) -> CommandOutcome:
         return CommandOutcome("passed")
 
 
