@@ -24,6 +24,7 @@ ID = "agent-1"
 async def held_session(agent: AgentProcess, client: Client, token: str) -> AsyncIterator[tuple[Answer, Any]]:
     """A real answer that has begun and doesn't go on: its llama.cpp is stopped until the end of the block,
     which waits for the answer's end."""
+    await agent.wait_snapshot(lambda snapshot: snapshot["running_jobs"] == 0)  # counters are up to 0.25 s old
     async with client.streaming(token, max_tokens=1500) as (answer, task):
         (engine,) = agent.children()
         engine.suspend()
@@ -68,6 +69,7 @@ async def first_answer(coordinator: FaultyCoordinator, client: Client) -> None:
 
 async def pause_lets_the_session_finish(coordinator: FaultyCoordinator, agent: AgentProcess, client: Client) -> None:
     async with held_session(agent, client, token_of(coordinator, ID, MODEL)) as (answer, _):
+        await agent.wait_snapshot(lambda snapshot: snapshot["running_jobs"] == 1)
         code, out, err = await run_titan(agent.home, "sessions", "--json", "--profile", ID)
         assert code == 0, err
         (session,) = json.loads(out)["sessions"]
