@@ -37,7 +37,7 @@ class AgentBridge(QObject):
     command_failed = Signal(str, object)  # name, AgentError: show its title, detail and hint
     agent_started = Signal()
     agent_ended = Signal(object)  # None after an ordered stop, else the exception
-    window_requested = Signal()  # a second start, through the control door
+    window_requested = Signal(str)  # a second start, through the control door; the page to show, "" for the last one
 
     _snapshot_arrived = Signal(object)
     _thread_ended = Signal(object)
@@ -133,8 +133,8 @@ class AgentBridge(QObject):
             raise AgentError("the agent is starting or stopping", hint="Try again in a moment.")
         return await self._running.commands.execute(name, arguments)
 
-    async def _show_window(self, _: Mapping[str, str]) -> CommandOutcome:
-        self.window_requested.emit()
+    async def _show_window(self, arguments: Mapping[str, str]) -> CommandOutcome:
+        self.window_requested.emit(arguments.get("page", ""))
         return CommandOutcome("The window is shown.")
 
     async def _limit_drain(self, limit_s: float) -> None:

@@ -20,7 +20,7 @@ log = get_logger(__name__)
 class WaitingDoor(QObject):
     """Answers `show_window` and `shutdown` only. Open and close it from the Qt thread; both return at once."""
 
-    window_requested = Signal()
+    window_requested = Signal(str)  # the page to show, "" for the last one
     quit_requested = Signal()
     closed = Signal()  # also when it was not open: now the agent's own door may open
 
@@ -63,8 +63,8 @@ class WaitingDoor(QObject):
         ):
             yield
 
-    async def _show_window(self, _: Mapping[str, str]) -> CommandOutcome:
-        self.window_requested.emit()
+    async def _show_window(self, arguments: Mapping[str, str]) -> CommandOutcome:
+        self.window_requested.emit(arguments.get("page", ""))
         return CommandOutcome("The window is shown.")
 
     async def _shutdown(self, _: Mapping[str, str]) -> CommandOutcome:

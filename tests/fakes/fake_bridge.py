@@ -18,7 +18,7 @@ class FakeBridge(QObject):
     command_failed = Signal(str, object)
     agent_started = Signal()
     agent_ended = Signal(object)
-    window_requested = Signal()
+    window_requested = Signal(str)  # the page to show, "" for the last one
 
     def __init__(self) -> None:
         super().__init__()
