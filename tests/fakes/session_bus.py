@@ -22,12 +22,20 @@ def missing_programs() -> str:
 
 
 class SessionBus:
-    """Use as `async with SessionBus(folder) as session`; `environ` is what a program of that session needs."""
+    """Use as `async with SessionBus(folder) as session`; `environ` is what a program of that session needs.
 
-    def __init__(self, folder: Path) -> None:
+    `screen_file` is the framebuffer as an XWD file: what is on the screen, readable without another program.
+    """
+
+    def __init__(self, folder: Path, *, screen: tuple[int, int] = (1280, 800)) -> None:
         self._folder = folder
+        self._screen = screen
         self._processes: list[asyncio.subprocess.Process] = []
         self.environ: dict[str, str] = {}
+
+    @property
+    def screen_file(self) -> Path:
+        return self._folder / "Xvfb_screen0"
 
     @property
     def address(self) -> str:
@@ -51,7 +59,9 @@ class SessionBus:
     async def _start_display(self) -> str:
         """The server picks a free number itself and says it."""
         reader, writer = os.pipe()
-        command = ("Xvfb", "-displayfd", str(writer), "-screen", "0", "1280x800x24", "-nolisten", "tcp", "-noreset")
+        width, height = self._screen
+        command = ("Xvfb", "-displayfd", str(writer), "-screen", "0", f"{width}x{height}x24", "-nolisten", "tcp",
+                   "-noreset", "-fbdir", str(self._folder))  # fmt: skip
         process = await asyncio.create_subprocess_exec(
             *command, pass_fds=(writer,), stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
         )

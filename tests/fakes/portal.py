@@ -1,0 +1,81 @@
+"""The desktop's own settings on a session bus, as GNOME's portal tells them: whether the owner likes it dark.
+
+What a program that "follows the system" listens to; changing it here is what moving the switch in the system's settings
+does.
+"""
+
+# No `from __future__ import annotations`: dbus-fast reads the D-Bus signatures from the annotations' values.
+from types import TracebackType
+from typing import Annotated, Any, Self
+
+from dbus_fast import BusType, DBusError, Variant
+from dbus_fast.aio import MessageBus
+from dbus_fast.annotations import DBusSignature, DBusStr, DBusUInt32, DBusVariant
+from dbus_fast.constants import PropertyAccess
+from dbus_fast.service import ServiceInterface, dbus_method, dbus_property, dbus_signal
+
+PORTAL_NAME = "org.freedesktop.portal.Desktop"
+APPEARANCE = "org.freedesktop.appearance"
+PREFER_DARK, PREFER_LIGHT = 1, 2
+ENVIRON = {"XDG_CURRENT_DESKTOP": "GNOME"}  # Qt asks the portal on such a desktop
+
+
+class _Settings(ServiceInterface):
+    def __init__(self, *, is_dark: bool) -> None:
+        super().__init__("org.freedesktop.portal.Settings")
+        self.scheme = PREFER_DARK if is_dark else PREFER_LIGHT
+
+    def _values(self) -> dict[str, dict[str, Variant]]:
+        return {APPEARANCE: {"color-scheme": Variant("u", self.scheme), "contrast": Variant("u", 0)}}
+
+    @dbus_method()
+    def ReadAll(
+        self, namespaces: Annotated[list[str], DBusSignature("as")]
+    ) -> Annotated[dict[str, Any], DBusSignature("a{sa{sv}}")]:
+        return self._values()
+
+    @dbus_method()
+    def ReadOne(self, namespace: DBusStr, key: DBusStr) -> DBusVariant:
+        try:
+            return self._values()[namespace][key]
+        except KeyError:
+            raise DBusError("org.freedesktop.portal.Error.NotFound", "Requested setting not found") from None
+
+    @dbus_method()
+    def Read(self, namespace: DBusStr, key: DBusStr) -> DBusVariant:
+        return Variant("v", self.ReadOne(namespace, key))
+
+    @dbus_signal()
+    def SettingChanged(
+        self, namespace: str, key: str, value: Variant
+    ) -> Annotated[tuple[str, str, Variant], DBusSignature("ssv")]:
+        return (namespace, key, value)
+
+    @dbus_property(access=PropertyAccess.READ)
+    def version(self) -> DBusUInt32:
+        return 2
+
+
+class FakePortal:
+    """Use as `async with FakePortal(address) as portal`, before the program starts."""
+
+    def __init__(self, address: str, *, is_dark: bool = False) -> None:
+        self._address = address
+        self._settings = _Settings(is_dark=is_dark)
+
+    async def __aenter__(self) -> Self:
+        self._bus = await MessageBus(bus_address=self._address, bus_type=BusType.SESSION).connect()
+        self._bus.export("/org/freedesktop/portal/desktop", self._settings)
+        await self._bus.request_name(PORTAL_NAME)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bus.disconnect()
+        await self._bus.wait_for_disconnect()  # type: ignore[no-untyped-call]
+
+    def turn(self, *, is_dark: bool) -> None:
+        """Change it for everybody who listens."""
+        self._settings.scheme = PREFER_DARK if is_dark else PREFER_LIGHT
+        self._settings.SettingChanged(APPEARANCE, "color-scheme", Variant("u", self._settings.scheme))
