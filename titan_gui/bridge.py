@@ -119,7 +119,7 @@ class AgentBridge(QObject):
                 shut_down=thread.post_stop,
                 is_held=not loaded.settings.setup_done,
             ) as running:
-                running.commands.add("show_window", self._show_window)
+                running.commands.add("show_window", self._show_window, arguments=("page",))
                 self._running, self._agent = running, running.agent
                 try:
                     yield

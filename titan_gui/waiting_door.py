@@ -52,7 +52,7 @@ class WaitingDoor(QObject):
         from core.control import ControlServer  # here: grpc is 0.1 s that neither the icon nor Qt's thread waits for
 
         commands = CommandTable()
-        commands.add("show_window", self._show_window)
+        commands.add("show_window", self._show_window, arguments=("page",))
         commands.add("shutdown", self._shutdown)
         async with ControlServer(
             socket=loaded.paths.control_socket,
