@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -47,7 +47,7 @@ class EngineView:
     name: str = ""  # "" while none is chosen
     requested: str = "auto"
     chosen_because: str = ""
-    status: EngineStatus = EngineStatus()
+    status: EngineStatus = field(default_factory=EngineStatus)
     breaker: str = "closed"  # "closed" | "open" | "half-open"
     breaker_retry_at: float | None = None  # seconds since the epoch
     pids: tuple[int, ...] = ()  # the engine's processes on this machine, as far as they are known
