@@ -17,7 +17,7 @@ from dbus_fast.service import ServiceInterface, dbus_method, dbus_property, dbus
 PORTAL_NAME = "org.freedesktop.portal.Desktop"
 APPEARANCE = "org.freedesktop.appearance"
 PREFER_DARK, PREFER_LIGHT = 1, 2
-ENVIRON = {"XDG_CURRENT_DESKTOP": "GNOME"}  # Qt asks the portal on such a desktop
+ENVIRON = {"XDG_CURRENT_DESKTOP": "GNOME", "QT_QPA_PLATFORMTHEME": "gnome"}  # Qt asks the portal then, and not GTK
 
 
 class _Settings(ServiceInterface):
