@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from typing import Any, TypeVar
 
-from PySide6.QtCore import QObject, QThreadPool, Signal
+from PySide6.QtCore import QObject, Signal
 
 from core.errors import AgentError
 from core.logs import get_logger
@@ -13,19 +15,19 @@ from core.logs import get_logger
 log = get_logger(__name__)
 
 Result = TypeVar("Result")
-_IDLE_THREAD_MS = 5_000
 
 
 class Background(QObject):
-    """A worker thread that ends when it has been idle for a while. Everything here belongs to the Qt thread."""
+    """One worker thread, made when it is first needed. Everything here belongs to the Qt thread.
+
+    Not a QThreadPool: its destructor waits for its threads while this one holds Python's lock, which they need to end.
+    """
 
     _finished = Signal(object)  # a call without arguments, made on the Qt thread
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._pool = QThreadPool(self)
-        self._pool.setMaxThreadCount(1)  # in the order in which they were asked for
-        self._pool.setExpiryTimeout(_IDLE_THREAD_MS)
+        self._worker = ThreadPoolExecutor(1, "background")  # one: in the order in which they were asked for
         self._finished.connect(self._on_finished)
 
     def run(
@@ -37,23 +39,31 @@ class Background(QObject):
         """Do `work` on the worker, then call `done` with its result or `failed` with its error, on the Qt thread."""
 
         def task() -> None:
-            try:
-                result = work()
-            except AgentError as error:
-                problem = error
-                self._finished.emit(lambda: failed(problem))
-            except Exception:  # the thread edge: the window must hear that it is over
-                log.exception("background work failed for an unforeseen reason")
-                unforeseen = AgentError("something unforeseen went wrong", hint="See the log.")
-                self._finished.emit(lambda: failed(unforeseen))
-            else:
-                self._finished.emit(lambda: done(result))
+            answer = _answer(work, done, failed)
+            with suppress(RuntimeError):  # who asked is gone
+                self._finished.emit(answer)
 
-        self._pool.start(task)
+        self._worker.submit(task)
 
     def wait(self, timeout_ms: int = 5_000) -> bool:
         """At the end of the program: until everything asked for is done; False when the limit came first."""
-        return self._pool.waitForDone(timeout_ms)
+        return not wait([self._worker.submit(lambda: None)], timeout_ms / 1000).not_done
 
     def _on_finished(self, call: Callable[[], None]) -> None:
         call()
+
+
+def _answer(
+    work: Callable[[], Result], done: Callable[[Result], Any], failed: Callable[[AgentError], Any]
+) -> Callable[[], Any]:
+    """Do the work; what is to be called on the Qt thread."""
+    try:
+        result = work()
+    except AgentError as error:
+        problem = error
+        return lambda: failed(problem)
+    except Exception:  # the thread edge: the window must hear that it is over
+        log.exception("background work failed for an unforeseen reason")
+        unforeseen = AgentError("something unforeseen went wrong", hint="See the log.")
+        return lambda: failed(unforeseen)
+    return lambda: done(result)

@@ -140,6 +140,7 @@ class History:
         done = self._minute.add(machine.taken_at, values)
         if done is not None:
             self._minutes.append(*done)
+            self._forget_cards()
 
     def points(self, key: SeriesKey, span: Span, now: float) -> Points:
         """A line's points within the span that ends now."""
@@ -166,6 +167,11 @@ class History:
             self._cards[card.uuid] = Card(card.uuid, card.name, card.total_mb)
         while len(self._cards) > MAX_CARDS:
             self._cards.pop(next(iter(self._cards)))
+
+    def _forget_cards(self) -> None:
+        """A card that nothing is known of any more was taken out a day ago or more."""
+        known = {key.gpu for table in (self._recent, self._minutes) for key in table.keys}
+        self._cards = {uuid: card for uuid, card in self._cards.items() if uuid in known}
 
     def _end_stretch(self, now: float) -> None:
         if self._shade is not Shade.NONE and now > self._shade_since:
@@ -250,6 +256,10 @@ class _Table:
         self._columns: dict[SeriesKey, array[float]] = {}
         self._first = 0
         self._count = 0
+
+    @property
+    def keys(self) -> Iterable[SeriesKey]:
+        return self._columns.keys()
 
     def append(self, at: float, values: Mapping[SeriesKey, float]) -> None:
         """Add a row. Rows that a clock set back has put into the future are forgotten."""

@@ -127,6 +127,7 @@ class DashboardPage(QWidget):
         column.addStretch(1)
         self.show_contribution({})
         area = QScrollArea()
+        area.setAccessibleName(self.tr("Dashboard"))
         area.setWidgetResizable(True)
         area.setFrameShape(QFrame.Shape.NoFrame)
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)

@@ -31,6 +31,7 @@ class RulesPage(QWidget):
         self._column.addWidget(self._summary)
         self._column.addStretch(1)
         area = QScrollArea()
+        area.setAccessibleName(self.tr("Rules"))
         area.setWidgetResizable(True)
         area.setFrameShape(QFrame.Shape.NoFrame)
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)

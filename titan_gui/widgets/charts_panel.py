@@ -63,6 +63,11 @@ class ChartsPanel(QWidget):
     def span(self) -> Span:
         return self._span
 
+    @property
+    def note(self) -> str:
+        """What is said below the charts."""
+        return self._note.text()
+
     def set_span(self, span: Span) -> None:
         self._buttons[span].setChecked(True)
         if span is not self._span:

@@ -151,7 +151,7 @@ class _Legend(QWidget):
 
     @property
     def text(self) -> str:
-        parts = [f"{line.label} {value.text()}".strip() for line, (_, value) in self._labels.items()]
+        parts = [value.text() for _, value in self._labels.values()]
         return ", ".join([self._at.text(), *parts] if self._at.text() else parts)
 
     def show_values(self, at: str, values: dict[Line, str], colours: Colours) -> None:

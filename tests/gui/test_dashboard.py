@@ -1,0 +1,202 @@
+"""The dashboard: one sentence, what can be done, figures once a second, and no work while hidden."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from PySide6.QtWidgets import QLabel, QWidget
+from pytestqt.qtbot import QtBot
+
+from core.snapshot import AgentSnapshot, Reason
+from core.state import AgentState
+from tests.fakes.machines import card, measured
+from titan_gui.history import History
+from titan_gui.pages.dashboard import DashboardPage
+
+pytestmark = pytest.mark.qt_log_ignore("propagateSizeHints")  # the offscreen display says this of every window
+
+NOW = 1_800_000_000.0
+PAUSED = (
+    Reason(code="paused_by_owner", sentence="Paused by you.", remedy="titan resume", ends_at=NOW + 1800),
+    Reason(code="coordinator_away", sentence="The coordinator does not answer.", blocks=False),
+)
+
+
+@pytest.fixture
+def history() -> History:
+    made = History()
+    for second in range(0, 60, 2):
+        made.record(measured(NOW + second, card()), NOW + second)
+    return made
+
+
+@pytest.fixture
+def page(qtbot: QtBot, history: History) -> DashboardPage:
+    made = DashboardPage(history, clock=lambda: NOW + 60)
+    qtbot.addWidget(made)
+    return made
+
+
+def shown(qtbot: QtBot, page: QWidget) -> None:
+    page.resize(900, 700)
+    with qtbot.waitExposed(page):
+        page.show()
+
+
+def test_the_sentence_and_the_other_reasons(qtbot: QtBot, page: DashboardPage) -> None:
+    shown(qtbot, page)
+
+    page.render(measured(NOW, card(), reasons=PAUSED))
+
+    assert page.headline.sentence == "Paused by you."
+    assert page.headline.other_reasons == ("The coordinator does not answer.",)
+
+
+def test_a_hidden_page_does_no_work_and_shows_the_last_snapshot_when_it_is_shown(
+    qtbot: QtBot, page: DashboardPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    painted: list[QWidget] = []
+    monkeypatch.setattr(DashboardPage, "_show_all", lambda self: painted.append(self))
+    page.render(measured(NOW, card()))
+    assert painted == []
+    monkeypatch.undo()
+
+    page.render(measured(NOW, card(), reasons=PAUSED))
+    shown(qtbot, page)
+
+    assert page.headline.sentence == "Paused by you."
+
+
+def test_a_change_of_state_is_shown_at_once_and_figures_once_a_second(qtbot: QtBot, page: DashboardPage) -> None:
+    page.render(measured(NOW, card()))
+    shown(qtbot, page)
+    rate = page.tiles["rate"]
+
+    page.render(replace(measured(NOW + 2, card()), tokens_per_second=77.0))
+    assert rate.tile is not None
+    assert rate.tile.value == "43.2"
+    page.render(replace(measured(NOW + 2, card(), reasons=PAUSED), tokens_per_second=77.0))
+    assert rate.tile.value == "77.0" if rate.tile else False
+
+
+def test_figures_that_were_held_back_come_with_the_next_second(qtbot: QtBot, page: DashboardPage) -> None:
+    page.render(measured(NOW, card()))
+    shown(qtbot, page)
+    page.render(replace(measured(NOW, card()), tokens_per_second=77.0))
+
+    page._timer.timeout.emit()
+
+    assert page.tiles["rate"].tile is not None
+    assert page.tiles["rate"].tile.value == "77.0"
+
+
+def test_the_pause_menu_asks_for_each_length(qtbot: QtBot, page: DashboardPage) -> None:
+    page.render(measured(NOW, card()))
+    shown(qtbot, page)
+    asked: list[float | None] = []
+    page.pause_requested.connect(asked.append)
+
+    actions = [action for action in page.switch.pause_button.menu().actions() if not action.isSeparator()]
+    for action in actions[:-1]:
+        action.trigger()
+
+    assert [None if until is None else until - NOW - 60 for until in asked[:3]] == [900, 3600, 4 * 3600]
+    assert asked[3] is not None
+    assert asked[3] > NOW
+    assert asked[4] is None
+
+
+def test_the_buttons_say_what_is_wanted(qtbot: QtBot, page: DashboardPage) -> None:
+    page.render(measured(NOW, card(), reasons=PAUSED))
+    shown(qtbot, page)
+
+    with qtbot.waitSignal(page.resume_requested, timeout=0):
+        page.switch.resume_button.click()
+    with qtbot.waitSignal(page.take_back_requested, timeout=0):
+        page.switch.take_back_button.click()  # a model is loaded still
+    page.render(measured(NOW, card()))
+    with qtbot.waitSignal(page.finish_requested, timeout=0):
+        page.switch.finish_action.trigger()
+
+
+def test_only_what_can_be_done_is_offered(qtbot: QtBot, page: DashboardPage) -> None:
+    shown(qtbot, page)
+    switch = page.switch
+
+    page.render(measured(NOW, card()))
+    assert (switch.pause_button.isEnabled(), switch.resume_button.isVisible(), switch.start_button.isVisible()) == (
+        True,
+        False,
+        False,
+    )
+    page.render(AgentSnapshot(state=AgentState.FAILED))
+    assert (switch.pause_button.isVisible(), switch.start_button.isVisible()) == (False, True)
+    assert not switch.take_back_button.isEnabled()
+
+
+def test_a_reason_leads_to_its_setting(qtbot: QtBot, page: DashboardPage) -> None:
+    reason = Reason(code="engine_unreachable", sentence="The engine does not answer.", setting="engine")
+    page.render(measured(NOW, card(), reasons=(reason,)))
+    shown(qtbot, page)
+
+    with qtbot.waitSignal(page.setting_requested, timeout=0) as asked:
+        page.headline._setting_button.click()
+
+    assert asked.args == ["engine"]
+
+
+def test_text_from_outside_is_never_markup(qtbot: QtBot, page: DashboardPage) -> None:
+    reason = Reason(code="engine_attention", sentence="<b>bold</b> <img src=x>", remedy="<a href=x>y</a>")
+    page.render(measured(NOW, card(), reasons=(reason,)))
+    shown(qtbot, page)
+
+    labels = page.findChildren(QLabel)
+
+    assert page.headline.sentence == "<b>bold</b> <img src=x>"
+    assert all(label.textFormat().name == "PlainText" for label in labels if "<" in label.text())
+
+
+def test_numbers_that_change_move_nothing(qtbot: QtBot, page: DashboardPage) -> None:
+    page.render(measured(NOW, card()))
+    shown(qtbot, page)
+    before = {name: tile.geometry() for name, tile in page.tiles.items()}
+
+    long = "x" * 300
+    snapshot = replace(measured(NOW, card()), tokens_per_second=123_456.7, tier_reason=long, running_jobs=32)
+    page.render(replace(snapshot, reasons=(Reason(code="note", sentence="", blocks=False),)))
+    qtbot.waitUntil(lambda: page.tiles["rate"].tile is not None and page.tiles["rate"].tile.value == "123456.7")
+
+    assert {name: tile.geometry().size() for name, tile in page.tiles.items()} == {
+        name: place.size() for name, place in before.items()
+    }
+
+
+def test_contribution_is_asked_for_when_shown_and_then_shown(qtbot: QtBot, page: DashboardPage) -> None:
+    with qtbot.waitSignal(page.contribution_requested, timeout=1000):
+        shown(qtbot, page)
+
+    sums = {"sessions": 2, "completion_tokens": 700, "seconds": 10}
+    page.show_contribution({"summary": {"today": sums}, "days": [{"day": "2026-11-25", **sums}]})
+
+    assert page.given["today"].tile is not None
+    assert page.given["today"].tile.value == "700 tokens"
+    assert "700 tokens, 2 sessions" in page.bars.accessibleDescription()
+
+
+def test_every_control_can_be_reached_and_has_a_name(qtbot: QtBot, page: DashboardPage) -> None:
+    page.render(measured(NOW, card()))
+    shown(qtbot, page)
+    page.switch.pause_button.setFocus()
+    reached: list[QWidget] = []
+    for _ in range(20):
+        focused = page.focusWidget()
+        if focused in reached:
+            break
+        reached.append(focused)
+        page.focusNextChild()
+
+    texts = [getattr(widget, "text", lambda: "")() or widget.accessibleName() for widget in reached]
+    assert "Take my GPU back now" in texts
+    assert "10 minutes" in texts
+    assert all(texts)

@@ -1,0 +1,158 @@
+"""The charts as widgets: loaded late, drawn only while seen, with values under the pointer."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from pytestqt.qtbot import QtBot
+
+from core.snapshot import Reason
+from tests.fakes.machines import card, measured
+from titan_gui.charts import ChartData
+from titan_gui.history import History, Span
+from titan_gui.widgets.charts_panel import ChartsPanel
+from titan_gui.widgets.history_chart import HistoryChart
+
+pytestmark = pytest.mark.qt_log_ignore("propagateSizeHints")
+
+NOW = 1_800_000_000.0
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = NOW + 60
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def history() -> History:
+    made = History()
+    for second in range(0, 60, 2):
+        made.record(measured(NOW + second, card("a"), card("b", load=10.0)), NOW + second)
+    return made
+
+
+@pytest.fixture
+def panel(qtbot: QtBot, history: History, clock: Clock) -> ChartsPanel:
+    made = ChartsPanel(history, clock=clock)
+    qtbot.addWidget(made)
+    made.resize(900, 600)
+    with qtbot.waitSignal(made.ready, timeout=20_000):
+        made.show()
+    return made
+
+
+def test_pyqtgraph_is_not_there_before_a_chart_is() -> None:
+    code = (
+        "import sys, titan_gui.window_pages, titan_gui.pages.dashboard, titan_gui.overview_wiring\n"
+        "sys.exit('pyqtgraph' in sys.modules or 'numpy' in sys.modules)"
+    )
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_every_chart_shows_its_newest_values(panel: ChartsPanel) -> None:
+    texts = {name: chart.legend_text for name, chart in panel.charts.items()}
+
+    assert texts["vram-a"] == "ours 3.9 GB, others 2.0 GB"
+    assert texts["gpu_load"] == "GPU 1: 50 %, GPU 2: 10 %"
+    assert texts["gpu_temperature"] == "GPU 1: 60 °C, GPU 2: 60 °C"
+    assert texts["cpu"] == "ours 10 %, others 30 %"
+
+
+def test_hovering_shows_the_values_of_that_moment(panel: ChartsPanel, history: History, clock: Clock) -> None:
+    history.record(measured(NOW + 62, card("a", load=99.0), card("b")), NOW + 62)
+    clock.now = NOW + 62
+    panel.refresh("")
+    chart = panel.charts["gpu_load"]
+    assert chart.legend_text.startswith("GPU 1: 99 %")
+
+    chart.hover_at(-10.0)
+    assert "GPU 1: 50 %" in chart.legend_text
+    assert ":" in chart.legend_text.split(",")[0]  # the time of that moment
+    chart.hover_at(None)
+    assert chart.legend_text.startswith("GPU 1: 99 %")
+
+
+def test_the_day_is_shown_on_demand(panel: ChartsPanel) -> None:
+    panel.set_span(Span.DAY)
+
+    assert panel.span is Span.DAY
+    assert panel.charts["cpu"].legend_text == "ours 10 %, others 30 %"
+
+
+def test_nothing_is_drawn_while_hidden_and_the_newest_when_shown(
+    panel: ChartsPanel, history: History, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[str] = []
+    real = HistoryChart.show_data
+
+    def record(chart: HistoryChart, data: ChartData) -> None:
+        drawn.append(data.spec.name)
+        real(chart, data)
+
+    monkeypatch.setattr(HistoryChart, "show_data", record)
+    panel.hide()
+    history.record(measured(NOW + 70, card("a", load=77.0), card("b")), NOW + 70)
+    clock.now = NOW + 70
+    panel.refresh("")
+    assert drawn == []
+
+    panel.show()
+
+    assert "gpu_load" in drawn
+    assert panel.charts["gpu_load"].legend_text.startswith("GPU 1: 77 %")
+
+
+def test_without_a_new_sample_nothing_is_drawn(panel: ChartsPanel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(HistoryChart, "show_data", lambda self, data: pytest.fail("drawn without need"))
+
+    panel.refresh("")
+
+
+def test_a_card_that_comes_late_gets_its_charts(
+    qtbot: QtBot, panel: ChartsPanel, history: History, clock: Clock
+) -> None:
+    history.record(measured(NOW + 70, card("a"), card("b"), card("c")), NOW + 70)
+    clock.now = NOW + 70
+
+    with qtbot.waitSignal(panel.ready, timeout=5000):
+        panel.refresh("")
+
+    assert "vram-c" in panel.charts
+
+
+def test_no_card_is_said(qtbot: QtBot, clock: Clock) -> None:
+    history = History()
+    history.record(measured(NOW), NOW)
+    panel = ChartsPanel(history, clock=clock)
+    qtbot.addWidget(panel)
+    with qtbot.waitSignal(panel.ready, timeout=20_000):
+        panel.show()
+
+    panel.refresh("no NVIDIA driver")
+
+    assert panel.note == "No graphics card can be read: no NVIDIA driver"
+
+
+def test_a_paused_stretch_is_painted(panel: ChartsPanel, history: History, clock: Clock) -> None:
+    chart = panel.charts["cpu"]
+    before = chart.grab().toImage()
+    history.record(measured(NOW + 60, card("a"), card("b"), reasons=(Reason(code="x", sentence="x"),)), NOW + 60)
+    history.record(measured(NOW + 300, card("a"), card("b")), NOW + 300)
+    clock.now = NOW + 300
+
+    panel.refresh("")
+    image = chart.grab().toImage()
+
+    middle = image.width() * 3 // 4, image.height() // 2
+    assert image.pixelColor(*middle) != before.pixelColor(*middle)

@@ -1,0 +1,86 @@
+"""The dashboard's figures as texts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+
+import pytest
+
+from core.snapshot import AgentSnapshot, CoordinatorView
+from tests.fakes.snapshots import busy_snapshot, paused_snapshot
+from titan_gui.tiles import Tile, contribution_of, count_text, tiles_of
+
+
+def tile(snapshot: AgentSnapshot, name: str) -> Tile:
+    return next(one for one in tiles_of(snapshot) if one.name == name)
+
+
+def test_before_anything_is_known_there_are_dashes_and_no_zeros_of_memory() -> None:
+    tiles = {one.name: one.value for one in tiles_of(AgentSnapshot())}
+
+    assert tiles["sessions"] == "0 / –"
+    assert tiles["tier"] == tiles["engine"] == tiles["capacity"] == "–"
+
+
+def test_figures_of_a_busy_agent() -> None:
+    snapshot = busy_snapshot()
+
+    assert tile(snapshot, "sessions").value == "1 / 4"
+    assert tile(snapshot, "rate").value == "43.2"
+    assert tile(snapshot, "coordinator").value == "12 ms"
+    assert tile(snapshot, "engine").detail == "CUDA0 · 0.6.3"
+
+
+def test_capacity_stands_beside_the_raw_meter() -> None:
+    shown = tile(busy_snapshot(), "capacity")
+
+    assert (shown.title, shown.value) == ("VRAM to lend", "6.8 GB of 7.0 GB")
+    assert "2.7 GB of 8.0 GB free" in shown.detail
+
+
+def test_a_resting_engine_and_a_lost_coordinator_are_marked() -> None:
+    resting = paused_snapshot()
+    away = replace(busy_snapshot(), coordinator=CoordinatorView(link="away", detail="no ack"))
+
+    assert tile(resting, "engine").is_trouble
+    assert "resting" in tile(resting, "engine").detail
+    assert tile(away, "coordinator").is_trouble
+    assert not tile(resting, "coordinator").is_trouble  # paused by hand: not what to look at first
+
+
+def test_contribution_reads_the_ledgers_answer() -> None:
+    sums = {"sessions": 1, "completion_tokens": 1500, "seconds": 90.0, "failed": 0, "prompt_tokens": 3}
+    result = {
+        "summary": {"today": sums, "last_7_days": sums, "all": sums},
+        "days": [{"day": "2026-11-24", **sums}, {"day": "2026-11-25", **sums}],
+        "recent": [],
+        "notice": "set aside",
+    }
+
+    given = contribution_of(result)
+
+    assert given.today.value == "1,500 tokens"
+    assert given.today.detail == "1 session, 1 min"
+    assert [bar.day for bar in given.days] == [date(2026, 11, 24), date(2026, 11, 25)]
+    assert given.notice == "set aside"
+
+
+@pytest.mark.parametrize("result", [{}, {"summary": None, "days": "x"}, {"summary": {"today": 3}, "days": [{}, 4]}])
+def test_an_answer_in_another_shape_shows_nothing_given(result: dict[str, object]) -> None:
+    assert contribution_of(result).today.value == "0 tokens"
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0"),
+        (9_999, "9,999"),
+        (12_345, "12.3 k"),
+        (123_456, "123 k"),
+        (4_560_000, "4.6 M"),
+        (7_000_000_000, "7.0 G"),
+    ],
+)
+def test_count_text(number: int, text: str) -> None:
+    assert count_text(number) == text
