@@ -138,6 +138,7 @@ class Agent:
             state_file=self.paths.state_dir / "pause.json",
             finish_limit_s=settings.finish_limit_s,
             on_change=self.publish_now,
+            on_notice=self._on_notice,
         )
 
     def _make_reporting_parts(self, stats: StatsCollector | None) -> None:
@@ -167,7 +168,7 @@ class Agent:
             ca_path=settings.coordinator_ca,
         )
         self.keys = KeyKeeper(JwtValidator(settings.agent_id), self.coordinator.fetch_key)
-        self.ledger = Ledger(self.paths.ledger_file, on_notice=self._on_ledger_notice)
+        self.ledger = Ledger(self.paths.ledger_file, on_notice=self._on_notice)
         self.publisher = SnapshotPublisher(
             self.store, self.report.snapshot_fields, is_busy=lambda: self.admission.running_jobs > 0
         )
@@ -459,7 +460,7 @@ class Agent:
         if self._is_up:
             self.publish_now()
 
-    def _on_ledger_notice(self, old: str, new: str) -> None:
+    def _on_notice(self, old: str, new: str) -> None:
         self.report.replace_notice(old, new)
         if self._is_up:
             self.publisher.soon()

@@ -6,22 +6,20 @@ Acts on admission and on the reasons; memory, the coordinator and the front ends
 from __future__ import annotations
 
 import asyncio
-import json
-import threading
 import time
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 
-from core.atomic_file import write_atomically
-from core.errors import StorageError
 from core.logs import get_logger
-from core.reasons import ReasonBook, draining, paused_by_owner
+from core.pause_file import PauseFile, SavedPause
+from core.reasons import ReasonBook, draining, paused_by_owner, paused_in_doubt
 from core.sessions import Admission, EndReason
 
 log = get_logger(__name__)
 
 LONGEST_SLEEP_S = 30.0  # a timed pause follows the wall clock: looked at this often, in case it was set
+SAVE_LIMIT_S = 5.0  # a disk that is slower than this has failed, for whoever waits for an answer
 
 
 class PauseMode(StrEnum):
@@ -40,19 +38,22 @@ class OwnerControl:
         state_file: Path,
         finish_limit_s: float,
         on_change: Callable[[], None] = lambda: None,
+        on_notice: Callable[[str, str], None] = lambda old, new: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """`on_notice` gets (what no longer holds, what the owner should know now), "" for none."""
         self._admission = admission
         self._reasons = reasons
-        self._state_file = state_file
+        self._file = PauseFile(state_file)
         self.finish_limit_s = finish_limit_s
         self._on_change = on_change
+        self._on_notice = on_notice
         self._clock = clock
         self._limit_timer: asyncio.TimerHandle | None = None
         self._resume_timer: asyncio.TimerHandle | None = None
         self._drain_task: asyncio.Task[None] | None = None
-        self._saving: asyncio.Future[None] | None = None
-        self._write_lock = threading.Lock()
+        self._saving: asyncio.Future[str] | None = None  # its result: why it is not on disk, "" when it is
+        self._not_kept = ""  # the notice about that
         self.is_paused = False
         self.pause_until: float | None = None  # seconds since the epoch; None: until resumed
 
@@ -61,17 +62,15 @@ class OwnerControl:
         return "draining" in self._reasons
 
     def restore(self) -> None:
-        """Take up a pause from before a restart; a damaged file means no pause, and is said in the log."""
-        try:
-            saved = json.loads(self._state_file.read_text(encoding="utf-8"))
-            until = saved["until"]
-            time.localtime(until)  # a time that can't be shown is damage, too
-            if saved["paused"] and (until is None or float(until) > self._clock()):
-                self._set_pause(None if until is None else float(until))
-        except FileNotFoundError:
-            return
-        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-            log.warning("pause state not read", file=self._state_file, error=type(error).__name__)
+        """Take up a pause from before a restart. A file that can't be used means paused, in case it was one."""
+        saved = self._file.read()
+        if saved.problem:
+            log.warning("pause state not read", problem=saved.problem)
+            self._on_notice("", f"{saved.problem} Paused until you resume, in case you had paused: titan resume")
+        if saved.is_paused and (saved.until is None or saved.until > self._clock()):
+            self._set_pause(saved.until)
+            if saved.problem:
+                self._reasons.put(paused_in_doubt())
 
     def pause(self, *, until: float | None = None, mode: PauseMode = PauseMode.FINISH) -> int:
         """Refuse new sessions from now on; returns how many sessions still run.
@@ -101,6 +100,7 @@ class OwnerControl:
         if not running or self.is_paused:
             return self.pause()
         self._reasons.put(draining(running))
+        self._save()  # at once: whatever ends this program, it comes back paused
         self._admission.refuse_queue()
         self._stop_draining_task()
         self._start_limit()
@@ -126,13 +126,17 @@ class OwnerControl:
         """Stop the timers, and wait until the pause is on disk."""
         self._stop_draining_task()
         self._clear_timers()
-        if self._saving is not None:
-            await self._saving
+        await self.wait_saved()
 
-    async def wait_saved(self) -> None:
-        """Until what was done last is on disk (or said in the log not to be): a kill from now on forgets nothing."""
-        if self._saving is not None:
-            await asyncio.wait([self._saving])
+    async def wait_saved(self) -> str:
+        """Wait until what was done last is on disk; returns "", or after SAVE_LIMIT_S at most why it is not.
+
+        A kill after "" forgets nothing.
+        """
+        if (saving := self._saving) is None:
+            return ""
+        done, _ = await asyncio.wait([saving], timeout=SAVE_LIMIT_S)
+        return saving.result() if done else f"the disk has not taken it for {SAVE_LIMIT_S:g} s"
 
     def check_clock(self) -> None:
         """End a timed pause whose time has come; called by the timer, and after the machine slept."""
@@ -183,15 +187,18 @@ class OwnerControl:
         self._limit_timer = self._resume_timer = None
 
     def _save(self) -> None:
-        """Off the loop: a slow disk must not hold up running streams. The last state wins, whatever the order."""
-        loop = asyncio.get_running_loop()
-        self._saving = loop.run_in_executor(None, self._write)
+        """Off the loop: a slow disk must not hold up running streams. Finishing is kept as the pause it ends in."""
+        self._file.keep(SavedPause(self.is_paused or self.is_draining, self.pause_until))
+        self._saving = asyncio.get_running_loop().run_in_executor(None, self._file.write)
+        self._saving.add_done_callback(self._on_saved)
 
-    def _write(self) -> None:
-        """A pause that can't be kept on disk still holds now; the log says what a restart would lose."""
-        with self._write_lock:
-            text = json.dumps({"paused": self.is_paused, "until": self.pause_until})
-            try:
-                write_atomically(self._state_file, text.encode())
-            except StorageError as error:
-                log.warning("pause state not kept", error=error.detail, hint=error.hint)
+    def _on_saved(self, saving: asyncio.Future[str]) -> None:
+        """A pause that can't be kept on disk still holds now; the owner hears what a restart would lose."""
+        if saving.cancelled():
+            return
+        problem, before = saving.result(), self._not_kept
+        if problem:
+            log.warning("pause state not kept", problem=problem)
+        self._not_kept = f"Pausing and resuming are not kept over a restart. {problem}" if problem else ""
+        if self._not_kept != before:
+            self._on_notice(before, self._not_kept)

@@ -13,7 +13,7 @@ from core.model_commands import add_model_commands
 from core.owner import PauseMode
 from core.sessions import EndReason
 from core.setup_probe import add_setup_commands
-from core.take_back import take_back
+from core.take_back import once_kept, take_back
 
 LONGEST_PAUSE_S = 366 * 24 * 3600.0
 
@@ -30,22 +30,21 @@ def owner_commands(
         until = pause_end(arguments, time.time())
         mode = _mode(arguments.get("mode", PauseMode.FINISH.value))
         running = agent.owner.pause(until=until, mode=mode)
-        await agent.owner.wait_saved()
         when = "until you resume" if until is None else f"until {time.strftime('%H:%M', time.localtime(until))}"
-        return CommandOutcome(f"Paused {when}.{_what_of_running(running, mode)}", {"until": until, "running": running})
+        message = f"Paused {when}.{_what_of_running(running, mode)}"
+        return await once_kept(agent, CommandOutcome(message, {"until": until, "running": running}))
 
     async def resume(_: Arguments) -> CommandOutcome:
         if not agent.owner.resume():
             return CommandOutcome("Nothing was paused.", {"resumed": False})
-        await agent.owner.wait_saved()
         blocking = [reason.sentence for reason in agent.reasons.all if reason.blocks]
         message = f"Resumed, but not serving: {blocking[0]}" if blocking else "Resumed."
-        return CommandOutcome(message, {"resumed": True, "blocked_by": blocking})
+        return await once_kept(agent, CommandOutcome(message, {"resumed": True, "blocked_by": blocking}))
 
     async def finish(_: Arguments) -> CommandOutcome:
         running = agent.owner.finish()
         message = f"Finishing {running} session(s), then pausing." if running else "No session runs: paused now."
-        return CommandOutcome(message, {"running": running})
+        return await once_kept(agent, CommandOutcome(message, {"running": running}))
 
     async def cancel_session(arguments: Arguments) -> CommandOutcome:
         session_id = arguments.get("session_id", "")

@@ -136,6 +136,16 @@ def paused_by_owner(until: float | None) -> Reason:
     )
 
 
+def paused_in_doubt() -> Reason:
+    """What the owner had done before the restart can't be read: closed, until the owner says otherwise."""
+    return Reason(
+        code="paused_by_owner",
+        sentence="Paused until you resume: whether you had paused could not be read.",
+        icon="pause",
+        remedy="titan resume",
+    )
+
+
 def draining(running: int) -> Reason:
     return Reason(
         code="draining",

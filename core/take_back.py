@@ -34,12 +34,19 @@ async def take_back(agent: Agent) -> CommandOutcome:
             await engine.unload(name)
     await agent.models.unload_all()
     agent.publish_now()
-    await agent.owner.wait_saved()
     log.info("taken back", stopped=stopped, models=names)
-    return CommandOutcome(
-        _sentence(stopped, names),
-        {"stopped": stopped, "models": names, "freed_mb": sum(model.total_mb or 0 for model in loaded)},
-    )
+    freed_mb = sum(model.total_mb or 0 for model in loaded)
+    outcome = CommandOutcome(_sentence(stopped, names), {"stopped": stopped, "models": names, "freed_mb": freed_mb})
+    return await once_kept(agent, outcome)
+
+
+async def once_kept(agent: Agent, outcome: CommandOutcome) -> CommandOutcome:
+    """The outcome of a change of the pause, once it is on disk; or with what a restart would lose, and why."""
+    problem = await agent.owner.wait_saved()
+    if not problem:
+        return outcome
+    sentence = f"A restart would forget it: {problem}"
+    return CommandOutcome(f"{outcome.message} {sentence}", {**outcome.result, "not_kept": problem})
 
 
 def _sentence(stopped: int, names: list[str]) -> str:

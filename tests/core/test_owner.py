@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
 
-from core.errors import NotServing, SessionEnded
+from core.errors import NotServing, SessionEnded, StorageError
 from core.owner import OwnerControl, PauseMode
 from core.reasons import ReasonBook
 from core.sessions import Admission, EndReason, ended_error
@@ -30,8 +31,10 @@ class Owner:
             reasons=self.reasons,
             state_file=self.file,
             finish_limit_s=finish_limit_s,
+            on_notice=self._take_notice,
             clock=self.clock.wall,
         )
+        self.notices: list[str] = []
         self.leave = asyncio.Event()
 
     async def session(self) -> asyncio.Task[None]:
@@ -48,6 +51,9 @@ class Owner:
         task = asyncio.create_task(run())
         await asyncio.sleep(0)
         return task
+
+    def _take_notice(self, old: str, new: str) -> None:
+        self.notices = [notice for notice in (*self.notices, new) if notice and notice != old]
 
     @property
     def codes(self) -> list[str]:
@@ -246,34 +252,107 @@ async def test_pause_that_ended_meanwhile_and_a_resume_are_not_taken_up(tmp_path
         b'{"paused": true, "until": NaN}',
         b"\xff\xfe",
         b"[" * 100_000,
+        b'{"paused": "no", "until": null}',
+        b'{"paused": false}',
     ],
 )
-async def test_damaged_file_means_no_pause_and_is_said(
-    tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_damaged_file_means_paused_until_resumed_and_is_said(tmp_path: Path, content: bytes) -> None:
     owner = Owner(tmp_path)
     owner.file.write_bytes(content)
     owner.control.restore()
-    assert not owner.control.is_paused
-    assert "pause state not read" in caplog.text
-    owner.control.pause()
-    await owner.control.close()
-    again = Owner(tmp_path)
+    assert (owner.control.is_paused, owner.control.pause_until, owner.codes) == (True, None, ["paused_by_owner"])
+    assert "could not be read" in owner.reasons.all[0].sentence
+    assert await refused(owner)
+    aside = owner.file.with_name("pause.json.damaged-1")
+    assert aside.read_bytes() == content
+    (notice,) = owner.notices
+    assert (str(aside) in notice, "was damaged" in notice, "titan resume" in notice) == (True, True, True)
+    again = Owner(tmp_path)  # a kill now: the owner has not said anything yet
     again.control.restore()
-    assert again.control.is_paused
-    await again.control.close()
+    assert (again.control.is_paused, again.notices) == (True, [])
+    owner.control.resume()
+    await owner.control.close()
+    resumed = Owner(tmp_path)
+    resumed.control.restore()
+    assert (resumed.control.is_paused, await refused(resumed)) == (False, False)
 
 
-async def test_pause_holds_although_it_cannot_be_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_file_that_cannot_be_read_means_paused(tmp_path: Path) -> None:
+    """A folder in its place stands for a file that the system doesn't let us read: that one the test's root could."""
+    owner = Owner(tmp_path)
+    owner.file.mkdir()
+    owner.control.restore()
+    assert owner.control.is_paused
+    assert "could not be read (Is a directory)" in owner.notices[0]
+    assert owner.file.is_file()
+
+
+async def test_damaged_file_stays_when_no_pause_can_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the next start would find no file at all, and serve."""
+
+    def full(*_: object) -> None:
+        raise StorageError("The disk is full", hint="Make room.")
+
+    owner = Owner(tmp_path)
+    owner.file.write_bytes(b"{")
+    monkeypatch.setattr("core.pause_file.write_atomically", full)
+    owner.control.restore()
+    assert owner.control.is_paused
+    assert owner.file.read_bytes() == b"{"
+    assert not owner.file.with_name("pause.json.damaged-1").exists()
+
+
+async def test_finishing_is_kept_as_a_pause_before_the_sessions_end(tmp_path: Path) -> None:
+    owner = Owner(tmp_path)
+    running = await owner.session()
+    owner.control.finish()
+    assert await owner.control.wait_saved() == ""
+    after_a_kill = Owner(tmp_path)
+    after_a_kill.control.restore()
+    assert (after_a_kill.control.is_paused, after_a_kill.notices) == (True, [])
+    owner.control.resume()
+    assert await owner.control.wait_saved() == ""
+    after_a_resume = Owner(tmp_path)
+    after_a_resume.control.restore()
+    assert not after_a_resume.control.is_paused
+    owner.leave.set()
+    await running
+    await owner.control.close()
+
+
+async def test_pause_holds_although_it_cannot_be_kept_and_that_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "file").write_text("in the way")
     owner = Owner(tmp_path / "file")
     owner.control.pause()
-    await owner.control.close()
+    problem = await owner.control.wait_saved()
+    assert str(tmp_path / "file") in problem
     assert await refused(owner)
     assert "pause state not kept" in caplog.text
+    assert owner.notices == [f"Pausing and resuming are not kept over a restart. {problem}"]
+    (tmp_path / "file").unlink()
+    owner.control.pause()
+    assert (await owner.control.wait_saved(), owner.notices) == ("", [])
+    await owner.control.close()
+
+
+async def test_disk_that_hangs_is_not_waited_for_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.owner.SAVE_LIMIT_S", 0.01)
+    released = threading.Event()
+    monkeypatch.setattr("core.pause_file.write_atomically", lambda *_: released.wait(20))
+    owner = Owner(tmp_path)
+    owner.control.pause()
+    assert await owner.control.wait_saved() == "the disk has not taken it for 0.01 s"
+    released.set()
+    monkeypatch.setattr("core.owner.SAVE_LIMIT_S", 20.0)
+    assert await owner.control.wait_saved() == ""
+    await owner.control.close()
 
 
 async def test_first_start_is_not_paused_and_says_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     owner = Owner(tmp_path)
     owner.control.restore()
-    assert (owner.control.is_paused, caplog.records) == (False, [])
+    assert (owner.control.is_paused, caplog.records, owner.notices) == (False, [], [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from pathlib import Path
 from typing import cast
@@ -12,7 +13,7 @@ import pytest
 from core.agent import Agent
 from core.commands import CommandError, CommandOutcome
 from core.engine_keeper import EngineKeeper
-from core.errors import ModelNotOffered, SessionEnded
+from core.errors import ModelNotOffered, SessionEnded, StorageError
 from core.model_manager import ModelManager
 from core.owner import OwnerControl
 from core.owner_commands import LONGEST_PAUSE_S, owner_commands, pause_end
@@ -105,6 +106,32 @@ async def test_pause_says_what_became_of_running_sessions(agent: AgentParts) -> 
     running = await agent.session()
     assert (await agent.do("pause")).message.endswith("1 running session(s) may finish.")
     assert (await agent.do("pause", mode="stop")).message.endswith("1 running session(s) were stopped.")
+    with pytest.raises(SessionEnded):
+        await running
+    await agent.owner.close()
+
+
+@pytest.mark.parametrize("name", ["pause", "finish", "resume", "take_back"])
+async def test_change_that_is_not_on_disk_is_said_in_the_answer(
+    agent: AgentParts, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def full(*_: object) -> None:
+        raise StorageError("The disk is full", hint="Make room.")
+
+    agent.owner.pause()
+    assert await agent.owner.wait_saved() == ""
+    monkeypatch.setattr("core.pause_file.write_atomically", full)
+    outcome = await agent.do(name)
+    assert outcome.message.endswith("A restart would forget it: The disk is full. Make room.")
+    assert outcome.result["not_kept"] == "The disk is full. Make room."
+    await agent.owner.close()
+
+
+async def test_finish_answers_when_a_kill_would_come_back_paused(agent: AgentParts, tmp_path: Path) -> None:
+    running = await agent.session()
+    await agent.do("finish")
+    assert json.loads((tmp_path / "pause.json").read_text()) == {"paused": True, "until": None}
+    agent.admission.end_all(EndReason.PAUSED)
     with pytest.raises(SessionEnded):
         await running
     await agent.owner.close()

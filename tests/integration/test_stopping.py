@@ -109,7 +109,8 @@ async def test_second_start_of_a_profile_says_so_and_exits_3(home: Path) -> None
         assert await agent.wait_end() == 0
 
 
-async def test_killed_agent_takes_its_engine_along_and_comes_back_the_same(home: Path) -> None:
+@pytest.mark.parametrize("command", ["pause", "finish"])
+async def test_killed_agent_takes_its_engine_along_and_comes_back_the_same(home: Path, command: str) -> None:
     async with FaultyCoordinator() as coordinator:
         environ = {"COORDINATOR_ENDPOINT": coordinator.endpoint, **EMBEDDED}
         async with AgentProcess(home, **environ) as agent:
@@ -119,7 +120,7 @@ async def test_killed_agent_takes_its_engine_along_and_comes_back_the_same(home:
                 assert (await client.ask(spent)).code is OK
                 async with client.streaming(token_of(coordinator, agent_id, MODEL), max_tokens=1500) as (answer, task):
                     (engine,) = agent.children()
-                    await agent.command("pause")
+                    await agent.command(command)
                     await agent.kill()
                     gone, _ = await asyncio.to_thread(psutil.wait_procs, [engine], timeout=2.0)
                     assert gone, "the engine outlived its agent by 2 s"
