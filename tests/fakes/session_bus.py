@@ -61,7 +61,7 @@ class SessionBus:
         reader, writer = os.pipe()
         width, height = self._screen
         command = ("Xvfb", "-displayfd", str(writer), "-screen", "0", f"{width}x{height}x24", "-nolisten", "tcp",
-                   "-noreset", "-fbdir", str(self._folder))  # fmt: skip
+                   "-noreset", "-nocursor", "-fbdir", str(self._folder))  # fmt: skip
         process = await asyncio.create_subprocess_exec(
             *command, pass_fds=(writer,), stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import QEvent, QSize, Qt
 from PySide6.QtGui import QFontMetrics, QPainter, QPaintEvent, QPalette, QResizeEvent
-from PySide6.QtWidgets import QLabel, QSizePolicy, QWidget
+from PySide6.QtWidgets import QApplication, QLabel, QSizePolicy, QWidget
 
 from titan_gui.theme import dimmed, tabular
 
@@ -25,13 +25,16 @@ class TextLabel(QLabel):
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)
-        if event.type() is QEvent.Type.ApplicationPaletteChange:
+        if event.type() in (QEvent.Type.PaletteChange, QEvent.Type.ApplicationPaletteChange):
             self._tint()
 
     def _tint(self) -> None:
-        if self._is_quiet:
-            palette = QPalette()
-            palette.setColor(QPalette.ColorRole.WindowText, dimmed(palette))
+        if not self._is_quiet:
+            return
+        palette = QApplication.palette()  # not the label's own: that one has been dimmed already
+        wanted = dimmed(palette)
+        if self.palette().windowText().color() != wanted:
+            palette.setColor(QPalette.ColorRole.WindowText, wanted)
             self.setPalette(palette)
 
 
