@@ -30,6 +30,7 @@ from titan_gui.tray_host import TrayHost
 from titan_gui.waiting_door import WaitingDoor
 
 if TYPE_CHECKING:
+    from titan_gui.setup_wiring import SetupWiring
     from titan_gui.autostart import Autostart
 
 log = get_logger(__name__)
@@ -79,6 +80,7 @@ class Desktop(QObject):
         self.quitting = Quitting(self.bridge)
         self._door = WaitingDoor(lock)
         self._no_tray_question = NoTrayQuestion()
+        self._setup: SetupWiring | None = None  # while the first questions are open
         self._no_tray = QTimer(self, singleShot=True, interval=NO_TRAY_GRACE_MS)
         self._connect()
 
@@ -117,7 +119,6 @@ class Desktop(QObject):
 
     def _begin(self) -> None:
         if not self.loaded.settings.setup_done:
-            self._door.open(self.loaded, self.bridge.snapshot)
             self.open_setup()
             return
         self.start_agent()
@@ -173,11 +174,22 @@ class Desktop(QObject):
         self.notifier.is_on = loaded.settings.notifications
 
     def open_setup(self) -> None:
-        """The first questions. Afterwards: use_settings, then start_agent."""
-        self.open_window()
+        """The first questions, before the first start or again. Until they are answered the agent is held: the bridge
+        starts it so, and nothing is shared."""
+        from titan_gui.setup_wiring import SetupWiring
+
+        if self._setup is None:
+            self._setup = setup = SetupWiring(self.loaded, self.bridge)
+            setup.finished.connect(self._on_setup_finished)
+            setup.closed.connect(self._on_setup_closed)
+        self.start_agent()
+        self._setup.window.bring_up()
 
     def open_window(self, page: str = "") -> None:
-        """Show the window in front, at `page` where one is named."""
+        """Show the window in front, at `page` where one is named; before the first setup, the setup."""
+        if not page and not self.loaded.settings.setup_done:
+            self.open_setup()
+            return
         if self.window is None:
             self.window = self._make_window()
         if page:
@@ -188,6 +200,9 @@ class Desktop(QObject):
     def leave(self, timeout_s: float) -> bool:
         """After Qt's loop has ended: everything away; False when a thread of ours still runs."""
         self.tray.remove()
+        if self._setup is not None:
+            self._setup.window.close()
+            self._setup.wait()
         if self.window is not None:
             self.window.close_for_good()
         self._door.close()
@@ -206,6 +221,24 @@ class Desktop(QObject):
         return window
 
     # What the others report
+
+    def _on_setup_finished(self, loaded: LoadedSettings) -> None:
+        """The last click: written already, so from now on the agent shares."""
+        self.use_settings(loaded)
+        if self.bridge.is_running:
+            self.bridge.restart(loaded)
+        else:
+            self.start_agent()
+        self.open_window("dashboard")
+
+    def _on_setup_closed(self) -> None:
+        if self._setup is not None:
+            self._setup.wait()
+            self._setup.window.deleteLater()
+            self._setup.deleteLater()
+            self._setup = None
+        if not self.loaded.settings.setup_done and not self.tray.is_shown and not self.quitting.is_quitting:
+            self.quit()  # nothing is shared yet, and nothing would show that we run
 
     def _on_snapshot_changed(self, snapshot: AgentSnapshot) -> None:
         self.history.record(snapshot, time.time())

@@ -1,0 +1,314 @@
+"""The first questions: each step's default, Back, closing halfway, and that nothing happens before the last click."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import cast
+
+import pytest
+from PySide6.QtWidgets import QApplication, QLabel, QPushButton, QWidget
+from pytestqt.qtbot import QtBot
+
+from core.atomic_file import Disk
+from core.commands import CommandOutcome
+from core.config_edit import change_settings
+from core.config_load import LoadedSettings, load_settings
+from core.engines import EngineModel
+from core.errors import AgentError, ModelError
+from core.snapshot import AgentSnapshot, PullView
+from tests.fakes.fake_bridge import FakeBridge
+from tests.fakes.snapshots import busy_snapshot
+from titan_gui.bridge import AgentBridge
+from titan_gui.pages.setup import SetupWindow
+from titan_gui.setup_draft import DRAFT_NAME, SetupDraft, Step, read_draft
+from titan_gui.setup_wiring import SetupWiring
+
+# The offscreen display says this of every window that is shown.
+pytestmark = pytest.mark.qt_log_ignore("This plugin does not support")
+
+REMOTE = "coordinator.example.com:50051"
+NOISE = EngineModel(name="noise", size_bytes=442_815, is_selftest=True)
+
+
+def held_snapshot(*models: EngineModel, **changes: object) -> AgentSnapshot:
+    return replace(busy_snapshot(), models=(*models, NOISE), offered_models=(), **changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def loaded() -> LoadedSettings:
+    loaded = load_settings({})
+    loaded.paths.ensure()
+    return loaded
+
+
+@pytest.fixture
+def bridge() -> FakeBridge:
+    bridge = FakeBridge()
+    bridge.snapshot = held_snapshot(EngineModel(name="mine:1b", size_bytes=1_000_000_000))
+    return bridge
+
+
+@pytest.fixture
+def setup(qtbot: QtBot, loaded: LoadedSettings, bridge: FakeBridge) -> Iterator[SetupWiring]:
+    wiring = SetupWiring(loaded, cast(AgentBridge, bridge), environ={})
+    qtbot.addWidget(wiring.window)
+    wiring.window.bring_up()
+    yield wiring
+    assert wiring.wait()
+
+
+def press(window: QWidget, text: str) -> None:
+    QApplication.processEvents()  # what a snapshot has just added is shown
+    found = [button for button in window.findChildren(QPushButton) if button.text() == text and button.isVisible()]
+    assert len(found) == 1, text
+    assert found[0].isEnabled(), text
+    found[0].click()
+
+
+def words(window: QWidget) -> str:
+    return "\n".join(label.text() for label in window.findChildren(QLabel) if label.isVisible())
+
+
+def go_to(window: SetupWindow, step: Step) -> None:
+    while window.step < step:
+        before = window.step
+        press(window, "Next")
+        assert window.step == before + 1, window.problem_shown
+
+
+def commands(bridge: FakeBridge) -> list[str]:
+    return [name for name, _ in bridge.commands]
+
+
+def test_every_step_has_a_default_so_that_next_is_enough(setup: SetupWiring, bridge: FakeBridge) -> None:
+    go_to(setup.window, Step.TEST)
+    draft = setup.window.draft
+    assert draft.public_host == "localhost"
+    assert (draft.agent_port, draft.max_concurrent_jobs, draft.share) == ("50052", 1, "always")
+    assert draft.model == "mine:1b"
+
+
+def test_nothing_is_written_or_started_before_the_last_click(
+    setup: SetupWiring, bridge: FakeBridge, loaded: LoadedSettings
+) -> None:
+    go_to(setup.window, Step.TEST)
+    assert not loaded.paths.config_file.exists()
+    assert bridge.restarts == []
+    assert set(commands(bridge)) <= {"find_addresses", "check_port"}
+
+
+def test_the_coordinator_s_test_says_what_it_found(setup: SetupWiring, bridge: FakeBridge) -> None:
+    step = setup.window.coordinator
+    step.endpoint.setText(REMOTE)
+    step.endpoint.textEdited.emit(REMOTE)
+    press(step, "Test")
+    assert bridge.commands[-1] == ("test_coordinator", {"endpoint": REMOTE, "tls": "false"})
+    answer = {"is_reached": True, "has_key": True, "sentence": "A coordinator answers.", "hint": ""}
+    bridge.command_finished.emit("test_coordinator", CommandOutcome("", answer))
+    assert step.said == "A coordinator answers."
+    press(step, "Test")
+    bridge.command_finished.emit(
+        "test_coordinator", CommandOutcome("", answer | {"has_key": False, "sentence": "No.", "hint": "Look there."})
+    )
+    assert step.said == "No. Look there."
+    press(step, "Test")
+    bridge.command_failed.emit("test_coordinator", AgentError("the agent has stopped", hint="Start it again."))
+    assert "the agent has stopped" in step.said
+    press(setup.window, "Next")  # a coordinator that is away doesn't keep anybody from going on
+    assert setup.window.step is Step.ADDRESS
+
+
+def test_a_step_with_a_wrong_answer_is_not_left_and_says_why(setup: SetupWiring) -> None:
+    window = setup.window
+    window.coordinator.endpoint.setText("http://x")
+    press(window, "Next")
+    assert window.step is Step.COORDINATOR
+    assert "is a URL" in window.problem_shown
+    window.coordinator.endpoint.setText(REMOTE)
+    window.coordinator.endpoint.textEdited.emit(REMOTE)
+    assert window.problem_shown == ""
+
+
+def test_found_addresses_fill_the_field_and_are_not_called_verified(setup: SetupWiring, bridge: FakeBridge) -> None:
+    window = setup.window
+    window.coordinator.endpoint.setText(REMOTE)
+    press(window, "Next")
+    addresses = [{"host": "192.168.1.20"}, {"host": "10.0.0.1"}]
+    bridge.command_finished.emit("find_addresses", CommandOutcome("", {"addresses": addresses}))
+    assert window.draft.public_host == "192.168.1.20"
+    assert "Not verified yet" in window.address.said
+    bridge.command_finished.emit(
+        "check_port", CommandOutcome("x", {"problem": "Port 50052 is not free on this machine: address in use."})
+    )
+    assert "Port 50052 is not free" in window.address.said
+    window.address.host.setEditText("gpu.example.com")
+    assert window.draft.public_host == "gpu.example.com"
+    press(window, "Back")
+    press(window, "Next")
+    assert window.draft.public_host == "gpu.example.com"
+    assert window.address.host.currentText() == "gpu.example.com"
+
+
+def test_back_keeps_every_answer(setup: SetupWiring) -> None:
+    window = setup.window
+    go_to(window, Step.WHEN)
+    window.when.by_hand.click()
+    while window.step > 0:
+        press(window, "Back")
+    go_to(window, Step.WHEN)
+    assert window.when.by_hand.isChecked()
+    assert window.draft.share == "by_hand"
+
+
+def test_what_is_kept_is_said_in_numbers(setup: SetupWiring, bridge: FakeBridge) -> None:
+    window = setup.window
+    go_to(window, Step.SHARE)
+    assert "1.0 GB of 8.0 GB stay yours; up to 7.0 GB are lent." in window.share.said
+    assert window.draft.reserve_mb == 0  # automatic until somebody moves it
+    window.share.reserve.setValue(8)
+    assert (window.draft.memory_kind, window.draft.reserve_mb) == ("vram", 2048)
+    assert "2.0 GB of 8.0 GB stay yours" in window.share.said
+    window.share.sessions.setValue(3)
+    assert window.draft.max_concurrent_jobs == 3
+
+
+def test_memory_that_is_not_measured_is_said(setup: SetupWiring, bridge: FakeBridge) -> None:
+    bridge.snapshot_changed.emit(replace(held_snapshot(), machine=None))
+    go_to(setup.window, Step.SHARE)
+    assert "has not been measured yet" in setup.window.share.said
+
+
+def test_a_model_is_chosen_from_the_engine_s_with_its_verdict(setup: SetupWiring, bridge: FakeBridge) -> None:
+    window = setup.window
+    go_to(window, Step.MODEL)
+    big = EngineModel(name="a-big:70b", size_bytes=42_000_000_000)
+    bridge.snapshot_changed.emit(held_snapshot(big, EngineModel(name="mine:1b", size_bytes=1_000_000_000)))
+    texts = [window.model.models.item(row).text() for row in range(window.model.models.count())]
+    assert len(texts) == 2  # never the self-test model
+    assert "Too big. Needs about 46.9 GB" in texts[0]
+    assert window.draft.model == "mine:1b"  # the first that fits
+    window.model.models.setCurrentRow(0)
+    assert window.draft.model == "a-big:70b"
+
+
+def test_without_a_model_one_can_go_on_or_get_one(setup: SetupWiring, bridge: FakeBridge) -> None:
+    window = setup.window
+    bridge.snapshot_changed.emit(held_snapshot())
+    go_to(window, Step.MODEL)
+    assert "There is no model on this computer yet." in words(window)
+    window.model.wanted.setText("new:1b")
+    press(window, "Download")
+    assert bridge.commands[-1] == ("pull_model", {"model": "new:1b"})
+    pull = PullView(model="new:1b", status="pulling", completed_bytes=1, total_bytes=4)
+    bridge.snapshot_changed.emit(held_snapshot(pulls=(pull,)))
+    press(window, "Cancel")
+    assert bridge.commands[-1] == ("cancel_pull", {"model": "new:1b"})
+    bridge.command_failed.emit("pull_model", ModelError("new:1b is being downloaded already"))
+    assert "new:1b is being downloaded already." in words(window)
+    bridge.snapshot_changed.emit(held_snapshot(EngineModel(name="new:1b"), EngineModel(name="other:1b")))
+    assert window.draft.model == "new:1b"
+
+
+def test_the_test_asks_the_chosen_model_and_shows_its_speed(setup: SetupWiring, bridge: FakeBridge) -> None:
+    window = setup.window
+    go_to(window, Step.TEST)
+    press(window.test, "Run the test")
+    assert bridge.commands[-1] == ("self_test", {"model": "mine:1b"})
+    last = next(button for button in window.findChildren(QPushButton) if button.text().startswith("Start sharing"))
+    assert not last.isEnabled()  # while it runs
+    result = {"tokens_per_second": "43.21", "time_to_first_token_ms": "312"}
+    bridge.command_finished.emit("self_test", CommandOutcome("", result))
+    assert "It works: 43.2 tokens/s, the first one after 0.3 s." in window.test.said
+    assert last.text() == "Start sharing"
+    press(window.test, "Run the test again")
+    bridge.command_failed.emit("self_test", AgentError("the engine gave no first token in time", hint="titan doctor"))
+    assert "The test failed: the engine gave no first token in time. titan doctor" in window.test.said
+    assert last.text() == "Start sharing untested"
+
+
+def test_without_a_model_the_built_in_one_is_tested_and_called_so(setup: SetupWiring, bridge: FakeBridge) -> None:
+    window = setup.window
+    bridge.snapshot_changed.emit(held_snapshot())
+    go_to(window, Step.TEST)
+    press(window.test, "Run the test")
+    assert bridge.commands[-1] == ("self_test", {"model": "noise"})
+    bridge.command_finished.emit("self_test", CommandOutcome("", {"tokens_per_second": "900", "bad": object()}))
+    assert "built-in test model" in window.test.said
+    assert "nothing is offered until you add one" in window.test.said
+
+
+def test_a_self_test_that_somebody_else_asked_for_is_not_ours(setup: SetupWiring, bridge: FakeBridge) -> None:
+    go_to(setup.window, Step.TEST)
+    bridge.command_finished.emit("self_test", CommandOutcome("", {"tokens_per_second": "1"}))
+    assert "It works" not in setup.window.test.said
+
+
+def test_the_last_click_writes_the_settings_and_asks_for_the_start(
+    setup: SetupWiring, bridge: FakeBridge, loaded: LoadedSettings, qtbot: QtBot
+) -> None:
+    go_to(setup.window, Step.TEST)
+    with qtbot.waitSignal(setup.finished) as done:
+        press(setup.window, "Start sharing untested")
+    assert done.args is not None
+    settings = done.args[0].settings
+    assert settings == load_settings({}).settings
+    assert settings.setup_done
+    assert settings.max_concurrent_jobs == 1
+    assert settings.supported_models == ("mine:1b",)
+    assert not setup.window.isVisible()
+    assert not (loaded.paths.config_dir / DRAFT_NAME).exists()
+
+
+def test_closing_halfway_keeps_what_was_typed_as_a_draft_and_not_as_settings(
+    setup: SetupWiring, bridge: FakeBridge, loaded: LoadedSettings, qtbot: QtBot
+) -> None:
+    go_to(setup.window, Step.WHEN)
+    setup.window.coordinator.endpoint.setText("ignored: not this step's turn")
+    setup.window.when.by_hand.click()
+    with qtbot.waitSignal(setup.closed):
+        press(setup.window, "Finish later")
+    assert setup.wait()
+    assert not loaded.paths.config_file.exists()
+    again = SetupWiring(loaded, cast(AgentBridge, bridge), environ={})
+    qtbot.addWidget(again.window)
+    again.window.bring_up()
+    assert again.window.step is Step.WHEN
+    assert again.window.when.by_hand.isChecked()
+    assert read_draft(loaded.paths.config_dir, SetupDraft()) == again.window.draft
+
+
+class FullDisk(Disk):
+    def write(self, descriptor: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_at_the_last_click_is_said_and_nothing_is_lost_or_started(
+    loaded: LoadedSettings, bridge: FakeBridge, qtbot: QtBot
+) -> None:
+    def change(*args: object, **details: object) -> object:
+        return change_settings(*args, **details, disk=FullDisk())  # type: ignore[arg-type]
+
+    setup = SetupWiring(loaded, cast(AgentBridge, bridge), environ={}, change=change)
+    qtbot.addWidget(setup.window)
+    setup.window.bring_up()
+    go_to(setup.window, Step.TEST)
+    with qtbot.assertNotEmitted(setup.finished):
+        press(setup.window, "Start sharing untested")
+        qtbot.waitUntil(lambda: "The disk is full" in setup.window.problem_shown)
+    assert setup.window.isVisible()
+    press(setup.window, "Back")
+    assert not load_settings({}).settings.setup_done
+
+
+def test_what_the_environment_decides_is_grey_and_says_so(qtbot: QtBot, bridge: FakeBridge) -> None:
+    loaded = load_settings({"COORDINATOR_ENDPOINT": REMOTE, "MAX_CONCURRENT_JOBS": "2"})
+    loaded.paths.ensure()
+    setup = SetupWiring(loaded, cast(AgentBridge, bridge), environ={})
+    qtbot.addWidget(setup.window)
+    setup.window.bring_up()
+    assert not setup.window.coordinator.endpoint.isEnabled()
+    assert "Set by environment COORDINATOR_ENDPOINT" in words(setup.window)
+    assert not setup.window.share.sessions.isEnabled()
+    assert setup.wait()

@@ -1,0 +1,149 @@
+"""The setup, the held agent behind it, and the last click: written, started anew, and only then shared."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from PySide6.QtCore import QObject, QTimer, Signal
+
+from core.commands import CommandOutcome
+from core.config_edit import change_settings
+from core.config_load import LoadedSettings
+from core.config_reload import reload_settings
+from core.errors import AgentError, StorageError
+from core.logs import get_logger
+from titan_gui.background import Background
+from titan_gui.bridge import AgentBridge
+from titan_gui.pages.setup import SetupWindow
+from titan_gui.setup_draft import SetupDraft, Step, changes_of, draft_of, drop_draft, read_draft, write_draft
+
+log = get_logger(__name__)
+
+KEEP_AFTER_MS = 500  # typing is kept once it rests
+
+
+class SetupWiring(QObject):
+    """One run of the setup. Needs an agent thread: before the first run it is a held one, which shares nothing."""
+
+    finished = Signal(object)  # LoadedSettings: written; start the agent with them
+    closed = Signal()
+
+    def __init__(
+        self,
+        loaded: LoadedSettings,
+        bridge: AgentBridge,
+        *,
+        environ: Mapping[str, str] | None = None,
+        change: Callable[..., object] = change_settings,
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._loaded, self._bridge, self._change = loaded, bridge, change
+        self._environ = os.environ if environ is None else environ
+        self._folder = loaded.paths.config_dir
+        self._background = Background(self)
+        self._is_done = False
+        self.window = SetupWindow(read_draft(self._folder, draft_of(loaded)), loaded.origins)
+        self._keep = QTimer(self, singleShot=True, interval=KEEP_AFTER_MS)
+        self._keep.timeout.connect(self._on_keep_timeout)
+        self._connect()
+
+    def wait(self, timeout_ms: int = 5_000) -> bool:
+        """At the end of the program: until what was typed is on disk."""
+        if self._keep.isActive():
+            self._keep.stop()
+            self._on_keep_timeout()
+        return self._background.wait(timeout_ms)
+
+    def _connect(self) -> None:
+        window, bridge = self.window, self._bridge
+        window.draft_changed.connect(lambda _: self._keep.start())
+        window.step_shown.connect(self._on_step_shown)
+        window.finish_requested.connect(self._on_finish_requested)
+        window.closed.connect(self._on_window_closed)
+        window.coordinator.test_requested.connect(self._on_coordinator_test_requested)
+        window.address.port_check_requested.connect(lambda port: bridge.command("check_port", {"port": port}))
+        window.model.pull_requested.connect(lambda name: bridge.command("pull_model", {"model": name}))
+        window.model.cancel_requested.connect(lambda name: bridge.command("cancel_pull", {"model": name}))
+        window.test.test_requested.connect(self._on_test_requested)
+        bridge.snapshot_changed.connect(window.render)
+        bridge.command_finished.connect(self._on_command_finished)
+        bridge.command_failed.connect(self._on_command_failed)
+        window.render(bridge.snapshot)
+
+    def _on_step_shown(self, step: int) -> None:
+        if step == Step.ADDRESS:
+            self._bridge.command("find_addresses")
+            self._bridge.command("check_port", {"port": self.window.draft.agent_port})
+
+    def _on_coordinator_test_requested(self, endpoint: str, tls: bool) -> None:
+        self._bridge.command("test_coordinator", {"endpoint": endpoint, "tls": "true" if tls else "false"})
+
+    def _on_test_requested(self, model: str) -> None:
+        self._bridge.command("self_test", {"model": model} if model else {})
+
+    def _on_command_finished(self, name: str, outcome: CommandOutcome) -> None:
+        window, result = self.window, outcome.result
+        match name:
+            case "test_coordinator":
+                window.coordinator.show_answer(result)
+            case "find_addresses":
+                window.show_addresses(_hosts(result))
+            case "check_port":
+                window.address.show_port(str(result.get("problem", "")), outcome.message)
+            case "self_test" if window.test.is_running:
+                window.test.show_result(result)
+
+    def _on_command_failed(self, name: str, error: AgentError) -> None:
+        window = self.window
+        match name:
+            case "test_coordinator":
+                window.coordinator.show_error(error)
+            case "check_port":
+                window.address.show_port(f"{error.detail}. {error.hint}".strip(), "")
+            case "pull_model" | "cancel_pull":
+                window.model.show_error(error)
+            case "self_test" if window.test.is_running:
+                window.test.show_error(error)
+
+    def _on_keep_timeout(self) -> None:
+        if not self._is_done:
+            work = partial(write_draft, self._folder, self.window.draft)
+            self._background.run(work, lambda _: None, self._on_keep_failed)
+
+    def _on_keep_failed(self, error: AgentError) -> None:
+        """What was typed still stands in the window; the last click will say whether the disk can be written."""
+        log.warning("setup draft not kept", error=error.detail)
+
+    def _on_window_closed(self) -> None:
+        if self._keep.isActive():
+            self._keep.stop()
+            self._on_keep_timeout()
+        self.closed.emit()
+
+    def _on_finish_requested(self, draft: SetupDraft) -> None:
+        self._keep.stop()
+        changes = changes_of(draft, self._loaded)
+
+        def write() -> LoadedSettings:
+            self._change(changes, self._environ, profile=self._loaded.settings.profile)
+            loaded = reload_settings(self._loaded, self._environ)
+            try:
+                drop_draft(self._folder)
+            except StorageError as error:  # the settings are written: an old draft does no harm
+                log.warning("setup draft not removed", error=error.detail)
+            return loaded
+
+        self._background.run(write, self._on_written, self.window.show_error)
+
+    def _on_written(self, loaded: LoadedSettings) -> None:
+        self._is_done = True
+        self.finished.emit(loaded)
+        self.window.close()
+
+
+def _hosts(result: Mapping[str, object]) -> list[str]:
+    addresses = result.get("addresses", [])
+    return [str(entry["host"]) for entry in addresses] if isinstance(addresses, list) else []

@@ -1,0 +1,153 @@
+"""Which model is offered, and how to get one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QHBoxLayout,
+    QLineEdit,
+    QListWidget,
+    QListWidgetItem,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from core.engines.names import same_model
+from core.errors import AgentError
+from core.fit import Fit
+from core.snapshot import AgentSnapshot
+from titan_gui.models_view import ModelRow, add_text, can_pull, engine_text, model_rows, pull_rows
+from titan_gui.setup_draft import SetupDraft
+from titan_gui.widgets.model_rows import FIT_WORDS, PullRowWidget
+from titan_gui.widgets.notes import Note, dim_note, problem_note
+from titan_gui.widgets.setup_step import Origins, SetupStep
+
+NAME_ROLE = Qt.ItemDataRole.UserRole
+
+
+class ModelStep(SetupStep):
+    title = "Which model do you offer?"
+    intro = "People's questions are answered by a model on this computer. Only what you choose here is offered."
+    pull_requested = Signal(str)
+    cancel_requested = Signal(str)
+
+    def __init__(self, origins: Origins) -> None:
+        super().__init__(origins)
+        self.models = QListWidget()
+        self.models.setAccessibleName(self.tr("Models of this computer"))
+        self.models.setWordWrap(True)
+        self.models.setSpacing(3)
+        self.models.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.models.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self._engine, self._none, self._how, self._bad = dim_note(), Note(), dim_note(), problem_note()
+        self.wanted = QLineEdit()
+        self.wanted.setPlaceholderText(self.tr("Name of a model, for example llama3.2:3b"))
+        self.wanted.setAccessibleName(self.tr("Model to download"))
+        self._download = QPushButton(self.tr("Download"))
+        self._pull_bar = QWidget()
+        bar = QHBoxLayout(self._pull_bar)
+        bar.setContentsMargins(0, 0, 0, 0)
+        bar.addWidget(self.wanted, 1)
+        bar.addWidget(self._download)
+        self._pulls: dict[str, PullRowWidget] = {}
+        self._pull_lines = QVBoxLayout()
+        self._rows: tuple[ModelRow, ...] = ()
+        self._model = ""
+        self._awaited = ""  # downloaded from here: chosen as soon as it is there
+        for line in (self._engine, self._none, self._bad):
+            self.lines.addWidget(line)
+        self.lines.addWidget(self.models, 1)
+        self.lines.addLayout(self._pull_lines)
+        self.lines.addWidget(self._pull_bar)
+        self.lines.addWidget(self._how)
+        self.lock("supported_models", self.models)
+        self.models.currentItemChanged.connect(self._on_current_item_changed)
+        self.wanted.returnPressed.connect(self._on_download_clicked)
+        self._download.clicked.connect(self._on_download_clicked)
+
+    def show_draft(self, draft: SetupDraft) -> None:
+        self._model = draft.model
+        self._select()
+
+    def answered(self, draft: SetupDraft) -> SetupDraft:
+        return replace(draft, model=self._model)
+
+    def show_snapshot(self, snapshot: AgentSnapshot) -> None:
+        rows = tuple(row for row in model_rows(snapshot) if not row.is_selftest)
+        self._engine.say(engine_text(snapshot))
+        self._how.say(add_text(snapshot.engine.name))
+        self._pull_bar.setVisible(can_pull(snapshot.engine.name))
+        self._none.say(
+            ""
+            if rows
+            else self.tr(
+                "There is no model on this computer yet. You can go on: nothing is offered until you add one, "
+                "here or later on the Models page."
+            )
+        )
+        self.models.setVisible(bool(rows))
+        if rows != self._rows:
+            self._rows = rows
+            self._fill()
+        self._show_pulls(snapshot)
+
+    def show_error(self, error: AgentError) -> None:
+        self._bad.say(f"{error.detail}. {error.hint}".strip())
+
+    def _fill(self) -> None:
+        self.models.blockSignals(True)
+        self.models.clear()
+        for row in self._rows:
+            item = QListWidgetItem(f"{row.name}\n{row.facts}\n{FIT_WORDS[row.verdict.fit]}. {row.verdict.sentence}")
+            item.setData(NAME_ROLE, row.name)
+            self.models.addItem(item)
+        self.models.blockSignals(False)
+        self._select()
+
+    def _select(self) -> None:
+        """The draft's model; else the first one that fits. None where the engine has none."""
+        names = [row.name for row in self._rows]
+        chosen = next((name for name in names if same_model(name, self._awaited)), "")
+        if chosen:
+            self._awaited = ""
+        chosen = chosen or next((name for name in names if same_model(name, self._model)), "")
+        if not chosen and names:
+            chosen = next((row.name for row in self._rows if row.verdict.fit is Fit.FITS), names[0])
+        self.models.blockSignals(True)
+        self.models.setCurrentRow(names.index(chosen) if chosen else -1)
+        self.models.blockSignals(False)
+        if names and chosen != self._model:
+            self._model = chosen
+            self.edited.emit()
+
+    def _show_pulls(self, snapshot: AgentSnapshot) -> None:
+        rows = {row.name: row for row in pull_rows(snapshot)}
+        for name in list(self._pulls):
+            if name not in rows:
+                widget = self._pulls.pop(name)
+                widget.hide()
+                widget.deleteLater()
+        for name, row in rows.items():
+            if name in self._pulls:
+                self._pulls[name].show_row(row)
+            else:
+                self._pulls[name] = widget = PullRowWidget(row)
+                widget.cancel_clicked.connect(self.cancel_requested)
+                self._pull_lines.addWidget(widget)
+
+    def _on_current_item_changed(self, item: QListWidgetItem | None) -> None:
+        if item is not None:
+            self._model = str(item.data(NAME_ROLE))
+            self.edited.emit()
+
+    def _on_download_clicked(self) -> None:
+        name = self.wanted.text().strip()
+        if name:
+            self.wanted.clear()
+            self._bad.say("")
+            self._awaited = name
+            self.pull_requested.emit(name)
