@@ -1,0 +1,112 @@
+"""The rules page lists every reason that the core can give, and which hold now."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+from pytestqt.qtbot import QtBot
+
+import core.reasons
+from core.config import DECLARATIONS
+from core.reasons import CATALOGUE, STRENGTH
+from core.snapshot import AgentSnapshot, Reason
+from core.state import AgentState
+from titan_gui.pages.rules import RulesPage
+from titan_gui.rules_view import rule_views, summary_of
+
+pytestmark = pytest.mark.qt_log_ignore("propagateSizeHints")
+
+ENGINE = Reason(
+    code="engine_unreachable", sentence="The engine does not answer: refused.", remedy="Start Ollama.", setting="engine"
+)
+PAUSED = Reason(code="paused_by_owner", sentence="Paused by you.", ends_at=1_800_000_000.0)
+NEW = Reason(code="too_hot", sentence="The card is at 91 °C.", setting="vram_reserve_mb")
+
+
+@pytest.fixture
+def page(qtbot: QtBot) -> RulesPage:
+    made = RulesPage()
+    qtbot.addWidget(made)
+    made.resize(700, 500)
+    with qtbot.waitExposed(made):
+        made.show()
+    return made
+
+
+def test_every_reason_that_the_core_makes_is_in_the_catalogue() -> None:
+    tree = ast.parse(Path(core.reasons.__file__).read_text(encoding="utf-8"))
+    made = {
+        keyword.value.value
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Reason"
+        for keyword in call.keywords
+        if keyword.arg == "code" and isinstance(keyword.value, ast.Constant)
+    }
+
+    assert made == set(STRENGTH)
+
+
+def test_every_kind_is_explained_and_names_a_setting_that_exists() -> None:
+    for kind in CATALOGUE:
+        assert kind.title
+        assert kind.meaning.endswith(".")
+        assert kind.effect.endswith(".")
+        assert kind.setting == "" or kind.setting in DECLARATIONS
+
+
+def test_the_order_never_changes() -> None:
+    assert [view.code for view in rule_views((ENGINE, PAUSED))] == [view.code for view in rule_views(())]
+
+
+def test_what_holds_says_what_to_do_and_until_when() -> None:
+    views = {view.code: view for view in rule_views((PAUSED, ENGINE))}
+
+    assert views["engine_unreachable"].now == "The engine does not answer: refused. Start Ollama."
+    assert "Ends at" in views["paused_by_owner"].now
+    assert views["coordinator_away"].now == ""
+
+
+def test_a_reason_that_this_list_does_not_know_is_shown_all_the_same() -> None:
+    view = rule_views((NEW,))[-1]
+
+    assert (view.code, view.title, view.setting) == ("too_hot", "Too hot", "vram_reserve_mb")
+    assert view.now == "The card is at 91 °C."
+
+
+def test_summaries() -> None:
+    assert summary_of(()) == "Nothing keeps it from serving."
+    assert summary_of((ENGINE,)).startswith("One reason")
+    assert summary_of((ENGINE, PAUSED)).startswith("2 reasons")
+    assert "something to know" in summary_of((Reason(code="x", sentence="x", blocks=False),))
+
+
+def test_the_page_shows_what_holds_and_what_no_longer_does(page: RulesPage) -> None:
+    page.render(AgentSnapshot(state=AgentState.PAUSED, reasons=(ENGINE, NEW)))
+    assert page.cards["engine_unreachable"].now.startswith("The engine does not answer")
+    assert "too_hot" in page.cards
+
+    page.render(AgentSnapshot(state=AgentState.READY))
+
+    assert page.cards["engine_unreachable"].now == ""
+    assert "too_hot" not in page.cards
+    assert page.summary == "Nothing keeps it from serving."
+
+
+def test_a_rule_leads_to_its_setting(qtbot: QtBot, page: RulesPage) -> None:
+    with qtbot.waitSignal(page.setting_requested, timeout=0) as asked:
+        page.cards["model_not_ready"].button.click()
+
+    assert asked.args == ["supported_models"]
+
+
+def test_a_hidden_page_shows_the_newest_when_it_is_shown(qtbot: QtBot) -> None:
+    page = RulesPage()
+    qtbot.addWidget(page)
+    page.render(AgentSnapshot(reasons=(ENGINE,)))
+    assert page.cards == {}
+
+    page.show()
+
+    assert page.cards["engine_unreachable"].now
