@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QMenu, QSystemTrayIcon
 from core.snapshot import AgentSnapshot
 from titan_gui.tray_host import TrayHost
 from titan_gui.tray_icon import mood_icon
-from titan_gui.tray_view import PAUSES_S, tomorrow_morning, tray_view_of
+from titan_gui.tray_view import PAUSES_S, TrayView, tomorrow_morning, tray_view_of
 
 TOOLTIP_INTERVAL_MS = 1000  # token counts change 4 times a second, and each new tooltip is a message on the bus
 
@@ -52,6 +52,7 @@ class Tray(QObject):
         self._tooltip_timer = QTimer(self, singleShot=True, interval=TOOLTIP_INTERVAL_MS)
         self._tooltip_timer.timeout.connect(self._show_tooltip)
         self.menu = self._make_menu()
+        self._fill_menu(None)
         self._host = host
         host.setParent(self)
         host.appeared.connect(self._on_host_appeared)
@@ -77,7 +78,7 @@ class Tray(QObject):
             self._show_tooltip()
         elif not self._tooltip_timer.isActive():
             self._tooltip_timer.start()
-        self._fill_menu()
+        self._fill_menu(before)
 
     def show_message(self, title: str, text: str) -> None:
         """A balloon, where there is a tray; the window says the same things, so nothing is lost without one."""
@@ -118,15 +119,23 @@ class Tray(QObject):
         tomorrow.triggered.connect(lambda: self.pause_requested.emit(tomorrow_morning(self._clock())))
         menu.addAction(self.tr("Until I resume"), lambda: self.pause_requested.emit(None))
 
-    def _fill_menu(self) -> None:
+    def _fill_menu(self, before: TrayView | None) -> None:
+        """Touch only what differs from the view `before`: each call may wait for the interpreter's lock."""
         view = self.view
-        self._status.setText(view.status.replace("&", "&&"))
-        self._start.setVisible(view.can_start)
-        self._pause_menu.setEnabled(view.can_pause)
-        self._resume.setEnabled(view.can_resume)
-        self._finish.setEnabled(view.can_finish)
-        self._take_back.setEnabled(view.can_take_back)
-        self._quit.setText(self.tr("Quit now") if view.is_quitting else self.tr("Quit"))
+        if before is None or before.status != view.status:
+            self._status.setText(view.status.replace("&", "&&"))
+        if before is None or before.can_start is not view.can_start:
+            self._start.setVisible(view.can_start)
+        for action, is_on, was_on in (
+            (self._pause_menu.menuAction(), view.can_pause, before and before.can_pause),
+            (self._resume, view.can_resume, before and before.can_resume),
+            (self._finish, view.can_finish, before and before.can_finish),
+            (self._take_back, view.can_take_back, before and before.can_take_back),
+        ):
+            if is_on is not was_on:
+                action.setEnabled(is_on)
+        if before is None or before.is_quitting is not view.is_quitting:
+            self._quit.setText(self.tr("Quit now") if view.is_quitting else self.tr("Quit"))
 
     def _show_tooltip(self) -> None:
         if self._icon is not None and self._shown_tooltip != self.view.tooltip:
@@ -143,7 +152,6 @@ class Tray(QObject):
         self._icon = icon
         self._shown_tooltip = ""
         self._show_tooltip()
-        self._fill_menu()
         icon.show()
         self.appeared.emit()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.fakes.agent_process import ROOT, AgentProcess, child_environment
@@ -12,7 +13,9 @@ from tests.fakes.session_bus import SessionBus
 
 
 class DesktopProcess(AgentProcess):
-    """Setup is done and the start hidden, unless the arguments or the environment say otherwise."""
+    """Setup is done unless the environment says otherwise. `program` are the interpreter's arguments."""
+
+    program: Sequence[str] = ("-m", "titan_gui")
 
     def __init__(self, home: Path, session: SessionBus, *arguments: str, **environ: str) -> None:
         self._desktop_environ = {"TITAN_SETUP_DONE": "true", "TITAN_LOG_FORMAT": "json", **session.environ, **environ}
@@ -20,7 +23,7 @@ class DesktopProcess(AgentProcess):
 
     async def start(self) -> None:
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "titan_gui", *self._arguments),
+            *(sys.executable, *self.program, *self._arguments),
             cwd=ROOT,
             env=child_environment(self.home, **self._desktop_environ),
             stdin=asyncio.subprocess.DEVNULL,
@@ -33,3 +36,9 @@ class DesktopProcess(AgentProcess):
         """What it has used so far, all threads together."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class WatchedDesktopProcess(DesktopProcess):
+    """With a watchdog in it; what it measured stands in the log after the end, as the event "qt watchdog"."""
+
+    program = (str(ROOT / "tests" / "fakes" / "qt_watchdog.py"),)

@@ -17,7 +17,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from tests.fakes.desktop_process import DesktopProcess
+from tests.fakes.desktop_process import DesktopProcess, WatchedDesktopProcess
 from tests.fakes.fake_ollama import FakeOllama
 from tests.fakes.faulty_coordinator import FaultyCoordinator
 from tests.fakes.session_bus import SessionBus, missing_programs
@@ -207,6 +207,33 @@ async def test_nothing_is_repainted_while_nothing_changes(
         await asyncio.sleep(3)  # samples come every 2 s
         assert panel.updates == before
         assert await program.stop(LOGOUT_LIMIT_S) == 0
+
+
+async def test_qts_thread_is_never_held_up_with_32_streams_and_the_window_open(home: Path, session: SessionBus) -> None:
+    async with AsyncExitStack() as stack:
+        coordinator = await stack.enter_async_context(FaultyCoordinator())
+        engine = await stack.enter_async_context(FakeOllama())
+        panel = await stack.enter_async_context(SniWatcher(session.address))
+        environ = ollama(engine.url, MAX_CONCURRENT_JOBS="32", COORDINATOR_ENDPOINT=coordinator.endpoint)
+        program = await stack.enter_async_context(WatchedDesktopProcess(home, session, AGENT_ID=AGENT, **environ))
+        await panel.wait_item()
+        await program.wait_state("ready")
+        engine.answer = ["token "] * 100
+        engine.pace()
+        client = await stack.enter_async_context(client_of(program.endpoint))
+        tokens = [token_of(coordinator, AGENT, TINY) for _ in range(32)]
+        asked = [asyncio.create_task(client.ask(token, max_tokens=100)) for token in tokens]
+        await program.wait_snapshot(lambda snapshot: snapshot["running_jobs"] == 32)
+        for _ in range(100):  # 32 streams at 25 tokens/s each, as a large graphics card gives them
+            engine.let_through(32)
+            await asyncio.sleep(0.04)
+        assert {answer.code for answer in await within(asyncio.gather(*asked))} == {OK}
+        await panel.click("Quit")
+        assert await program.wait_end(QUIT_LIMIT_S) == 0
+        measured = await program.wait_event("qt watchdog")
+        print(measured)
+        assert measured["ticks"] > 100
+        assert measured["longest_ms"] <= 50, measured
 
 
 def found(menu: object, label: str) -> bool:

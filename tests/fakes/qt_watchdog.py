@@ -1,0 +1,102 @@
+"""Measures how long Qt's thread is ever unable to do anything: a timer that should fire every few milliseconds.
+
+As a program (`python tests/fakes/qt_watchdog.py --hidden ...`) it is titan-desktop with the watchdog in it; on the way
+out it writes one JSON line: {"event": "qt watchdog", "start_ms": ..., "longest_ms": ..., "raw_ms": ..., "ticks": ...}.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import threading
+import time
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import titan_gui  # before Qt (titan_gui/constants_guard.py)  # isort: skip
+from PySide6.QtCore import QObject, Qt, QTimer
+
+from core.snapshot import AgentSnapshot
+
+INTERVAL_MS = 5
+assert titan_gui
+
+
+class QtWatchdog(QObject):
+    """Watches from `start` on. A block is the time by which a tick comes late, without the time for which the machine
+    was too busy with other processes to run Qt's thread or the agent's (which may hold the interpreter's lock)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.longest_ms = 0.0
+        self.longest_raw_ms = 0.0
+        self.ticks = 0
+        self._last = 0.0
+        self._last_waited = 0.0
+        self._timer = QTimer(self, interval=INTERVAL_MS, timerType=Qt.TimerType.PreciseTimer)
+        self._timer.timeout.connect(self._tick)
+
+    def start(self) -> None:
+        self._last, self._last_waited = time.monotonic(), waited_for_processor_s()
+        self._timer.start()
+
+    def reset(self) -> float:
+        """Begin anew; returns the longest block so far, ms."""
+        longest, self.longest_ms, self.longest_raw_ms = self.longest_ms, 0.0, 0.0
+        return longest
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        waited = waited_for_processor_s()
+        late_ms = (now - self._last) * 1000 - INTERVAL_MS
+        self.longest_raw_ms = max(self.longest_raw_ms, late_ms)
+        self.longest_ms = max(self.longest_ms, late_ms - max(0.0, waited - self._last_waited) * 1000)
+        self._last, self._last_waited = now, waited
+        self.ticks += 1
+
+
+def waited_for_processor_s() -> float:
+    """How long this process's Qt and agent threads were ready to run and did not, seconds since their start."""
+    waited_ns = 0
+    for thread in threading.enumerate():
+        if thread.name in ("MainThread", "agent-loop"):
+            with contextlib.suppress(OSError):  # it has just ended
+                fields = Path(f"/proc/self/task/{thread.native_id}/schedstat").read_text().split()
+                waited_ns += int(fields[1])  # run time, wait time, slices (Documentation/scheduler/sched-stats.rst)
+    return waited_ns / 1e9
+
+
+def run_watched(arguments: list[str]) -> int:
+    """titan-desktop with the watchdog; what comes before the first session (starting, first paints) is kept apart."""
+    from titan_gui import app
+    from titan_gui.launch import launch
+
+    found: dict[str, float] = {}
+
+    class WatchedDesktop(app.Desktop):
+        def start(self) -> None:
+            self.watchdog = QtWatchdog()
+            super().start()
+            self.watchdog.start()
+            self.bridge.snapshot_changed.connect(self.on_snapshot)
+
+        def on_snapshot(self, snapshot: AgentSnapshot) -> None:
+            if snapshot.is_busy and "start_ms" not in found:
+                found["start_ms"] = self.watchdog.reset()
+
+        def leave(self, timeout_s: float) -> bool:
+            watchdog = self.watchdog
+            found.update(longest_ms=watchdog.longest_ms, raw_ms=watchdog.longest_raw_ms, ticks=watchdog.ticks)
+            return super().leave(timeout_s)
+
+    app.Desktop = WatchedDesktop  # type: ignore[misc]
+    code = launch(arguments)
+    sys.stderr.write(json.dumps({"event": "qt watchdog", **found}) + "\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(run_watched(sys.argv[1:]))
