@@ -233,7 +233,6 @@ class Desktop(QObject):
 
     def _on_setup_closed(self) -> None:
         if self._setup is not None:
-            self._setup.wait()
             self._setup.window.deleteLater()
             self._setup.deleteLater()
             self._setup = None

@@ -118,10 +118,19 @@ class SetupWiring(QObject):
         log.warning("setup draft not kept", error=error.detail)
 
     def _on_window_closed(self) -> None:
-        if self._keep.isActive():
-            self._keep.stop()
-            self._on_keep_timeout()
-        self.closed.emit()
+        """Over once the draft is on disk; the Qt thread doesn't wait for that."""
+        self._keep.stop()
+        draft = None if self._is_done else self.window.draft
+
+        def keep() -> None:
+            if draft is not None:
+                write_draft(self._folder, draft)
+
+        def failed(error: AgentError) -> None:
+            self._on_keep_failed(error)
+            self.closed.emit()
+
+        self._background.run(keep, lambda _: self.closed.emit(), failed)
 
     def _on_finish_requested(self, draft: SetupDraft) -> None:
         self._keep.stop()
