@@ -38,7 +38,7 @@ _IPV6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f:]*:[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*(?:%\w
 _HOST = re.compile(r"(?<![\w.@-])(?:[^\W_](?:[\w-]*[^\W_])?\.)+[^\W\d_]{2,63}\.?(?![\w-])")
 _HOST_AND_PORT = re.compile(r"(?<![\w.@\[\]/-])([^\W\d_][\w-]*):(\d{2,5})(?![\w:.-])")
 _HOMES = re.compile(r"(?i)((?:/home|/users|/var/home|/export/home|[a-z]:[\\/]+users)[\\/]+)([^\\/\r\n\"':]+)")
-_UNC = re.compile(r"\\\\[^\\/\s\"']+")
+_UNC = re.compile(r"(?<![\w:.)\]~\\-])\\\\[^\\/\s\"']+")  # not the escaped separator within a path
 _KEPT_HOSTS = frozenset({"localhost"})
 # Endings of files that are no top-level domain; "py" and "so" are both, and are a file's only within a path.
 _FILE_ENDINGS = frozenset({"log", "toml", "json", "sock", "sqlite", "gguf", "pem", "ini", "txt", "dll", "exe", "svg"})
@@ -145,19 +145,15 @@ def _url(found: re.Match[str]) -> str:
 
 
 def _ipv6(found: re.Match[str]) -> str:
-    text = found[0]
-    core = text.strip(".")
-    if core.startswith(":") and not core.startswith("::"):
-        core = core[1:]
-    if core.endswith(":") and not core.endswith("::"):
-        core = core[:-1]
-    try:
-        parsed = ipaddress.ip_address(core)
-    except ValueError:
-        return text
-    if parsed.is_loopback or parsed.is_unspecified:
-        return text
-    return text.replace(core, ADDRESS)
+    """A colon or a dot of the sentence may stand before or behind the address."""
+    text = found[0].rstrip(".")
+    for candidate in (text, text.removesuffix(":"), text.removeprefix(":"), text.removeprefix(":").removesuffix(":")):
+        try:
+            parsed = ipaddress.ip_address(candidate)
+        except ValueError:
+            continue
+        return found[0] if parsed.is_loopback or parsed.is_unspecified else found[0].replace(candidate, ADDRESS)
+    return found[0]
 
 
 def _host_and_port(found: re.Match[str]) -> str:

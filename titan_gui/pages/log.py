@@ -58,6 +58,11 @@ class LogPage(QWidget):
         self._set_up()
         self._lay_out()
 
+    @property
+    def problem(self) -> str:
+        """What is said above the log: a problem, or where something was saved."""
+        return self._problem.text()
+
     def show_lines(self, lines: Sequence[LogLine]) -> None:
         """Lines that came since the last call, oldest first; only the last MAX_LINES are kept."""
         self._is_asking = False
