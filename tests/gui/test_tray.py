@@ -1,0 +1,274 @@
+"""The tray: what it shows of a snapshot, what its menu asks for, and panels that come and go."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import QMenu, QSystemTrayIcon
+from pytestqt.qtbot import QtBot
+
+from core.snapshot import AgentSnapshot, Reason
+from core.state import AgentState
+from tests.fakes.snapshots import NOW, busy_snapshot, paused_snapshot
+from tests.fakes.tray import FakePanel
+from titan_gui.failure import failed_snapshot
+from titan_gui.tray_view import LONGEST_LINE, TrayView, tomorrow_morning, tray_view_of
+from titan_gui.view_model import Mood
+
+READY = replace(busy_snapshot(), running_jobs=0, sessions=(), tokens_per_second=0.0)
+
+
+@pytest.fixture
+def panel(qtbot: QtBot) -> Iterator[FakePanel]:
+    made = FakePanel()
+    made.tray.start()
+    yield made
+    made.tray.remove()
+
+
+def line(menu: QMenu, text: str) -> QAction:
+    """The menu's action of that text, in a submenu too."""
+    for action in menu.actions():
+        if action.text() == text:
+            return action
+        below = action.menu()
+        if isinstance(below, QMenu) and (found := [part for part in below.actions() if part.text() == text]):
+            return found[0]
+    raise AssertionError(f"no line {text!r}")
+
+
+# What is said
+
+
+def test_a_serving_agent_says_sessions_and_speed() -> None:
+    view = tray_view_of(busy_snapshot())
+    assert (view.mood, view.status) == (Mood.SERVING, "Serving: 1 of 4 sessions, 43.2 tokens/s")
+    assert view.tooltip.splitlines()[-1] == "1 of 4 sessions, 43.2 tokens/s"
+    assert (view.can_pause, view.can_resume, view.can_finish, view.can_take_back) == (True, False, True, True)
+
+
+def test_a_timed_pause_says_until_when() -> None:
+    view = tray_view_of(paused_snapshot())
+    assert view.mood is Mood.PAUSED
+    assert view.status.startswith("Paused until ")
+    assert (view.can_pause, view.can_resume, view.can_finish) == (True, True, False)
+
+
+def test_a_paused_agent_with_nothing_in_memory_has_nothing_to_take_back() -> None:
+    assert not tray_view_of(paused_snapshot()).can_take_back
+    with_model = replace(paused_snapshot(), loaded_models=busy_snapshot().loaded_models)
+    assert tray_view_of(with_model).can_take_back
+
+
+def test_an_agent_that_ended_by_an_error_says_it_and_can_be_started_again() -> None:
+    from core.errors import PortTakenError
+
+    failed = failed_snapshot(busy_snapshot(), PortTakenError("port 50052 is in use", hint="Set agent_port."))
+    view = tray_view_of(failed)
+    assert view.mood is Mood.ATTENTION
+    assert "port 50052 is in use" in view.status
+    assert view.can_start
+    assert (view.can_pause, view.can_resume, view.can_finish, view.can_take_back) == (False,) * 4
+
+
+def test_the_cause_is_found_inside_a_task_group_and_a_bug_names_the_log() -> None:
+    from core.errors import StorageError
+
+    group = BaseExceptionGroup("tasks", [BaseExceptionGroup("inner", [StorageError("disk full", hint="Free some.")])])
+    assert failed_snapshot(READY, group).reasons[0].sentence == "Cannot use a file: disk full"
+    bug = failed_snapshot(READY, ValueError("secret text"))
+    assert "secret" not in bug.reasons[0].sentence
+    assert "log" in bug.reasons[0].remedy
+
+
+def test_quitting_says_how_many_sessions_are_waited_for() -> None:
+    assert tray_view_of(busy_snapshot(), is_quitting=True).status == "Finishing 1 session …"
+    assert tray_view_of(READY, is_quitting=True).status == "Finishing …"
+
+
+def test_a_long_reason_does_not_make_a_menu_as_wide_as_the_screen() -> None:
+    reason = Reason(code="engine_unreachable", sentence="x" * 400)
+    view = tray_view_of(replace(READY, reasons=(reason,)))
+    assert len(view.status) == LONGEST_LINE
+    assert view.status.endswith("…")
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/New_York"])
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [
+        ("2026-03-28 22:00", "2026-03-29 08:00"),  # the hour changes that night in Europe
+        ("2026-10-24 12:00", "2026-10-25 08:00"),
+        ("2026-12-31 23:59", "2027-01-01 08:00"),
+        ("2026-11-25 00:01", "2026-11-26 08:00"),
+    ],
+)
+def test_tomorrow_morning_is_eight_by_the_clock_on_the_wall(
+    zone: str, now: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        then = tomorrow_morning(time.mktime(time.strptime(now, "%Y-%m-%d %H:%M")))
+        assert time.strftime("%Y-%m-%d %H:%M", time.localtime(then)) == expected
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+# What is shown
+
+
+def test_an_equal_view_touches_nothing(panel: FakePanel) -> None:
+    panel.tray.render(READY)
+    icons, tooltips = len(panel.icon.icons), len(panel.icon.tooltips)
+    panel.tray.render(replace(READY, machine=None, pid=7))
+    assert (len(panel.icon.icons), len(panel.icon.tooltips)) == (icons, tooltips)
+
+
+def test_a_new_mood_shows_at_once_and_new_numbers_within_a_second(panel: FakePanel, qtbot: QtBot) -> None:
+    panel.tray.render(READY)
+    panel.tray.render(busy_snapshot())
+    shown = len(panel.icon.tooltips)
+    assert "43.2" in panel.icon.tooltips[-1]
+    for speed in (50.0, 51.0, 52.0):
+        panel.tray.render(replace(busy_snapshot(), tokens_per_second=speed))
+    assert len(panel.icon.tooltips) == shown
+    qtbot.waitUntil(lambda: len(panel.icon.tooltips) > shown, timeout=3000)
+    assert "52.0" in panel.icon.tooltips[-1]
+    assert len(panel.icon.tooltips) == shown + 1
+
+
+def test_the_menu_follows_the_snapshot(panel: FakePanel) -> None:
+    menu = panel.tray.menu
+    panel.tray.render(busy_snapshot())
+    assert not menu.actions()[0].isEnabled()
+    assert menu.actions()[0].text().startswith("Serving")
+    assert not line(menu, "Resume").isEnabled()
+    panel.tray.render(paused_snapshot())
+    assert line(menu, "Resume").isEnabled()
+    assert not line(menu, "Finish, then pause").isEnabled()
+    panel.tray.render(failed_snapshot(paused_snapshot(), ValueError()))
+    assert line(menu, "Start again").isVisible()
+    assert not line(menu, "Resume").isEnabled()
+    panel.tray.render(busy_snapshot(), is_quitting=True)
+    assert line(menu, "Quit now").isEnabled()
+
+
+def test_every_view_leaves_the_menu_as_a_new_one_would_be(panel: FakePanel) -> None:
+    """The menu is changed where it differs; after any way through the states it must be what the last view says."""
+    snapshots = (READY, busy_snapshot(), paused_snapshot(), failed_snapshot(READY, ValueError()), AgentSnapshot())
+    for one in snapshots:
+        for other in snapshots:
+            panel.tray.render(one)
+            panel.tray.render(other)
+            view = tray_view_of(other)
+            menu = panel.tray.menu
+            assert line(menu, "Pause").isEnabled() is view.can_pause
+            assert line(menu, "Resume").isEnabled() is view.can_resume
+            assert line(menu, "Finish, then pause").isEnabled() is view.can_finish
+            assert line(menu, "Take my GPU back now").isEnabled() is view.can_take_back
+            assert line(menu, "Start again").isVisible() is view.can_start
+            assert menu.actions()[0].text() == view.status
+
+
+def test_an_ampersand_in_a_model_is_no_shortcut(panel: FakePanel) -> None:
+    panel.tray.render(replace(READY, reasons=(Reason(code="x", sentence="A & B"),), state=AgentState.PAUSED))
+    assert "A && B" in panel.tray.menu.actions()[0].text()
+
+
+# What is asked for
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("15 minutes", 900), ("1 hour", 3600), ("4 hours", 14400)])
+def test_a_timed_pause_ends_so_long_after_the_click(panel: FakePanel, qtbot: QtBot, text: str, seconds: int) -> None:
+    panel.tray.render(READY)
+    panel.now = NOW + 5
+    with qtbot.waitSignal(panel.tray.pause_requested) as asked:
+        line(panel.tray.menu, text).trigger()
+    assert asked.args == [NOW + 5 + seconds]
+
+
+def test_the_other_two_pauses(panel: FakePanel, qtbot: QtBot) -> None:
+    panel.tray.render(READY)
+    with qtbot.waitSignal(panel.tray.pause_requested) as asked:
+        line(panel.tray.menu, "Until tomorrow 8:00").trigger()
+    assert asked.args == [tomorrow_morning(panel.now)]
+    with qtbot.waitSignal(panel.tray.pause_requested) as asked:
+        line(panel.tray.menu, "Until I resume").trigger()
+    assert asked.args == [None]
+
+
+@pytest.mark.parametrize(
+    ("text", "signal"),
+    [
+        ("Resume", "resume_requested"),
+        ("Finish, then pause", "finish_requested"),
+        ("Take my GPU back now", "take_back_requested"),
+        ("Start again", "start_requested"),
+        ("Open", "window_requested"),
+        ("Settings", "settings_requested"),
+        ("Quit", "quit_requested"),
+    ],
+)
+def test_each_line_asks_for_its_thing(panel: FakePanel, qtbot: QtBot, text: str, signal: str) -> None:
+    action = line(panel.tray.menu, text)
+    action.setEnabled(True)
+    with qtbot.waitSignal(getattr(panel.tray, signal)):
+        action.trigger()
+
+
+def test_left_click_opens_the_window_and_a_right_click_does_not(panel: FakePanel, qtbot: QtBot) -> None:
+    reason = QSystemTrayIcon.ActivationReason
+    with qtbot.waitSignal(panel.tray.window_requested):
+        panel.icon.activated.emit(reason.Trigger)
+    with qtbot.assertNotEmitted(panel.tray.window_requested):
+        panel.icon.activated.emit(reason.Context)
+
+
+# Panels that come and go
+
+
+def test_without_a_panel_there_is_no_icon_and_messages_go_nowhere(qtbot: QtBot) -> None:
+    panel = FakePanel(is_there=False)
+    panel.tray.start()
+    panel.tray.render(busy_snapshot())
+    panel.tray.show_message("a", "b")
+    assert not panel.tray.is_shown
+    assert panel.icons == []
+
+
+def test_a_panel_that_comes_late_gets_an_icon_with_what_is_shown_by_then(qtbot: QtBot) -> None:
+    panel = FakePanel(is_there=False)
+    panel.tray.start()
+    panel.tray.render(busy_snapshot())
+    with qtbot.waitSignal(panel.tray.appeared):
+        panel.host.come()
+    assert panel.icon.is_shown
+    assert "43.2" in panel.icon.tooltips[-1]
+    assert panel.icon.menu is panel.tray.menu
+
+
+def test_a_panel_that_goes_takes_its_icon_and_a_new_one_gets_a_new_one(panel: FakePanel, qtbot: QtBot) -> None:
+    first = panel.icon
+    with qtbot.waitSignal(panel.tray.vanished):
+        panel.host.go()
+    assert not first.is_shown
+    assert not panel.tray.is_shown
+    panel.host.come()
+    assert panel.icon is not first
+    assert panel.icon.is_shown
+
+
+def test_a_message_shows_on_the_icon(panel: FakePanel) -> None:
+    panel.tray.show_message("Serving", "The first session of today has begun.")
+    assert panel.icon.messages == [("Serving", "The first session of today has begun.")]
+
+
+def test_views_of_equal_snapshots_are_equal() -> None:
+    assert tray_view_of(busy_snapshot()) == tray_view_of(busy_snapshot())
+    assert tray_view_of(busy_snapshot()) != TrayView(mood=Mood.SERVING, status="", tooltip="")
