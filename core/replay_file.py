@@ -1,8 +1,10 @@
 """The file of spent tokens: a header and fixed-size records, appended one by one, rewritten now and then.
 
 Record (40 bytes, big-endian): SHA-256 of the jti (32), exp in epoch seconds (4), CRC-32 of these 36 bytes (4).
-The header is a record too: a fixed mark in place of the digest, and the latest exp that was ever dropped. Append-only
-and one `write` per record on purpose: what a killed process has written is in the system's cache and stays.
+The header is a record too: a fixed mark in place of the digest, and the latest exp that was ever dropped. A second one
+names the system's start under which the file was written, as a digest with exp 0: its appended records are in the
+system's cache, which a killed process doesn't take along and a power cut does. Append-only and one `write` per record
+on purpose.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from core.errors import StorageError
 
 RECORD_BYTES = 40
 _DIGEST_BYTES = 32
+_NO_EXP = 0  # no token has it
 _HEADER_MARK = b"TitanCompute spent tokens, v1".ljust(_DIGEST_BYTES, b"\0")
 _MOST_RECORDS_READ = 1 << 20  # 40 MB; sixteen times what a full store writes
 _TAIL = struct.Struct(">II")
@@ -33,6 +36,7 @@ class ReplayContent:
     forgotten_exp: int = 0
     is_complete: bool = True
     problem: str = ""
+    boot_digest: bytes = b""  # of the system's start under which it was written; b"": not said
 
 
 def pack_record(digest: bytes, exp: int) -> bytes:
@@ -46,7 +50,7 @@ class ReplayFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._descriptor: int | None = None
-        self.records = 0  # in the file, dead ones and the header included
+        self.records = 0  # in the file, dead ones and the two of the header included
 
     @property
     def is_open(self) -> bool:
@@ -76,9 +80,10 @@ class ReplayFile:
             raise self._refused(error.strerror) from error
         self.records += 1
 
-    def rewrite(self, forgotten_exp: int, records: Iterable[bytes | bytearray]) -> None:
+    def rewrite(self, forgotten_exp: int, records: Iterable[bytes | bytearray], *, boot_digest: bytes) -> None:
         """Replace the whole file in one step, and go on appending to the new one. `records` are packed, many in one."""
-        data = b"".join((pack_record(_HEADER_MARK, forgotten_exp), *records))
+        head = pack_record(_HEADER_MARK, forgotten_exp) + pack_record(boot_digest, _NO_EXP)
+        data = b"".join((head, *records))
         fresh = self._path.with_name(f"{self._path.name}.new")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -138,4 +143,6 @@ def _parse(data: bytes) -> ReplayContent:
     if not sound or sound[0][0] != _HEADER_MARK:
         return ReplayContent(tuple(sound), is_complete=False)
     is_complete = len(sound) == whole <= _MOST_RECORDS_READ
-    return ReplayContent(tuple(sound[1:]), sound[0][1], is_complete)
+    has_boot = len(sound) > 1 and sound[1][1] == _NO_EXP
+    boot_digest = sound[1][0] if has_boot else b""
+    return ReplayContent(tuple(sound[1 + has_boot :]), sound[0][1], is_complete, boot_digest=boot_digest)

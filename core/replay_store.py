@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from core.boot import boot_id
 from core.errors import ReplayStoreFull, StorageError, TokenExpired, TokenReplayed
 from core.jwt_validator import LEEWAY_S, MAX_LIFETIME_S, TokenClaims
 from core.replay_file import RECORD_BYTES, ReplayFile, pack_record
@@ -25,15 +26,16 @@ class ReplayStore:
     """Remember the SHA-256 of every spent jti until its token is refused as expired (exp + leeway).
 
     `path` is the file that keeps them over a restart (SIGKILL included; without fsync, so not over a power cut), None
-    means in memory only. `clock` gives seconds since the epoch. `on_notice` gets the notice when it changes while
-    running, "" when all is well again, in the thread that spends. `spend` is one atomic step, for threads too; it takes
-    some 10 µs, and a few ms when the file is rewritten.
+    means in memory only. `boot_id` names the system's present start. `clock` gives seconds since the epoch. `on_notice`
+    gets the notice when it changes while running, "" when all is well again, in the thread that spends. `spend` is one
+    atomic step, for threads too; it takes some 10 µs, and a few ms when the file is rewritten.
 
-    A file that is missing, damaged, or can't be read or written when the store is opened may have held tokens that are
-    forgotten now, so `check_not_before_start` refuses tokens issued before this start. A first start has no file
-    either: nothing was issued for it before, so the rule harms nobody. A file that fails later takes nothing from
-    memory, so the rule doesn't begin then; the file is removed, if that is possible, so that the next start knows.
-    The rule also begins when the clock turns out to have been far ahead, because live tokens were dropped then.
+    A file that is missing, damaged, written before the system's present start (its last records may be lost), or can't
+    be read or written when the store is opened, may have held tokens that are forgotten now, so
+    `check_not_before_start` refuses tokens issued before this start. A first start has no file either: nothing was
+    issued for it before, so the rule harms nobody. A file that fails later takes nothing from memory, so the rule
+    doesn't begin then; the file is removed, if that is possible, so that the next start knows. The rule also begins
+    when the clock turns out to have been far ahead, because live tokens were dropped then.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class ReplayStore:
         capacity: int = CAPACITY,
         clock: Callable[[], float] = time.time,
         on_notice: Callable[[str], None] = lambda notice: None,
+        boot_id: Callable[[], str] = boot_id,
     ) -> None:
         self._capacity = capacity
         self._on_notice = on_notice
@@ -53,6 +56,7 @@ class ReplayStore:
         self._exps: list[int] = []  # heap of the keys of _records_by_exp
         self._forgotten_exp = 0  # the latest exp that was ever dropped
         self._file = ReplayFile(path) if path is not None else None
+        self._boot_digest = hashlib.sha256(boot_id().encode()).digest() if path is not None else b""
         self._notice = ""
         self._refuse_issued_before: int | None = None
         self._retry_at = 0.0  # seconds since the epoch; while the file can't be written
@@ -126,7 +130,7 @@ class ReplayStore:
             elif digest not in self._spent:
                 self._remember(digest, exp, pack_record(digest, exp))
         self._notice = content.problem
-        if not content.is_complete:
+        if not content.is_complete or content.boot_digest != self._boot_digest:
             self._refuse_issued_before = int(now)
         self._distrust_future(now)
         try:
@@ -180,7 +184,7 @@ class ReplayStore:
             self._on_notice(self._notice)
 
     def _rewrite(self, file: ReplayFile) -> None:
-        file.rewrite(self._forgotten_exp, self._records_by_exp.values())
+        file.rewrite(self._forgotten_exp, self._records_by_exp.values(), boot_digest=self._boot_digest)
         self._rewrite_above = 2 * len(self._spent) + _SLACK_RECORDS
 
     def _go_on_without(self, error: StorageError, now: float) -> None:

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from core.boot import boot_id
 from core.errors import ReplayStoreFull, TokenExpired, TokenReplayed
 from core.jwt_validator import TokenClaims
 from core.replay_file import RECORD_BYTES, ReplayFile
@@ -25,6 +26,7 @@ from core.replay_store import ReplayStore
 
 NOW = 1_800_000_000
 EXP = NOW + 60
+HEAD_BYTES = 2 * RECORD_BYTES
 
 
 class FakeClock:
@@ -216,7 +218,7 @@ def test_dead_records_are_gone_after_a_restart(path: Path, store: ReplayStore, c
     clock.now = EXP + 10
     again = ReplayStore(path, clock=clock)
     assert len(again) == 1
-    assert path.stat().st_size == 2 * RECORD_BYTES
+    assert path.stat().st_size == HEAD_BYTES + RECORD_BYTES
     assert_spent(again, "live")
     again.close()
 
@@ -344,6 +346,41 @@ def test_start_without_the_file_that_was_there_refuses_older_tokens(
     again.close()
 
 
+def test_start_after_a_power_cut_refuses_older_tokens(path: Path, clock: FakeClock) -> None:
+    """What was appended last never reached the disk: it looks like a whole file, and a token could be spent twice."""
+    before = ReplayStore(path, clock=clock, boot_id=lambda: "Monday")
+    for jti in ("one", "two"):
+        before.spend(jti, EXP)
+    before.close()
+    path.write_bytes(path.read_bytes()[:-RECORD_BYTES])
+    clock.now = NOW + 5
+    after = ReplayStore(path, clock=clock, boot_id=lambda: "Tuesday")
+    assert (after.refuse_issued_before, after.notice) == (NOW + 5, "")
+    with pytest.raises(TokenReplayed):
+        after.check_not_before_start(claims(NOW))
+    assert_spent(after, "one")  # what is there still counts
+    after.close()
+    again = ReplayStore(path, clock=clock, boot_id=lambda: "Tuesday")
+    assert again.refuse_issued_before is None
+    again.close()
+
+
+def test_file_of_a_version_that_named_no_start_is_not_relied_on(path: Path, clock: FakeClock) -> None:
+    store = ReplayStore(path, clock=clock)
+    store.spend("one", EXP)
+    store.close()
+    data = path.read_bytes()
+    path.write_bytes(data[:RECORD_BYTES] + data[HEAD_BYTES:])
+    again = ReplayStore(path, clock=clock)
+    assert (again.refuse_issued_before, again.notice) == (NOW, "")
+    assert_spent(again, "one")
+    again.close()
+
+
+def test_start_of_the_system_has_one_name() -> None:
+    assert boot_id() == boot_id() != ""
+
+
 def test_torn_last_record_is_dropped_and_nothing_else(path: Path, store: ReplayStore, clock: FakeClock) -> None:
     store.spend("one", EXP)
     store.spend("two", EXP)
@@ -401,7 +438,7 @@ def test_sound_records_of_a_damaged_file_still_count(path: Path, store: ReplaySt
         store.spend(jti, EXP)
     store.close()
     data = bytearray(path.read_bytes())
-    data[2 * RECORD_BYTES + 5] ^= 1  # in "two"
+    data[HEAD_BYTES + RECORD_BYTES + 5] ^= 1  # in "two"
     path.write_bytes(data)
     again = ReplayStore(path, clock=clock)
     assert_spent(again, "one", "three")
@@ -546,7 +583,7 @@ def test_failed_replace_leaves_no_temporary_file(
 def test_record_file_that_grew_beyond_reason_is_not_read_whole(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("core.replay_file._MOST_RECORDS_READ", 4)
     file = ReplayFile(path)
-    file.rewrite(0, [b"x" * RECORD_BYTES * 10])
+    file.rewrite(0, [b"x" * RECORD_BYTES * 10], boot_digest=bytes(32))
     assert not file.read().is_complete
     file.close()
 
