@@ -67,12 +67,12 @@ class ChartData:
 
     @property
     def shown_lines(self) -> tuple[Line, ...]:
-        """The lines of the legend: "whose it is can't be told" only where that happened."""
-        return tuple(
-            line
-            for line, points in zip(self.spec.lines, self.points, strict=True)
-            if line.key.part is not Part.WHOLE or not self.spec.is_stacked or not all(map(math.isnan, points.values))
-        )
+        """The lines of the legend: of those that add up, the ones that were measured; ours and others' before any."""
+        pairs = zip(self.spec.lines, self.points, strict=True)
+        measured = tuple(line for line, points in pairs if not all(map(math.isnan, points.values)))
+        if not self.spec.is_stacked:
+            return self.spec.lines
+        return measured or self.spec.lines[:2]
 
     def values_at(self, x: float | None) -> dict[Line, float | None]:
         """Each shown line's value at x (seconds before now), or the newest; None where nothing was measured."""

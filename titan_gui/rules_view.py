@@ -9,6 +9,8 @@ from core.reasons import CATALOGUE, ReasonKind
 from core.snapshot import Reason
 from titan_gui.view_model import clock_text
 
+COMMANDS_WITH_A_BUTTON = frozenset({"titan resume", "titan pause", "titan finish"})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleView:
@@ -67,6 +69,18 @@ def _unknown(reason: Reason) -> RuleView:
     )
 
 
+def what_to_do(sentence: str, remedy: str, ends_at: float | None) -> str:
+    """The remedy as a sentence, and the end where the first sentence doesn't name it.
+
+    The core's remedies are often commands: what the window has a button for is left out, the others are said to be one.
+    """
+    if remedy in COMMANDS_WITH_A_BUTTON:
+        remedy = ""
+    elif remedy.startswith("titan "):
+        remedy = f"In a terminal: {remedy}"
+    ends = clock_text(ends_at) if ends_at is not None else ""
+    return " ".join(filter(None, (remedy, f"Ends at {ends}." if ends and ends not in sentence else "")))
+
+
 def _now(reason: Reason) -> str:
-    ends = f"Ends at {clock_text(reason.ends_at)}." if reason.ends_at is not None else ""
-    return " ".join(filter(None, (reason.sentence, reason.remedy, ends)))
+    return " ".join(filter(None, (reason.sentence, what_to_do(reason.sentence, reason.remedy, reason.ends_at))))

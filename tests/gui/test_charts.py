@@ -72,6 +72,23 @@ def test_the_legend_leaves_out_a_kind_of_use_that_never_was() -> None:
     assert [line.label for line in data.shown_lines] == ["ours", "others"]
 
 
+def test_where_it_cannot_be_told_whose_use_it_is_the_legend_has_one_figure() -> None:
+    history = History()
+    history.record(measured(NOW, cpu_percent_ours=None), NOW)
+
+    data = chart_data(history, spec_named(history, "cpu"), Span.MINUTES, NOW)
+
+    assert [line.label for line in data.shown_lines] == ["in use"]
+
+
+def test_before_any_sample_the_legend_is_there_with_dashes() -> None:
+    history = History()
+
+    data = chart_data(history, spec_named(history, "cpu"), Span.MINUTES, NOW)
+
+    assert list(data.values_at(None).values()) == [None, None]
+
+
 def test_hovering_gives_the_nearest_sample_and_nothing_in_a_gap() -> None:
     history = recorded("a", seconds=range(0, 4, 2))
     history.record(measured(NOW + 200, card("a", load=90.0)), NOW + 200)

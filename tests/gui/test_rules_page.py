@@ -14,7 +14,8 @@ from core.reasons import CATALOGUE, STRENGTH
 from core.snapshot import AgentSnapshot, Reason
 from core.state import AgentState
 from titan_gui.pages.rules import RulesPage
-from titan_gui.rules_view import rule_views, summary_of
+from titan_gui.rules_view import rule_views, summary_of, what_to_do
+from titan_gui.view_model import clock_text
 
 pytestmark = pytest.mark.qt_log_ignore("propagateSizeHints")
 
@@ -66,6 +67,19 @@ def test_what_holds_says_what_to_do_and_until_when() -> None:
     assert views["engine_unreachable"].now == "The engine does not answer: refused. Start Ollama."
     assert "Ends at" in views["paused_by_owner"].now
     assert views["coordinator_away"].now == ""
+
+
+def test_a_command_that_has_a_button_here_is_left_out_and_others_are_called_one() -> None:
+    assert what_to_do("Paused by you.", "titan resume", None) == ""
+    assert what_to_do("No answer.", "titan doctor", None) == "In a terminal: titan doctor"
+    assert what_to_do("No answer.", "Start Ollama.", None) == "Start Ollama."
+
+
+def test_the_end_is_not_said_twice() -> None:
+    ends_at = 1_800_000_000.0
+
+    assert what_to_do("Paused by you.", "", ends_at) == f"Ends at {clock_text(ends_at)}."
+    assert what_to_do(f"Paused by you until {clock_text(ends_at)}.", "", ends_at) == ""
 
 
 def test_a_reason_that_this_list_does_not_know_is_shown_all_the_same() -> None:

@@ -73,6 +73,7 @@ class DashboardPage(QWidget):
         for tile in (given.today, given.last_7_days, given.all):
             self.given[tile.name].show_tile(tile)
         self.bars.show_days(given.days)
+        self.bars.setVisible(bool(given.days))
         self._given_notice.show_text(given.notice)
         self._given_notice.setVisible(bool(given.notice))
 

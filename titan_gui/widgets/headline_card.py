@@ -7,9 +7,10 @@ from PySide6.QtGui import QColor, QPalette
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from core.snapshot import AgentSnapshot
+from titan_gui.rules_view import what_to_do
 from titan_gui.theme import colours_of
 from titan_gui.tray_icon import mood_icon
-from titan_gui.view_model import Headline, clock_text, headline_of
+from titan_gui.view_model import Headline, headline_of
 from titan_gui.widgets.stat_tile import Card
 from titan_gui.widgets.text_labels import TextLabel, WrappedLabel
 
@@ -65,7 +66,7 @@ class HeadlineCard(Card):
         self._headline, self._others = headline, others
         self._state.show_text(self.tr(headline.state))
         self._sentence.show_text(self.tr(headline.sentence))
-        self._remedy.show_text(_remedy_text(headline))
+        self._remedy.show_text(what_to_do(headline.sentence, headline.remedy, headline.ends_at))
         self._remedy.setVisible(bool(self._remedy.text()))
         self._others_label.show_text("\n".join(f"• {line}" for line in others))
         self._others_label.setVisible(bool(others))
@@ -92,8 +93,3 @@ class HeadlineCard(Card):
     def _on_setting_button_clicked(self) -> None:
         if self._headline is not None:
             self.setting_requested.emit(self._headline.setting)
-
-
-def _remedy_text(headline: Headline) -> str:
-    ends = f"Ends at {clock_text(headline.ends_at)}." if headline.ends_at is not None else ""
-    return " ".join(filter(None, (headline.remedy, ends)))

@@ -48,6 +48,7 @@ class PauseSwitch(QWidget):
         self.pause_button.setEnabled(view.can_pause)
         self.pause_button.setText(self.tr("Pause for …") if view.can_resume else self.tr("Pause"))
         self.finish_action.setEnabled(view.can_finish)
+        self.take_back_button.setVisible(not view.can_start)
         self.take_back_button.setEnabled(view.can_take_back)
 
     def _make_button(self, text: str, intent: SignalInstance) -> QPushButton:
