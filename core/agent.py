@@ -21,7 +21,7 @@ from core.engines.absent import NoEngine
 from core.engines.factory import EngineSecrets, engine_factories
 from core.engines.names import find_model
 from core.errors import AgentError, CoordinatorError
-from core.inference import InferenceService, SessionRecord, TokenDoor
+from core.inference import ENGINE_SILENT, InferenceService, SessionRecord, TokenDoor
 from core.jwt_validator import JwtValidator
 from core.key_keeper import KeyKeeper
 from core.ledger import Ledger
@@ -439,8 +439,8 @@ class Agent:
             tokens=record.completion_tokens,
             seconds=round(record.seconds, 3),
         )
-        if record.end_reason is EndReason.ENGINE_FAILED:
-            self.keeper.look_now()
+        if record.end_reason is EndReason.ENGINE_FAILED or record.end_reason in ENGINE_SILENT:
+            self.keeper.look_now()  # also ends a child that is stuck
         if not is_well or "engine_resting" in self.reasons:  # the breaker closes with a good session
             self.keeper.show()
 

@@ -49,6 +49,7 @@ class EngineKeeper:
         self._sleep = sleep
         self._clock = clock
         self._is_started = False
+        self._is_in_fault = False  # at the last look
         self._wake = asyncio.Event()
 
     async def start(self) -> None:
@@ -73,16 +74,23 @@ class EngineKeeper:
         self._wake.set()
 
     async def refresh(self) -> None:
-        """Start the engine if it isn't, list its models, and put or drop the reasons that follow."""
+        """Start the engine if it isn't, else see whether it still answers; list its models; put or drop reasons.
+
+        An engine that failed meanwhile is only asked again, not started: starting is an owner's act, which clears what
+        it has failed before.
+        """
         try:
-            if not self._is_started:
+            if self._is_started:
+                await self._models.engine.check()  # the list may come from the disk: only this asks the engine itself
+            else:
                 await self._models.engine.start()
                 self._is_started = True
             changed = await self._models.refresh()
         except AgentError as error:
-            self._is_started = False
+            self._is_in_fault = True
             self._put_engine_reason(error)
             return
+        self._is_in_fault = False
         self.show()
         if changed:
             log.info("offer changed", offered=list(self._models.offered), engine=self._models.engine.name)
@@ -93,16 +101,17 @@ class EngineKeeper:
         self._is_started = False
         self._models.breaker.reset()
         await self.refresh()
+        self.look_now()  # what ran before may be stuck
 
     def show(self) -> None:
         """Put or drop the reasons that follow from what is known now, without asking the engine."""
         status = self._models.engine.status
         if status.state == "attention":
             self._put_engine_reason(EngineNeedsAttention(status.detail, hint=status.hint))
-        elif self._is_started:
+        elif self._is_usable:
             self._reasons.drop("engine_attention")
             self._reasons.drop("engine_unreachable")
-        problem = self._models.problem if self._is_started else ""
+        problem = self._models.problem if self._is_usable else ""
         self._reasons.put_or_drop(
             "model_not_ready",
             model_not_ready(self._models.supported, problem, self._models.problem_hint) if problem else None,
@@ -111,6 +120,10 @@ class EngineKeeper:
         self._reasons.put_or_drop(
             "engine_resting", None if breaker.state == "closed" else engine_resting(breaker.retry_at)
         )
+
+    @property
+    def _is_usable(self) -> bool:
+        return self._is_started and not self._is_in_fault
 
     def _is_in_trouble(self) -> bool:
         troubles = ("engine_attention", "engine_unreachable", "model_not_ready", "engine_resting")
@@ -130,7 +143,7 @@ class EngineKeeper:
         self._models.use_engine(engine)
         self._models.breaker.reset()
         self.chosen_because = because
-        self._is_started = False
+        self._is_started = self._is_in_fault = False
         log.info("engine chosen", engine=engine.name, requested=self.requested, because=because)
 
     async def _choose_automatically(self) -> None:

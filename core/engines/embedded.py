@@ -19,6 +19,7 @@ from typing import Protocol
 
 from core.engines import EngineModel, EngineStatus, LoadedModel, Prompt, TokenChunk
 from core.engines.cpu_features import missing_cpu_features
+from core.engines.liveness import LivenessCheck
 from core.engines.model_files import ModelFile, ModelFolder, ModelInventory
 from core.engines.names import find_model
 from core.engines.supervisor import EngineSupervisor, RunningModel
@@ -98,15 +99,17 @@ class EmbeddedEngine:
         self._engine_folder: str | None = None
         self._inventory = ModelInventory()
         self._client: tuple[RunningModel, ServerClient] | None = None
+        self._liveness = LivenessCheck()
         self._supervisor = EngineSupervisor(self._start_worker, load_limit_s=load_limit_s, sleep=sleep, draw=draw)
         self._problem: EngineError | None = None  # why `start` failed
         self._is_started = False
 
     @property
     def status(self) -> EngineStatus:
-        state, problem = "ready", self._problem or self._supervisor.failure
+        state: str = "ready"
+        problem: EngineError | None = self._problem or self._supervisor.failure
         if self._supervisor.needs_attention:
-            state = "attention"
+            state, problem = "attention", self._supervisor.attention()
         elif problem is not None:
             state = "fault"
         elif self._supervisor.is_starting:
@@ -166,30 +169,22 @@ class EmbeddedEngine:
         await self._drop_client()
 
     async def check(self) -> None:
-        """Ask the child something that goes through its work queue. One that doesn't answer in 5 s is ended and
-        started again; with nothing loaded there is nothing to ask."""
+        """Ask the child. One that neither answers in 5 s nor works is ended and started again; with nothing loaded
+        there is nothing to ask."""
         if self._problem is not None:
             raise self._problem
         self._supervisor.raise_if_attention()
         if (running := self._supervisor.running) is None:
             return
-        from core.engines.http import EngineHttp
-
-        http = EngineHttp(
-            _base_url(running),
-            engine="The embedded engine",
-            remedy="It is started again by itself.",
-            headers={"Authorization": f"Bearer {running.process.api_key}"},
-        )
         try:
-            await http.call("GET", "/metrics")
-        except EngineTimeout as error:
-            await self._supervisor.fail(running, "it no longer answered")
-            raise EngineFailed("the embedded engine no longer answered and was ended", hint=error.hint) from error
+            is_working = await self._liveness.is_working(running, _base_url(running))
         except EngineError as error:
             raise await _explain(running, error) from error
-        finally:
-            await http.close()
+        if not is_working:
+            await self._supervisor.fail(running, "it no longer answered")
+            raise EngineFailed(
+                "the embedded engine no longer answered and was ended", hint="It is started again by itself."
+            )
 
     async def list_models(self) -> tuple[EngineModel, ...]:
         """The whole models on disk now. A damaged file isn't listed; `inventory` and the log say why."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from core.engines.model_files import ModelFile
 from core.engines.worker_process import WorkerProcess, WorkerReady
-from core.errors import AgentError, EngineError, EngineFailed, EngineNeedsAttention
+from core.errors import EngineError, EngineFailed, EngineNeedsAttention
 
 FAILURES_BEFORE_ATTENTION = 3
 _FIRST_BACK_OFF_S = 1.0
@@ -89,6 +89,15 @@ class EngineSupervisor:
     def needs_attention(self) -> bool:
         return self._failures >= FAILURES_BEFORE_ATTENTION
 
+    def attention(self) -> EngineNeedsAttention:
+        """What the owner is told once it is not started again by itself."""
+        last = self._last_failure
+        hints = (last.hint if last else "", "Then start the engine again: titan retry")
+        return EngineNeedsAttention(
+            f"the engine failed {self._failures} times in a row; the last time: {last.detail if last else 'unknown'}",
+            hint=" ".join(hint for hint in hints if hint),
+        )
+
     def forget_failures(self) -> None:
         """A good answer came, or the owner acted."""
         self._failures = 0
@@ -96,7 +105,7 @@ class EngineSupervisor:
 
     def raise_if_attention(self) -> None:
         if self.needs_attention:
-            raise self._attention()
+            raise self.attention()
 
     @contextlib.asynccontextmanager
     async def use(self, file: ModelFile) -> AsyncIterator[RunningModel]:
@@ -189,7 +198,7 @@ class EngineSupervisor:
         except EngineError as error:
             self._record(error)
             if self.needs_attention:
-                raise self._attention() from error
+                raise self.attention() from error
             raise
         finally:
             self._starting_process = None
@@ -217,10 +226,3 @@ class EngineSupervisor:
         """1 s doubling to 30 s, each drawn from its upper half."""
         longest = min(_FIRST_BACK_OFF_S * 2.0 ** (self._failures - 1), _LONGEST_BACK_OFF_S)
         return longest * (0.5 + self._draw() / 2)
-
-    def _attention(self) -> EngineNeedsAttention:
-        last: AgentError | None = self._last_failure
-        return EngineNeedsAttention(
-            f"the engine failed {self._failures} times in a row; the last time: {last.detail if last else 'unknown'}",
-            hint=last.hint if last and last.hint else "Start it again from the menu or with `titan resume`.",
-        )

@@ -179,6 +179,36 @@ async def test_attention_shows_its_remedy_and_goes_when_the_owner_acted() -> Non
     assert kept.embedded.calls.count("start") == 2
 
 
+async def test_every_look_asks_the_engine_itself_and_one_that_hangs_is_a_fault() -> None:
+    """The list of the embedded engine comes from the disk: it says nothing of a child that is stuck."""
+    kept = Kept("embedded")
+    await kept.keeper.start()
+    hung = EngineFailed("it no longer answered and was ended", hint="It is started again by itself.")
+    kept.embedded.check_fault = hung
+    await kept.look_again(READY_INTERVAL_S)
+    assert (kept.codes, kept.reasons.is_blocked) == (["engine_unreachable"], True)
+    assert hung.detail in kept.reasons.all[0].sentence
+    kept.keeper.show()  # another session ended meanwhile
+    assert kept.codes == ["engine_unreachable"]
+    kept.embedded.check_fault = None
+    await kept.look_again(TROUBLE_INTERVAL_S)
+    assert kept.codes == []
+    assert kept.embedded.calls.count("start") == 1  # starting would clear what it has failed before
+
+
+async def test_engine_that_needs_its_owner_is_not_started_by_looking_at_it() -> None:
+    kept = Kept("embedded")
+    await kept.keeper.start()
+    kept.embedded.check_fault = EngineNeedsAttention("it failed three times", hint="titan retry")
+    for interval in (READY_INTERVAL_S, TROUBLE_INTERVAL_S):
+        await kept.look_again(interval)
+        assert (kept.codes, kept.reasons.all[0].remedy) == (["engine_attention"], "titan retry")
+    assert kept.embedded.calls.count("start") == 1
+    kept.embedded.check_fault = None
+    await kept.keeper.restart_engine()
+    assert (kept.codes, kept.embedded.calls.count("start")) == ([], 2)
+
+
 async def test_engine_that_refuses_to_start_waits_for_attention() -> None:
     kept = Kept("embedded")
     kept.embedded.fault = EngineNeedsAttention("it crashed three times")

@@ -37,6 +37,7 @@ class FakeEngine:
         self.loaded: list[LoadedModel] = []
         self.fault: AgentError | None = None  # raised by every call but `stream` and `close`
         self.load_fault: AgentError | None = None
+        self.check_fault: AgentError | None = None
         self.start_gate: asyncio.Event | None = None
         self.closing: asyncio.Event | None = None
         self.prompts: list[Prompt] = []
@@ -57,6 +58,8 @@ class FakeEngine:
 
     async def check(self) -> None:
         self._call("check")
+        if self.check_fault is not None:
+            raise self.check_fault
 
     async def list_models(self) -> tuple[EngineModel, ...]:
         self._call("list_models")

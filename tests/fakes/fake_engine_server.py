@@ -52,8 +52,10 @@ class FakeEngineServer:
         self.fault = Fault.NONE
         self.fault_after = 2
         self.fault_passes = False  # a RESET_AT_START happens only once
+        self.fault_line = ""  # what an ERROR_LINE says, or a GARBAGE line holds; "" for the usual words
         self.error_answer: tuple[int, Any] | None = None  # (status, JSON body) instead of any streamed answer
         self.tokens_per_write = 1
+        self.is_stuck = False  # takes requests and answers none, as a stopped process does
         self.splits_lines = False  # every write arrives in two halves
         self.asked: list[Asked] = []
         self.disconnected = asyncio.Event()
@@ -118,6 +120,8 @@ class FakeEngineServer:
         self.connections = len(self._peers)
         body = await request.json() if request.can_read_body else None
         self.asked.append(Asked(request.method, request.path, body, dict(request.headers)))
+        if self.is_stuck:
+            await self._hang.wait()
         response: web.StreamResponse = await handler(request)
         return response
 
