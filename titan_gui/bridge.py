@@ -17,6 +17,7 @@ from core.logs import get_logger
 from core.runtime import AgentThread
 from core.sessions import EndReason
 from core.snapshot import AgentSnapshot, SnapshotStore
+from core.state import AgentState
 from titan_gui.failure import failed_snapshot
 
 if TYPE_CHECKING:
@@ -164,6 +165,10 @@ class AgentBridge(QObject):
     # On the Qt thread
 
     def _on_snapshot_arrived(self, snapshot: AgentSnapshot) -> None:
+        if snapshot.state is not AgentState.FAILED:  # that one comes with its cause, when the thread has ended
+            self._show(snapshot)
+
+    def _show(self, snapshot: AgentSnapshot) -> None:
         self.snapshot = snapshot
         self.snapshot_changed.emit(snapshot)
 
@@ -176,7 +181,7 @@ class AgentBridge(QObject):
         if error is not None:
             if not isinstance(error, AgentError):
                 log.error("the agent ended by an unforeseen error", exc_info=error)
-            self._on_snapshot_arrived(failed_snapshot(self.snapshot, error))
+            self._show(failed_snapshot(self.snapshot, error))
         self.agent_ended.emit(error)
 
     def _on_answer_arrived(self, name: str, outcome: CommandOutcome | None, error: AgentError | None) -> None:

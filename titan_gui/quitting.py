@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from PySide6.QtCore import QElapsedTimer, QObject, QTimer, Signal
+from PySide6.QtCore import QElapsedTimer, QObject, Qt, QTimer, Signal
 
 from core.logs import get_logger
 from titan_gui.bridge import AgentBridge
@@ -39,7 +39,8 @@ class Quitting(QObject):
         self._bridge = bridge
         self._ended = False
         self._began = QElapsedTimer()
-        self._limit = QTimer(self, singleShot=True)
+        self._deadline_ms: int | None = None  # since the beginning
+        self._limit = QTimer(self, singleShot=True, timerType=Qt.TimerType.PreciseTimer)
         self._limit.timeout.connect(self._on_limit_timeout)
 
     @property
@@ -58,7 +59,9 @@ class Quitting(QObject):
             self._bridge.agent_ended.connect(lambda _: self._finish(EXIT_ORDERED))
             self.began.emit()
         limit_ms = round(pace.total_s * 1000)
-        if not self._limit.isActive() or limit_ms < self._limit.remainingTime():
+        deadline_ms = self._began.elapsed() + limit_ms
+        if self._deadline_ms is None or deadline_ms < self._deadline_ms:
+            self._deadline_ms = deadline_ms
             self._limit.start(limit_ms)
             log.info("quitting", drain_s=pace.drain_s, limit_s=pace.total_s)
             self._bridge.stop(pace.drain_s)

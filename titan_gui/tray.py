@@ -11,6 +11,7 @@ from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QMenu, QSystemTrayIcon
 
 from core.snapshot import AgentSnapshot
+from core.state import AgentState
 from titan_gui.tray_host import TrayHost
 from titan_gui.tray_icon import mood_icon
 from titan_gui.tray_view import PAUSES_S, TrayView, tomorrow_morning, tray_view_of
@@ -47,7 +48,7 @@ class Tray(QObject):
         self._make_icon = make_icon
         self._clock = clock
         self._icon: QSystemTrayIcon | None = None
-        self.view = tray_view_of(AgentSnapshot())
+        self.view = tray_view_of(AgentSnapshot(state=AgentState.STARTING))
         self._shown_tooltip = ""
         self._tooltip_timer = QTimer(self, singleShot=True, interval=TOOLTIP_INTERVAL_MS)
         self._tooltip_timer.timeout.connect(self._show_tooltip)

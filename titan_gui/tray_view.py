@@ -27,7 +27,7 @@ class TrayView:
     can_resume: bool = False
     can_finish: bool = False
     can_take_back: bool = False
-    can_start: bool = False  # the agent isn't there: it ended by an error, or was never started
+    can_start: bool = False  # the agent ended by an error
     is_quitting: bool = False
 
 
@@ -47,7 +47,7 @@ def tray_view_of(snapshot: AgentSnapshot, *, is_quitting: bool = False) -> TrayV
         can_resume=is_running and (is_paused or snapshot.is_draining),
         can_finish=is_running and not is_paused and not snapshot.is_draining,
         can_take_back=is_running and (not is_paused or snapshot.is_busy or bool(snapshot.loaded_models)),
-        can_start=snapshot.state in (AgentState.FAILED, AgentState.STOPPED),
+        can_start=snapshot.state is AgentState.FAILED,
     )
 
 
