@@ -24,7 +24,8 @@ AgentError                    title (fits a tray balloon), hint (what to do next
 │   ├── AtCapacity            → RESOURCE_EXHAUSTED
 │   └── NotServing            paused, draining, stopping → UNAVAILABLE
 ├── RequestError              → INVALID_ARGUMENT
-│   └── PromptTooLong
+│   ├── PromptTooLong
+│   └── EngineRefusedRequest  the engine called the request wrong, in a way that we know
 ├── SessionEnded              ended by us mid-answer: the reason decides the status
 ├── ModelError
 │   ├── ModelNotOffered       → NOT_FOUND
@@ -51,6 +52,8 @@ class AgentError(Exception):
     """Raised on purpose. `title` fits a tray balloon; `hint` says what to do next."""
 
     title: ClassVar[str] = "Agent error"
+    category: str = ""  # for logs: one of a closed list (core/engines/engine_errors.py), never an engine's own words
+    engine_status: int | None = None  # the HTTP status behind it; None where there was none
     is_logged = False  # set where it was written to the log, for whoever would say it a second time
 
     def __init__(self, detail: str, *, hint: str = "") -> None:
@@ -184,6 +187,10 @@ class PromptTooLong(RequestError):
     """The prompt does not fit the model's context; never cut silently."""
 
 
+class EngineRefusedRequest(RequestError):
+    """The engine called the request wrong, in a way that we know. The detail is our sentence for it, never its own."""
+
+
 class SessionEnded(AgentError):
     """We ended a running session; `reason` is a core.sessions.EndReason value."""
 
@@ -205,10 +212,12 @@ class ModelNotOffered(ModelError):
 class ModelNotFound(ModelError):
     """The engine does not have the model."""
 
+    category = "model not found"
     title = "Model not found"
 
 
 class NotEnoughMemory(ModelError):
+    category = "out of memory"
     title = "Not enough memory"
 
 
@@ -219,22 +228,30 @@ class EngineError(AgentError):
 
 
 class EngineUnreachable(EngineError):
+    category = "unreachable"
     title = "Engine connection failed"
 
 
 class EngineFailed(EngineError):
     """The engine reported an error, crashed, or ended an answer early."""
 
+    category = "failed"
+
 
 class EngineProtocolError(EngineError):
     """The engine sent something that its protocol does not allow."""
+
+    category = "protocol broken"
 
 
 class EngineTimeout(EngineError):
     """No first token, or no next token, within the owner's limits."""
 
+    category = "silent"
+
 
 class EngineNeedsAttention(EngineError):
     """The engine failed too often in a row; it is not started again until the owner acts."""
 
+    category = "needs attention"
     title = "Engine needs attention"

@@ -25,6 +25,7 @@ from core.sessions import END_SENTENCES, Admission, EndReason, Session, absorb_c
 
 log = get_logger(__name__)
 
+SHORTEST_SPAN_S = 0.05  # a speed over less than this would be chance
 ENGINE_SILENT = (EndReason.FIRST_TOKEN_TIMEOUT, EndReason.TOKEN_GAP_TIMEOUT)
 
 SendText = Callable[[str], Awaitable[None]]  # raises ClientGone when nobody is there to take the text
@@ -69,9 +70,19 @@ class SessionRecord:
     completion_tokens: int
     time_to_first_token_ms: float | None
     finish_reason: str  # "stop" or "length" when completed, else ""
+    seconds_since_first_token: float = 0.0  # until the last piece; 0 without a token
+    first_tokens: int = 0  # that came at the time of the first: an engine's first piece may hold several
 
     @property
     def tokens_per_second(self) -> float:
+        """The speed of generation: the tokens after the first ones, per second since those came.
+
+        An answer that was over within 50 ms of its first token has no such span that could be measured: there it is all
+        tokens by all seconds, which counts the loading of the model and the prompt's time too.
+        """
+        later = self.completion_tokens - self.first_tokens
+        if later > 0 and self.seconds_since_first_token >= SHORTEST_SPAN_S:
+            return later / self.seconds_since_first_token
         return self.completion_tokens / self.seconds if self.seconds > 0 else 0.0
 
     def metadata(self) -> dict[str, str]:
@@ -231,17 +242,23 @@ class _Run:
         self._arrived = arrived
         self._monotonic = monotonic
         self._first_at: float | None = None
+        self._first_tokens = 0
         self._ended_at: float | None = None
         self._last: TokenChunk | None = None
 
     async def forward(self, pieces: AsyncIterator[TokenChunk], send: SendText) -> None:
-        """Send every piece on. The hot path: one clock reading and one send per piece."""
+        """Send every piece on. The hot path: one clock reading and one send per piece.
+
+        Goes on to the engine's own end, past the last piece: leaving there would close the connection to the engine,
+        which the next session can use.
+        """
         session, monotonic = self.session, self._monotonic
         async for piece in pieces:
             now = monotonic()
             if piece.tokens:
                 if self._first_at is None:
                     self._first_at = now
+                    self._first_tokens = piece.tokens
                     self._attempt.succeed()
                 session.count(piece.tokens, now)
             if piece.text:
@@ -250,11 +267,11 @@ class _Run:
                 session.writing_since = None
             if piece.done:
                 self._last = piece
-                break
-            if session.tokens > self.prompt.max_tokens:  # an engine that ignores the limit is stopped here
+                self._ended_at = monotonic()
+            elif session.tokens > self.prompt.max_tokens:  # an engine that ignores the limit is stopped here
                 self._last = TokenChunk(done=True, finish_reason="length")
+                self._ended_at = monotonic()
                 break
-        self._ended_at = monotonic()
 
     def record(self) -> SessionRecord:
         ended = self._ended_at if self._ended_at is not None else self._monotonic()
@@ -272,29 +289,22 @@ class _Run:
             completion_tokens=tokens,
             time_to_first_token_ms=None if first is None else (first - self._arrived) * 1000,
             finish_reason=last.finish_reason,
+            seconds_since_first_token=0.0 if first is None else ended - first,
+            first_tokens=self._first_tokens,
         )
 
 
-QUOTE_LENGTH = 12  # characters of the prompt that make an engine's error text a quotation
-MAX_DETAIL = 300
-
-
-def safe_detail(detail: str, prompt_text: str) -> str:
-    """An engine's error text fit for a log: short, and withheld when it quotes the prompt."""
-    short = detail[:MAX_DETAIL]
-    window = min(QUOTE_LENGTH, len(prompt_text))
-    if any(short[start : start + window] in prompt_text for start in range(len(short) - window + 1)):
-        return "(withheld: the engine's words quote the request)"
-    return short
-
-
 def _log_failure(error: BaseException, prompt: Prompt) -> None:
+    """The detail is our own sentence: engines promise it (core/engines/__init__.py), and a canary through each of them
+    holds them to it."""
     if isinstance(error, EngineError | ModelError):
         log.warning(
             "session failed",
             error=type(error).__name__,
             model=prompt.model,
-            detail=safe_detail(error.detail, prompt.text),
+            category=error.category,
+            status=error.engine_status,
+            detail=error.detail,
             hint=error.hint,
         )
 

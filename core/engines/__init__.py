@@ -77,7 +77,9 @@ class Engine(Protocol):
 
     Iterate it inside `contextlib.aclosing(...)`. Within 100 ms of the cancel the engine works no more on that prompt.
     Every method raises only AgentError subclasses (EngineError, ModelError, RequestError); aiohttp, OSError and JSON
-    errors are translated inside. An answer that ends without a `done` piece never happens: it raises EngineFailed.
+    errors are translated inside. What `stream` raises holds no text of the prompt, of the answer, or of the engine's
+    own error, which may quote either: only our sentences (core/engines/engine_errors.py). An answer that ends without a
+    `done` piece never happens: it raises EngineFailed.
     Timeouts between tokens are the caller's (core/sessions.py); an engine enforces only its own connect limit.
     """
 

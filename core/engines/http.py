@@ -7,6 +7,7 @@ arrived in one call (figures in docs/architecture.md).
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import re
 from collections.abc import Mapping
@@ -26,8 +27,6 @@ _DRAIN_S = 1.0  # how long the end of an answer's HTTP body may lag behind its l
 MAX_LINE_BYTES = 1 << 20  # a "line" that never ends would otherwise grow without limit
 MAX_JSON_BYTES = 64 << 20
 _MAX_ERROR_BYTES = 64 << 10
-_MAX_MESSAGE_CHARS = 300
-_QUOTE_CHARS = 12  # a run of this many characters shared with the prompt counts as quoting it
 
 
 class JsonAnswer(NamedTuple):
@@ -42,11 +41,21 @@ class EngineHttp:
     Raises only EngineError subclasses. `engine` is the name for people ("Ollama"), `remedy` the hint for "no answer".
     """
 
-    def __init__(self, base_url: str, *, engine: str, remedy: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        engine: str,
+        remedy: str,
+        headers: Mapping[str, str] | None = None,
+        keeps_connections: bool = True,
+    ) -> None:
+        """`keeps_connections` False: a new connection for each call, for a server that closes them unannounced."""
         self.base_url = base_url.rstrip("/")
         self.engine = engine
         self._remedy = remedy
         self._headers = {"Content-Type": "application/json", **(headers or {})}
+        self._keeps_connections = keeps_connections
         self._session: aiohttp.ClientSession | None = None
         self._urls: dict[str, URL] = {}
 
@@ -64,11 +73,9 @@ class EngineHttp:
         for is_last_try in (False, True):
             try:
                 return await self._open_session().post(self._url(path), data=data, allow_redirects=False)
-            except (aiohttp.ServerDisconnectedError, ConnectionResetError, BrokenPipeError) as error:
-                if is_last_try:
-                    raise self.translate(error) from None
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                raise self.translate(error) from None
+                if is_last_try or not _was_closed(error):
+                    raise self.translate(error) from None
         raise AssertionError("unreachable")
 
     async def call(
@@ -109,7 +116,7 @@ class EngineHttp:
                 f"what answers at {self.base_url} does not speak HTTP as {self.engine} does ({type(error).__name__})",
                 hint="Check the engine's address in the settings.",
             )
-        if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionResetError | BrokenPipeError):
+        if _was_closed(error):
             return EngineFailed(
                 f"{self.engine} closed the connection without an answer", hint="Look at the engine's own log."
             )
@@ -125,7 +132,9 @@ class EngineHttp:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 # No limit here: admission limits the sessions, and a waiting connection would hide a free slot.
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S)
+                if self._keeps_connections
+                else aiohttp.TCPConnector(limit=0, force_close=True),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
                 headers=self._headers,
                 skip_auto_headers=("User-Agent", "Accept-Encoding"),
@@ -166,17 +175,6 @@ async def read_error_body(response: aiohttp.ClientResponse) -> Any:
     return raw.decode(errors="replace") if parsed is None else parsed
 
 
-def safe_message(message: str, prompt: str = "") -> str:
-    """An engine's message, fit for logs and clients: one line, short, and never a piece of the prompt."""
-    line = " ".join(message[: 4 * _MAX_MESSAGE_CHARS].split())
-    if len(line) > _MAX_MESSAGE_CHARS:  # before the search below, which is as long as line times prompt
-        line = line[:_MAX_MESSAGE_CHARS] + " …"
-    is_short = 0 < len(prompt) < _QUOTE_CHARS
-    quotes = is_short and re.search(rf"(?<!\w){re.escape(prompt)}(?!\w)", line) is not None
-    quotes = quotes or any(line[i : i + _QUOTE_CHARS] in prompt for i in range(len(line) - _QUOTE_CHARS + 1))
-    return "its message quotes the request and is withheld" if quotes else line
-
-
 def clean_text(text: str) -> str:
     """Text that can be sent on: a lone surrogate, which JSON escapes can carry, becomes U+FFFD."""
     if text.isascii():
@@ -184,49 +182,13 @@ def clean_text(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
-_MEMORY_PHRASES = (
-    "out of memory",
-    "out of device memory",
-    "more system memory",
-    "not enough memory",
-    "insufficient memory",
-    "cudamalloc failed",
-    "hipmalloc failed",
-    "failed to allocate",
-    "allocation failed",
-    "unable to allocate",
-    "vk_error_out_of_device_memory",
-    "erroroutofmemory",
-    "model may exceed available memory",
-)
-_CONTEXT_PHRASES = (
-    "exceed_context_size",
-    "context_length_exceeded",
-    "exceeds the context length",
-    "exceeds the available context",
-    "longer than the context length",
-    "longer than the model's context length",
-    "longer than the maximum model length",
-    "maximum context length",
-    "maximum model length",
-    "maximum input length",
-    "exceeds maximum context",
-    "context length is only",
-    "context window",
-    "larger than the context",
-)
-
-
-def says_out_of_memory(message: str) -> bool:
-    """Whether an engine's message means that memory ran out (phrases of Ollama, llama.cpp, CUDA, HIP, Vulkan, vLLM)."""
-    low = message.lower()
-    return any(phrase in low for phrase in _MEMORY_PHRASES)
-
-
-def says_prompt_too_long(message: str) -> bool:
-    """Whether an engine's message means that the prompt doesn't fit (Ollama, llama-server, vLLM, SGLang, LM Studio)."""
-    low = message.lower()
-    return any(phrase in low for phrase in _CONTEXT_PHRASES)
+def _was_closed(error: Exception) -> bool:
+    """Whether the other side closed an open connection: a kept one may be gone before a request on it is read."""
+    if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionResetError | BrokenPipeError):
+        return True
+    if isinstance(error, aiohttp.ClientConnectorError) or not isinstance(error, aiohttp.ClientOSError):
+        return False
+    return error.errno in (errno.ECONNRESET, errno.EPIPE)
 
 
 def _json_or_none(raw: bytes) -> Any:

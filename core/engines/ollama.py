@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import aiohttp
 
 from core.engines import EngineModel, EngineStatus, LoadedModel, Prompt, TokenChunk
+from core.engines.engine_errors import error_of
 from core.engines.http import CHECK_TIMEOUT_S, EngineHttp, JsonAnswer, is_address, read_error_body
 from core.engines.names import find_model, normalize_model, same_model
 from core.engines.ollama_host import parse_ollama_host
@@ -20,8 +21,8 @@ from core.engines.ollama_wire import (
     TAIL_BYTES,
     TEMPLATE_TOKENS,
     UPDATE_HINT,
+    VOICE,
     LineReader,
-    answer_error,
     chat_body,
     early_end,
     error_text,
@@ -182,7 +183,7 @@ class OllamaEngine:
                     seen += plain[1]
                     yield TokenChunk(plain[0], plain[1])
                     continue
-                batch = read_lines(whole, prompt.text)
+                batch = read_lines(whole, prompt, is_mid_answer=seen > 0)
                 if batch.final is not None:
                     yield final_chunk(batch, seen, context)
                     await self._http.drain(response)
@@ -192,7 +193,7 @@ class OllamaEngine:
                     yield TokenChunk(batch.text, batch.tokens)
                 if batch.error is not None:
                     raise batch.error
-            raise early_end(recent, lines.rest, prompt.text)
+            raise early_end(recent, lines.rest, prompt)
         except (aiohttp.ClientError, OSError) as error:
             raise self._http.translate(error, mid_answer=True) from None  # its text may quote the answer
         finally:
@@ -221,11 +222,11 @@ class OllamaEngine:
     async def _refusal(self, response: aiohttp.ClientResponse, prompt: Prompt) -> AgentError:
         if response.status == 200:
             return EngineProtocolError(
-                f"what answers at {self.base_url} is not Ollama: it sent {response.content_type}",
+                f"what answers at {self.base_url} is not Ollama: it sent another type than a chat answer's",
                 hint="Check OLLAMA_HOST.",
             )
-        message = error_text(await read_error_body(response))
-        return answer_error(response.status, message, model=prompt.model, prompt_text=prompt.text)
+        said = error_text(await read_error_body(response))
+        return error_of(VOICE, response.status, said, model=prompt.model, prompt=prompt.text)
 
     async def _context_of(self, model: str) -> int:
         """The context that a session really has: ours, unless the model was trained for less (Ollama holds it there).
@@ -245,7 +246,7 @@ class OllamaEngine:
         room = context - len(prompt.text.encode()) - TEMPLATE_TOKENS
         if room < 1:
             raise PromptTooLong(
-                f"the prompt may not fit {context} tokens of context; Ollama {self._version} would cut it silently",
+                f"the prompt may not fit {context} tokens of context; this agent's Ollama is old and would cut it",
                 hint=UPDATE_HINT,
             )
         return min(prompt.max_tokens, room)
@@ -265,9 +266,9 @@ class OllamaEngine:
             self._note_fault(error)
             raise
         if answer.status != 200:
-            raise answer_error(answer.status, error_text(answer.body), model=model)
+            raise error_of(VOICE, answer.status, error_text(answer.body), model=model)
         if isinstance(answer.body, dict) and "error" in answer.body:
-            raise answer_error(500, error_text(answer.body), model=model)
+            raise error_of(VOICE, 500, error_text(answer.body), model=model)
         return answer
 
     def _note_ready(self) -> None:

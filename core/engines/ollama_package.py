@@ -12,8 +12,9 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from core.engines.engine_errors import error_of
 from core.engines.http import CHECK_TIMEOUT_S, CONNECT_TIMEOUT_S
-from core.engines.ollama_wire import answer_error
+from core.engines.ollama_wire import VOICE
 from core.errors import EngineFailed, EngineProtocolError, EngineUnreachable
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ async def _client(base_url: str, model: str, *, timeout_s: float | None) -> Asyn
         async with client:
             yield client
     except ollama.ResponseError as error:
-        raise answer_error(error.status_code if error.status_code > 0 else 500, error.error, model=model) from error
+        status = error.status_code if error.status_code > 0 else 500
+        raise error_of(VOICE, status, error.error, model=model) from error
     except (ConnectionError, httpx.ConnectError, httpx.ConnectTimeout) as error:
         raise EngineUnreachable(f"Ollama does not answer at {base_url}", hint="Start Ollama: ollama serve") from error
     except httpx.HTTPError as error:

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 from core.engines import EngineModel, LoadedModel, Prompt, TokenChunk
-from core.engines.http import MAX_LINE_BYTES, clean_text, safe_message, says_out_of_memory, says_prompt_too_long
+from core.engines.engine_errors import EngineVoice, error_of
+from core.engines.http import MAX_LINE_BYTES, clean_text
 from core.engines.options import effective_temperature
-from core.errors import (
-    AgentError,
-    EngineError,
-    EngineFailed,
-    EngineProtocolError,
-    ModelError,
-    ModelNotFound,
-    NotEnoughMemory,
-    PromptTooLong,
-    RequestError,
+from core.errors import AgentError, EngineFailed, EngineProtocolError, EngineRefusedRequest, PromptTooLong
+
+VOICE = EngineVoice(
+    name="Ollama",
+    log_hint="Look at Ollama's own log.",
+    address_hint="Check OLLAMA_HOST.",
+    missing_hint=lambda model: f"ollama pull {model}",
 )
 
 # `truncate` and `shift` came with v0.12.6 (Ollama's commit 6544e1473): an older one ignores them, cuts and answers 200.
@@ -136,8 +134,11 @@ def read_plain(lines: bytes) -> tuple[str, int] | None:
     return text, len(pieces) - pieces.count(b"")
 
 
-def read_lines(lines: bytes, prompt_text: str) -> Batch:
-    """Any batch of whole lines: content, thinking, errors, the end, garbage. Stops at the first fault or end."""
+def read_lines(lines: bytes, prompt: Prompt, *, is_mid_answer: bool = False) -> Batch:
+    """Any batch of whole lines: content, thinking, errors, the end, garbage. Stops at the first fault or end.
+
+    `is_mid_answer`: a part of the answer came before these lines.
+    """
     batch = Batch()
     texts: list[str] = []
     for line in lines.split(b"\n"):
@@ -148,7 +149,7 @@ def read_lines(lines: bytes, prompt_text: str) -> Batch:
             batch.error = event
             break
         if "error" in event:
-            batch.error = stream_error(event, prompt_text)
+            batch.error = stream_error(event, prompt, is_mid_answer=is_mid_answer or batch.tokens > 0)
             break
         message = event.get("message")
         if not isinstance(message, dict) or not isinstance(message.get("content", ""), str):
@@ -173,20 +174,22 @@ def _read_event(line: bytes) -> dict[str, Any] | AgentError:
     return event if isinstance(event, dict) else EngineProtocolError("Ollama sent a line that is not a JSON object")
 
 
-def early_end(recent: Iterable[bytes], rest: bytes, prompt_text: str) -> AgentError:
+def early_end(recent: Collection[bytes], rest: bytes, prompt: Prompt) -> AgentError:
     """Why a stream ended without done: true. `recent` is the end of what came, `rest` a last line without its end.
 
     A model that repeats itself is not the engine's fault, and any client can ask for it: if it counted as a fault,
     three prompts would open the circuit breaker for everybody.
     """
     if rest:
-        error = read_lines(rest, prompt_text).error
+        error = read_lines(rest, prompt, is_mid_answer=bool(recent)).error
         if error is not None and not isinstance(error, EngineProtocolError):
             return error
     lines = b"".join(recent).split(b"\n")[-MAX_REPEATS - 1 : -1]
-    pieces = [read_lines(line, "").text.strip() for line in lines]
+    pieces = [read_lines(line, prompt).text.strip() for line in lines]
     if len(pieces) == MAX_REPEATS and len(set(pieces)) == 1:
-        return RequestError("Ollama ended the answer: the model only repeated itself", hint="Ask in another way.")
+        return EngineRefusedRequest(
+            "the engine ended the answer: the model only repeated itself", hint="Ask in another way."
+        )
     return EngineFailed("Ollama ended the answer early", hint="Look at Ollama's own log.")
 
 
@@ -205,33 +208,10 @@ def final_chunk(batch: Batch, seen_tokens: int, context_tokens: int) -> TokenChu
     return TokenChunk(batch.text, tokens, True, reason, prompt_tokens, completion)
 
 
-def stream_error(event: dict[str, Any], prompt_text: str) -> AgentError:
+def stream_error(event: dict[str, Any], prompt: Prompt, *, is_mid_answer: bool) -> AgentError:
     """An {"error": ...} line inside a 200 answer."""
-    message = event["error"] if isinstance(event["error"], str) else json.dumps(event["error"])
-    return answer_error(500, message, model="", prompt_text=prompt_text)
-
-
-def answer_error(status: int, message: str, *, model: str, prompt_text: str = "") -> AgentError:
-    """Our error for what Ollama said. Status and texts: its server/routes.go, llm/status.go, and the transcripts."""
-    shown = safe_message(message, prompt_text)
-    if says_prompt_too_long(message):
-        return PromptTooLong("the prompt does not fit the model's context", hint="Send a shorter prompt.")
-    if says_out_of_memory(message):
-        return NotEnoughMemory(
-            f"Ollama has not enough memory for {model or 'the model'}: {shown}",
-            hint="Close other programs that use the GPU, or offer a smaller model.",
-        )
-    if status == 404 or "not found" in message.lower():
-        if not model:
-            return ModelNotFound(f"Ollama does not have the model: {shown}", hint="ollama pull <model>")
-        return ModelNotFound(f"Ollama does not have the model {model}", hint=f"ollama pull {model}")
-    if "does not support" in message:
-        return ModelError(f"{model} cannot answer prompts: {shown}", hint="Offer a model made for chat.")
-    if status == 503:
-        return EngineError(f"Ollama is busy: {shown}", hint="Try again later.")
-    if 400 <= status < 500:
-        return RequestError(f"Ollama refused the request ({status}): {shown}")
-    return EngineFailed(f"Ollama failed ({status}): {shown}", hint="Look at Ollama's own log.")
+    said = event["error"] if isinstance(event["error"], str) else json.dumps(event["error"])
+    return error_of(VOICE, 500, said, model=prompt.model, prompt=prompt.text, is_mid_answer=is_mid_answer)
 
 
 def error_text(body: Any) -> str:

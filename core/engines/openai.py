@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 
 from core.engines import EngineModel, EngineStatus, LoadedModel, Prompt, TokenChunk
+from core.engines.engine_errors import EngineVoice
 from core.engines.http import EngineHttp, is_address, read_error_body
 from core.engines.names import find_model
 from core.engines.openai_wire import (
@@ -53,16 +54,25 @@ class OpenAIEngine:
         context_tokens: int = 4096,
         flavour: Flavour | None = None,
         label: str = "the OpenAI-compatible server",
+        keeps_connections: bool = True,
     ) -> None:
         self.base_url, self._prefix = _split_base_url(base_url)
         self._label = label
+        self._voice = EngineVoice(
+            name=label,
+            key_hint=KEY_HINT,
+            address_hint="Check openai_base_url.",
+            memory_hint="Close other programs that use the GPU, or load a smaller model there.",
+        )
         self._context_tokens = context_tokens
         self._flavour = flavour
         self._contexts: dict[str, int] = {}  # model → tokens of context per session, where the server tells it
         self._loaded: tuple[LoadedModel, ...] = ()
         headers = {"Authorization": f"Bearer {_checked_key(api_key)}"} if api_key else {}
         remedy = f"Start the server at {self.base_url}, or change openai_base_url."
-        self._http = EngineHttp(self.base_url, engine=label, remedy=remedy, headers=headers)
+        self._http = EngineHttp(
+            self.base_url, engine=label, remedy=remedy, headers=headers, keeps_connections=keeps_connections
+        )
         self._status = EngineStatus()
 
     @property
@@ -121,7 +131,7 @@ class OpenAIEngine:
         response = await self._open(chat_body(prompt, flavour), prompt)
         try:
             read = response.content.readany  # everything that has arrived, in one call
-            events, answer = SseReader(), ChatReader(prompt, self._label)
+            events, answer = SseReader(), ChatReader(prompt, self._voice)
             while True:
                 data = await read()
                 payloads = events.feed(data) if data else events.end()
@@ -167,10 +177,10 @@ class OpenAIEngine:
     def _refusal(self, response: aiohttp.ClientResponse, said: Any, prompt: Prompt) -> AgentError:
         if response.status == 200 and not (isinstance(said, dict) and "error" in said):
             return EngineProtocolError(
-                f"{self._label} answered a request for a stream with {response.content_type}",
+                f"{self._label} answered a request for a stream with something else",
                 hint="Check openai_base_url.",
             )
-        return answer_error(response.status, said, engine=self._label, model=prompt.model, prompt_text=prompt.text)
+        return answer_error(response.status, said, self._voice, prompt=prompt)
 
     def _refuse_what_may_be_cut(self, prompt: Prompt, flavour: Flavour) -> None:
         """Where a long prompt might be cut silently, take only what certainly fits: a token is at least a byte."""
@@ -187,7 +197,7 @@ class OpenAIEngine:
         try:
             answer = await self._http.call("GET", f"{self._prefix}/models")
             if answer.status != 200:
-                error = answer_error(answer.status, answer.body, engine=self._label)
+                error = answer_error(answer.status, answer.body, self._voice)
                 raise error if isinstance(error, EngineError) else EngineProtocolError(error.detail, hint=error.hint)
             entries = answer.body.get("data") if isinstance(answer.body, dict) else None
             if not isinstance(entries, list) or not all(_is_entry(entry) for entry in entries):

@@ -9,19 +9,10 @@ from enum import StrEnum
 from typing import Any
 
 from core.engines import Prompt, TokenChunk
-from core.engines.http import MAX_LINE_BYTES, clean_text, safe_message, says_out_of_memory, says_prompt_too_long
+from core.engines.engine_errors import EngineVoice, error_of
+from core.engines.http import MAX_LINE_BYTES, clean_text
 from core.engines.options import effective_temperature
-from core.errors import (
-    AgentError,
-    EngineError,
-    EngineFailed,
-    EngineProtocolError,
-    EngineUnreachable,
-    ModelNotFound,
-    NotEnoughMemory,
-    PromptTooLong,
-    RequestError,
-)
+from core.errors import AgentError, EngineFailed, EngineProtocolError, PromptTooLong, RequestError
 
 KEY_HINT = "Check the API key of the OpenAI-compatible server (openai_api_key)."
 TEMPLATE_TOKENS = 256  # what a chat template adds at most, where the prompt's size must be bounded by its bytes
@@ -90,6 +81,10 @@ def chat_body(prompt: Prompt, flavour: Flavour) -> dict[str, Any]:
         if name not in extensions:
             raise RequestError(f"this agent's engine ({flavour}) does not know the option {name}", hint="Leave it out.")
         body[extensions[name]] = value
+    if flavour is Flavour.LLAMA_CPP:
+        # Events while a long prompt is computed: it notices a closed socket only when it writes, and otherwise looks
+        # once a second.
+        body["return_progress"] = True
     if flavour.refuses_long_prompts:  # the same three take this; others may refuse an unknown field
         body["chat_template_kwargs"] = {"enable_thinking": False}
     return body
@@ -162,9 +157,10 @@ class Batch:
 class ChatReader:
     """Read one answer's events: text and tokens per batch, and how it ended."""
 
-    def __init__(self, prompt: Prompt, engine: str) -> None:
+    def __init__(self, prompt: Prompt, voice: EngineVoice) -> None:
         self._prompt = prompt
-        self._engine = engine
+        self._voice = voice
+        self._engine = voice.name
         self.is_done = False  # [DONE] was seen
         self.finish_reason = ""
         self.seen_tokens = 0
@@ -223,9 +219,8 @@ class ChatReader:
         if not isinstance(event, dict):
             return EngineProtocolError(f"{self._engine} sent an event that is no JSON object")
         if event.get("error") is not None or event.get("object") == "error":
-            return answer_error(
-                500, event, engine=self._engine, model=self._prompt.model, prompt_text=self._prompt.text
-            )
+            is_mid_answer = self.seen_tokens + batch.tokens > 0
+            return answer_error(500, event, self._voice, prompt=self._prompt, is_mid_answer=is_mid_answer)
         usage = event.get("usage")
         if isinstance(usage, dict):
             self._prompt_tokens = _count(usage.get("prompt_tokens"))
@@ -252,32 +247,30 @@ class ChatReader:
         return None
 
 
-def answer_error(status: int, body: Any, *, engine: str, model: str = "", prompt_text: str = "") -> AgentError:
-    """Our error for what the server said, as an HTTP answer or as an event in the stream."""
+def answer_error(
+    status: int,
+    body: Any,
+    voice: EngineVoice,
+    *,
+    model: str = "",
+    prompt: Prompt | None = None,
+    is_mid_answer: bool = False,
+) -> AgentError:
+    """Our error for what the server said, as an HTTP answer or as an event in the stream. `prompt` None: none was sent.
+
+    A code in the body is the better status: an event in a 200 answer has no other.
+    """
     message, kind, code = _error_parts(body)
-    whole = f"{message} {kind} {code}"
-    if isinstance(code, int) and 400 <= code < 600:
+    if isinstance(code, int) and not isinstance(code, bool) and 400 <= code < 600:
         status = code
-    shown = safe_message(message, prompt_text) or kind or f"status {status}"
-    if status in (401, 403):  # the server's text may quote the key
-        return EngineUnreachable(f"{engine} refused our API key ({status})", hint=KEY_HINT)
-    if says_prompt_too_long(whole):
-        return PromptTooLong("the prompt does not fit the model's context", hint="Send a shorter prompt.")
-    if says_out_of_memory(whole):
-        return NotEnoughMemory(f"{engine} has not enough memory: {shown}", hint="Offer a smaller model.")
-    if status == 404:
-        if "model" in whole.lower():
-            return ModelNotFound(
-                f"{engine} does not have the model {model}", hint="Check its name in supported_models."
-            )
-        return EngineProtocolError(f"{engine} has no chat API at this address", hint="Check openai_base_url.")
-    if status in (429, 502, 503, 504):
-        return EngineError(f"{engine} cannot answer now ({status}): {shown}", hint="Try again later.")
-    if 300 <= status < 400:
-        return EngineProtocolError(f"{engine} sends us to another address", hint="Check openai_base_url.")
-    if 400 <= status < 500:
-        return RequestError(f"{engine} refused the request ({status}): {shown}")
-    return EngineFailed(f"{engine} failed ({status}): {shown}", hint="Look at the engine's own log.")
+    return error_of(
+        voice,
+        status,
+        f"{message} {kind} {code or ''}".strip(),
+        model=prompt.model if prompt is not None else model,
+        prompt=None if prompt is None else prompt.text,
+        is_mid_answer=is_mid_answer,
+    )
 
 
 def room_for_answer(body: Any, prompt_bytes: int) -> int | None:

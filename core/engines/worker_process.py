@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import signal
 import sys
 from collections import deque
@@ -12,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from core.engines.engine_errors import Category, category_of_log_line
 from core.engines.worker_launch import WorkerRequest, launch_worker
 from core.engines.worker_main import EXIT_SECOND_GENERATION
 from core.errors import EngineError, EngineFailed, EngineTimeout
@@ -22,8 +24,8 @@ Launch = Callable[[WorkerRequest], Awaitable[asyncio.subprocess.Process]]
 LOG_LINES_KEPT = 200
 _MAX_LINE = 2000  # characters
 _READY_LIMIT = 65536  # bytes of the ready line
-# What llama.cpp may put a caller's words behind (a chat template's own message, a parser's excerpt).
-_UNSAFE_MARKS = ("got exception:",)
+_LINE_HEAD = re.compile(r"[\d.]{1,32} [A-Z] ")  # llama.cpp's: the time since its start, and the level
+_NOT_KEPT = "(not kept: it may quote a prompt or an answer)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +50,7 @@ class WorkerProcess:
         self._lines: deque[str] = deque(maxlen=LOG_LINES_KEPT)
         self._reader = asyncio.create_task(self._read_log(process.stderr), name="engine-log")
         self.was_ended = False  # by us, so its exit is no crash
+        self._is_ready = False  # from then on it sees prompts and answers
 
     @classmethod
     async def start(cls, request: WorkerRequest, *, on_log: LogLine, launch: Launch = launch_worker) -> WorkerProcess:
@@ -78,7 +81,9 @@ class WorkerProcess:
         if not line.endswith(b"\n"):
             await self.wait_exit()
             raise EngineFailed(self.reason_of_exit(), hint=self.hint_of_exit())
-        return _parse_ready(line, self._last_error_line())
+        ready = _parse_ready(line, self._last_error_line())
+        self._is_ready = True  # nobody has heard its port yet
+        return ready
 
     async def wait_exit(self) -> int:
         """Wait until the process and its log have ended. Negative: the signal that ended it."""
@@ -127,17 +132,29 @@ class WorkerProcess:
 
     def _keep(self, raw: bytes) -> None:
         line = raw.decode("utf-8", errors="replace").rstrip()[:_MAX_LINE]
-        for mark in _UNSAFE_MARKS:
-            before, found, _ = line.partition(mark)
-            line = f"{before}{mark} (not kept)" if found else line
+        if self._is_ready:
+            line = _without_words(line)
         if line:
             self._lines.append(line)
             self._on_log(line)
 
     def _last_error_line(self) -> str:
         """llama.cpp marks errors with E after the time; the first of a run of them is the cause."""
-        errors = [line for line in self._lines if line[:24].partition(" E ")[1]]
+        errors = [line for line in self._lines if line[:24].partition(" E ")[1] and not line.endswith(_NOT_KEPT)]
         return errors[0].partition(" E ")[2].strip()[:300] if errors else ""
+
+
+def _without_words(line: str) -> str:
+    """What may be kept of a line from a child that serves: when, how bad, and a known cause; "" when all is unknown.
+
+    llama.cpp quotes prompts and answers in some of its warnings (a template's own message, a parser's excerpt), and
+    nothing in a line tells for certain that it isn't one of those.
+    """
+    head = _LINE_HEAD.match(line)
+    category = category_of_log_line(line)
+    if category is Category.UNKNOWN:
+        return f"{head[0]}{_NOT_KEPT}" if head else ""
+    return f"{head[0] if head else ''}{category}"
 
 
 def _parse_ready(line: bytes, last_error: str) -> WorkerReady:

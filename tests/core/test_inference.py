@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
 
-from core.engines import TokenChunk
+from core.engines import Prompt, TokenChunk
 from core.errors import (
     AtCapacity,
     EngineFailed,
@@ -21,10 +22,11 @@ from core.errors import (
     SessionEnded,
     TokenReplayed,
 )
-from core.inference import ClientGone, InferenceCall, SessionRecord, safe_detail
+from core.inference import ClientGone, InferenceCall, SessionRecord
 from core.sessions import EndReason
 from tests.core.serving_fixtures import Serving
 from tests.fakes.fake_engine import FakeEngine, pieces_of
+from tests.fakes.session_records import ended
 
 
 async def ready(serving: Serving) -> Serving:
@@ -232,18 +234,64 @@ def test_repr_of_a_call_shows_neither_token_nor_prompt() -> None:
     assert "canary" not in repr(InferenceCall(session_token="canary", prompt="canary"))
 
 
-async def test_engines_words_that_quote_the_prompt_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
-    prompt = "my secret diary of canaries"
-    serving = await ready(Serving(FakeEngine([EngineFailed(f"cannot parse: {prompt}")])))
+async def test_failed_session_is_logged_with_its_category_and_status(caplog: pytest.LogCaptureFixture) -> None:
+    error = EngineFailed("the engine failed (500)", hint="Restart it.")
+    error.category, error.engine_status = "crashed", 500
+    serving = await ready(Serving(FakeEngine([error])))
     with pytest.raises(EngineFailed):
-        await serve(serving, prompt=prompt)
-    assert caplog.records
-    assert all("canaries" not in str(vars(record)) for record in caplog.records)
+        await serve(serving)
+    (fields,) = [vars(record)["event_fields"] for record in caplog.records]
+    assert fields == {
+        "error": "EngineFailed",
+        "model": "tiny:latest",
+        "category": "crashed",
+        "status": 500,
+        "detail": "the engine failed (500)",
+        "hint": "Restart it.",
+    }
+
+
+async def test_engine_is_read_to_its_own_end_so_that_its_connection_is_kept() -> None:
+    """An engine clears up after its last piece; whoever leaves there makes it close the connection."""
+    ends: list[str] = []
+
+    class TidyEngine(FakeEngine):
+        async def stream(self, prompt: Prompt) -> AsyncGenerator[TokenChunk, None]:
+            try:
+                yield TokenChunk("a", 1, True, "stop", 1, 1)
+                ends.append("tidied")
+            finally:
+                ends.append("closed")
+
+    serving = await ready(Serving(TidyEngine()))
+    assert (await serve(serving)).finish_reason == "stop"
+    assert ends == ["tidied", "closed"]
+
+
+async def test_speed_is_that_of_generation_without_the_wait_for_the_first_token() -> None:
+    serving = await ready(Serving())
+    gates = [asyncio.Event(), asyncio.Event()]
+    serving.engine.script = [gates[0], TokenChunk("a", 3), gates[1], *pieces_of("b")[:1], TokenChunk("c", 4, True)]
+    task = asyncio.create_task(serve(serving))
+    await serving.engine.wait_open(1)
+    await serving.clock.advance(60)  # the model is loaded, the prompt is read
+    gates[0].set()
+    async with asyncio.timeout(20):
+        while serving.admission.views()[0].tokens == 0:  # noqa: ASYNC110 - a turn of the loop or two
+            await asyncio.sleep(0)
+    await serving.clock.advance(0.5)
+    gates[1].set()
+    record = await task
+    assert record.completion_tokens == 8
+    assert record.tokens_per_second == 10.0  # 5 tokens came after the first 3, in half a second
 
 
 @pytest.mark.parametrize(
-    ("detail", "prompt", "is_withheld"),
-    [("out of memory", "tell me a story", False), ("bad: tell me a st", "tell me a story", True), ("x", "x", True)],
+    ("span_s", "first_tokens", "speed"),
+    [(0.049, 1, 5.0), (0.05, 1, 180.0), (1.0, 10, 5.0), (0.0, 0, 5.0)],
 )
-def test_safe_detail(detail: str, prompt: str, is_withheld: bool) -> None:
-    assert (safe_detail(detail, prompt) != detail) == is_withheld
+def test_speed_over_too_short_a_span_is_that_of_the_whole_session(
+    span_s: float, first_tokens: int, speed: float
+) -> None:
+    record = ended(completion_tokens=10, seconds=2.0, seconds_since_first_token=span_s, first_tokens=first_tokens)
+    assert record.tokens_per_second == pytest.approx(speed)

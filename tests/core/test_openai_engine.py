@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.engines import EngineModel, LoadedModel, Prompt, TokenChunk
+from core.engines.engine_errors import EngineVoice
 from core.engines.openai import OpenAIEngine
 from core.engines.openai_wire import ChatReader, Flavour, SseReader, room_for_answer
 from core.engines.options import SamplingOptions
@@ -23,6 +24,7 @@ from core.errors import (
     EngineError,
     EngineFailed,
     EngineProtocolError,
+    EngineRefusedRequest,
     EngineUnreachable,
     ModelNotFound,
     NotEnoughMemory,
@@ -122,7 +124,9 @@ async def test_the_request_asks_for_exact_counts(flavour: Flavour) -> None:
     async with serve(flavour) as (fake, engine):
         await collect(engine, ask(max_tokens=6))
         body = fake.bodies("/v1/chat/completions")[0]
-    switch = {"chat_template_kwargs": {"enable_thinking": False}} if flavour in HONEST else {}
+    switch: dict[str, Any] = {"chat_template_kwargs": {"enable_thinking": False}} if flavour in HONEST else {}
+    if flavour is Flavour.LLAMA_CPP:
+        switch["return_progress"] = True  # so that it notices a cancel while it computes a long prompt
     assert body == {
         "model": "tiny",
         "messages": [{"role": "user", "content": "hello"}],
@@ -342,7 +346,7 @@ async def test_no_server_says_which_address_was_tried() -> None:
 @pytest.mark.parametrize(
     ("status", "body", "error"),
     [
-        (400, {"error": {"message": "Field 'top_k' is wrong", "type": "invalid_request_error"}}, RequestError),
+        (400, {"error": {"message": "Field 'top_k' is wrong", "type": "invalid_request_error"}}, EngineRefusedRequest),
         (400, {"error": {"message": "too long", "code": "context_length_exceeded"}}, PromptTooLong),
         (400, {"object": "error", "message": "This model's maximum context length is 512 tokens."}, PromptTooLong),
         (
@@ -352,6 +356,14 @@ async def test_no_server_says_which_address_was_tried() -> None:
         ),
         (404, {"error": {"message": "The model `tiny` does not exist.", "type": "NotFoundError"}}, ModelNotFound),
         (404, {"detail": "Not Found"}, EngineProtocolError),
+        (
+            404,
+            {"error": {"message": "The model `other` does not exist.", "type": "NotFoundError"}},
+            EngineProtocolError,
+        ),
+        (404, {"error": {"message": "no model of this name", "code": "model_not_found"}}, ModelNotFound),
+        (400, {"error": {"message": "something new", "type": "invalid_request_error"}}, EngineFailed),
+        (400, {"error": {"message": "refused", "code": True}}, EngineFailed),
         (429, {"error": {"message": "rate limit", "type": "rate_limit"}}, EngineError),
         (500, {"error": {"message": "CUDA out of memory", "type": "server_error"}}, NotEnoughMemory),
         (500, {"error": {"message": "boom", "type": "server_error"}}, EngineFailed),
@@ -478,7 +490,7 @@ async def test_only_a_server_that_says_so_holds_a_model() -> None:
 async def test_something_that_is_no_openai_server_is_said_so() -> None:
     async with serve() as (_, engine):
         engine._prefix = "/nothing/here"
-        with pytest.raises(EngineProtocolError, match="no chat API"):
+        with pytest.raises(EngineProtocolError, match="no such API"):
             await engine.start()
 
 
@@ -502,7 +514,7 @@ STREAM = (
 
 @given(st.lists(st.integers(0, len(STREAM)), max_size=12))
 def test_events_are_read_the_same_however_they_are_cut(cuts: list[int]) -> None:
-    reader, chat, text = SseReader(), ChatReader(ask(), "engine"), ""
+    reader, chat, text = SseReader(), ChatReader(ask(), EngineVoice(name="engine")), ""
     edges = [0, *sorted(cuts), len(STREAM)]
     for start, end in pairwise(edges):
         batch = chat.read(reader.feed(STREAM[start:end]))
@@ -514,7 +526,7 @@ def test_events_are_read_the_same_however_they_are_cut(cuts: list[int]) -> None:
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
-    reader, chat = SseReader(), ChatReader(ask(), "engine")
+    reader, chat = SseReader(), ChatReader(ask(), EngineVoice(name="engine"))
     try:
         batches = [chat.read(reader.feed(data)), chat.read(reader.end())]
     except EngineProtocolError:
@@ -533,14 +545,14 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     ],
 )
 def test_every_form_of_an_error_in_the_stream_is_an_error(data: bytes) -> None:
-    batch = ChatReader(ask(), "engine").read(SseReader().feed(data))
+    batch = ChatReader(ask(), EngineVoice(name="engine")).read(SseReader().feed(data))
     assert type(batch.error) is EngineFailed
-    assert "boom" in batch.error.detail
+    assert batch.error.detail == "engine failed (500)"
 
 
 def test_a_context_error_in_the_stream_is_prompt_too_long() -> None:
     data = b'data: {"error": {"type": "exceed_context_size_error", "message": "x", "code": 400}}\n\n'
-    assert isinstance(ChatReader(ask(), "engine").read(SseReader().feed(data)).error, PromptTooLong)
+    assert isinstance(ChatReader(ask(), EngineVoice(name="engine")).read(SseReader().feed(data)).error, PromptTooLong)
 
 
 def test_an_event_without_an_end_is_refused() -> None:
@@ -557,4 +569,4 @@ def test_garbage_between_events_is_refused() -> None:
 
 def test_a_lone_surrogate_never_reaches_a_client() -> None:
     data = b'{"choices":[{"delta":{"content":"a\\ud83d"}}]}'
-    assert ChatReader(ask(), "engine").read([data]).text == "a\ufffd"
+    assert ChatReader(ask(), EngineVoice(name="engine")).read([data]).text == "a\ufffd"

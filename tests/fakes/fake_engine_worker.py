@@ -11,6 +11,13 @@ import os
 import sys
 from pathlib import Path
 
+LAST_WORDS = (
+    "0.00.003.000 W srv: got exception: CANARY from a template",
+    "0.00.004.000 E srv: Failed to parse input at pos 0: CANARY of an answer",
+    "CANARY in a line of its own",
+    "0.00.005.000 E ggml_cuda: CUDA error: CANARY",
+)
+
 
 def main() -> int:
     request = json.loads(sys.stdin.readline())
@@ -31,9 +38,10 @@ def main() -> int:
     if name == "babble":
         print("hello", flush=True)
     print("a line without an end " * 20_000, file=sys.stderr, flush=True)
-    print("W srv: got exception: CANARY from a template", file=sys.stderr, flush=True)
     print(json.dumps({"ready": True, "port": 9, "device": "CPU (fake), 1 thread", "version": "0"}), flush=True)
     sys.stdin.read()
+    for line in LAST_WORDS:
+        print(line, file=sys.stderr, flush=True)
     return 0
 
 

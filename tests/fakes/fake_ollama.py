@@ -216,10 +216,12 @@ class FakeOllama(FakeEngineServer):
 
     def _fault_line(self) -> bytes:
         if self.fault is Fault.ERROR_LINE:
-            return _line({"error": "an error was encountered while running the model: unexpected EOF"})
+            return _line(
+                {"error": self.fault_line or "an error was encountered while running the model: unexpected EOF"}
+            )
         if self.fault is Fault.WRONG_SHAPE:
-            return _line({"model": "tiny", "message": "no object", "done": False})
-        return b'{"model":"tiny","crea\n'
+            return _line({"model": "tiny", "message": self.fault_line or "no object", "done": False})
+        return f'{{"model":"tiny","crea{self.fault_line}\n'.encode()
 
 
 def _line(value: dict[str, Any]) -> bytes:

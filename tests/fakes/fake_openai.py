@@ -171,8 +171,9 @@ class FakeOpenAI(FakeEngineServer):
 
     def _fault_event(self) -> bytes:
         if self.fault is Fault.ERROR_LINE:
-            error = {"code": 500, "message": "decode failed: the compute backend is gone", "type": "server_error"}
+            said = self.fault_line or "decode failed: the compute backend is gone"
+            error = {"code": 500, "message": said, "type": "server_error"}
             return self._event({"error": error})
         if self.fault is Fault.WRONG_SHAPE:
-            return self._event({"choices": "none", "object": "chat.completion.chunk"})
-        return b'data: {"choices":[{"del\n\n'
+            return self._event({"choices": self.fault_line or "none", "object": "chat.completion.chunk"})
+        return f'data: {{"choices":[{{"del{self.fault_line}\n\n'.encode()
