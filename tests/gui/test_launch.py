@@ -1,0 +1,189 @@
+"""From the command line to Qt's loop, and everything that may stand in the way."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from PySide6.QtWidgets import QMessageBox
+from pytestqt.qtbot import QtBot
+
+from core.errors import AlreadyRunningError
+from core.instance_lock import InstanceLock
+from tests.fakes.agent_process import ROOT, AgentProcess, child_environment
+from titan_gui import launch as launch_module
+from titan_gui.launch import display_problem, launch, take_lock_or_show_other
+
+EMBEDDED = {"TITAN_ENGINE": "embedded", "AGENT_PORT": "0"}
+
+
+class Dialogs:
+    """What was said in dialogs; each is closed at once."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.said: list[str] = []
+        self.formats: list[str] = []
+        monkeypatch.setattr(QMessageBox, "exec", lambda box: self._take(box))
+
+    def _take(self, box: QMessageBox) -> int:
+        self.said.append(f"{box.text()}\n{box.informativeText()}")
+        self.formats.append(box.textFormat().name)
+        return 0
+
+
+@pytest.fixture
+def dialogs(qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> Dialogs:
+    monkeypatch.setenv("TITAN_HOME", os.environ["HOME"])
+    return Dialogs(monkeypatch)
+
+
+def run_desktop(home: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "titan_gui", *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, env=child_environment(home, **environ), capture_output=True, text=True, timeout=60
+    )
+
+
+# The display
+
+
+def test_without_a_display_it_says_what_to_do_and_does_not_abort(tmp_path: Path) -> None:
+    done = run_desktop(tmp_path)
+    assert done.returncode == 1
+    assert "titan run" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("platform", "environ", "is_fine"),
+    [
+        ("linux", {"DISPLAY": ":0"}, True),
+        ("linux", {"WAYLAND_DISPLAY": "wayland-0"}, True),
+        ("linux", {"QT_QPA_PLATFORM": "offscreen"}, True),
+        ("linux", {"QT_QPA_PLATFORM": "vnc:size=800x600"}, True),
+        ("linux", {"QT_QPA_PLATFORM": "xcb"}, False),
+        ("linux", {"DISPLAY": ""}, False),
+        ("win32", {}, True),
+        ("darwin", {}, True),
+    ],
+)
+def test_where_a_window_can_be_shown(platform: str, environ: dict[str, str], is_fine: bool) -> None:
+    assert (display_problem(platform, environ) == "") is is_fine
+
+
+# Arguments
+
+
+def test_the_engines_worker_is_told_apart_before_anything_else(tmp_path: Path) -> None:
+    done = run_desktop(tmp_path, "--engine-worker")
+    assert done.returncode == 71  # a worker that nobody of us started: the guard against a second generation
+    assert done.stderr == ""
+
+
+def test_version_and_unknown_options(tmp_path: Path) -> None:
+    assert run_desktop(tmp_path, "--version").stdout.startswith("titan-desktop ")
+    wrong = run_desktop(tmp_path, "--shout")
+    assert wrong.returncode == 2
+    assert "--shout" in wrong.stderr
+
+
+# What stands in the way
+
+
+def test_bad_settings_are_shown_in_a_dialog_with_every_problem(
+    dialogs: Dialogs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AGENT_PORT", "many")
+    monkeypatch.setenv("TITAN_QUEUE_SIZE", "-1")
+    assert launch([]) == 2
+    (said,) = dialogs.said
+    assert said.startswith("Settings need attention")
+    assert "many" in said
+    assert "queue_size" in said.lower()
+    assert "many" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_used_is_shown_in_a_dialog(
+    dialogs: Dialogs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("TITAN_HOME", str(tmp_path / "file"))
+    assert launch([]) == 1
+    assert dialogs.said[0].startswith("Cannot use a file")
+
+
+def test_text_in_a_dialog_is_never_read_as_markup(dialogs: Dialogs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGENT_PORT", "<b>")
+    launch([])
+    assert dialogs.formats == ["PlainText"]
+
+
+# One instance
+
+
+@pytest.fixture
+async def headless(tmp_path: Path) -> AsyncIterator[AgentProcess]:
+    async with AgentProcess(tmp_path, **EMBEDDED) as agent:
+        await agent.wait_event("started")
+        yield agent
+
+
+async def test_an_agent_without_a_window_is_named_and_left_alone(
+    headless: AgentProcess, dialogs: Dialogs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import asyncio
+
+    monkeypatch.setenv("TITAN_HOME", str(headless.home))
+    code = await asyncio.to_thread(_launch_without_dialog, monkeypatch)
+    assert code == launch_module.EXIT_ALREADY_RUNNING
+    assert (await headless.snapshot())["state"] != "stopped"
+
+
+def _launch_without_dialog(monkeypatch: pytest.MonkeyPatch) -> int:
+    """In a thread, since the hand-over runs an event loop of its own: the dialog is left out, its text is checked."""
+    said: list[str] = []
+
+    def report(error: Exception) -> int:
+        said.append(f"{error} {getattr(error, 'hint', '')}")
+        return launch_module.EXIT_ALREADY_RUNNING
+
+    monkeypatch.setattr(launch_module, "_report", report)
+    code = launch([])
+    assert "without a window" in said[0]
+    assert "titan shutdown" in said[0]
+    return code
+
+
+def test_a_lock_that_comes_free_while_we_wait_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TITAN_HOME", str(tmp_path))
+    file = tmp_path / "lock"
+    first, second = InstanceLock(file, "default"), InstanceLock(file, "default")
+    first.acquire()
+    timer = threading.Timer(0.3, first.release)
+    timer.start()
+    try:
+        assert take_lock_or_show_other(second, None, is_hidden=False)
+    finally:
+        timer.join()
+        second.release()
+
+
+def test_an_instance_that_never_answers_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TITAN_HOME", str(tmp_path))
+    monkeypatch.setattr(launch_module, "HAND_OVER_LIMIT_S", 0.2)
+    file = tmp_path / "lock"
+    with InstanceLock(file, "default"), pytest.raises(AlreadyRunningError) as caught:
+        take_lock_or_show_other(InstanceLock(file, "default"), None, is_hidden=False)
+    assert "doesn't answer" in caught.value.detail
+    assert caught.value.hint
+
+
+def test_a_hidden_start_leaves_a_running_one_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "lock"
+    with InstanceLock(file, "default"):
+        assert not take_lock_or_show_other(InstanceLock(file, "default"), None, is_hidden=True)
