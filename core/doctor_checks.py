@@ -15,6 +15,7 @@ from core.coordinator_types import NotRegistering
 from core.doctor import Check, Finding, broken, note, ok, skipped, warning
 from core.doctor_machine import machine_checks
 from core.errors import AgentError, CoordinatorUnreachable
+from core.gpu.advice import REMEDY, unused_card
 from core.network import (
     effective_listen_addresses,
     has_ipv6,
@@ -178,7 +179,7 @@ class ModelsLook:
 
     async def _look_at_engine(self) -> Finding:
         if self._snapshot is not None and self._snapshot["engine"]["name"]:
-            return _engine_of_agent(self._snapshot["engine"])
+            return _engine_of_agent(self._snapshot["engine"], self._snapshot["machine"])
         from core.model_manager import ModelManager
 
         engine, because = await self._start_engine()
@@ -219,14 +220,19 @@ class ModelsLook:
         return skipped("the running agent offers nothing yet")
 
 
-def _engine_of_agent(engine: Mapping[str, Any]) -> Finding:
+def _engine_of_agent(engine: Mapping[str, Any], machine: Mapping[str, Any] | None) -> Finding:
     status = engine["status"]
     name = " ".join(part for part in (engine["name"], status["version"]) if part)
     if status["state"] in ("fault", "attention"):
         return broken(f"{name}: {status['detail']}", status["hint"])
     if engine["breaker"] != "closed":
-        return warning(f"{name} failed three times in a row and rests for a while", "titan logs")
-    return ok(f"{name} is {status['state']}" + (f", on {status['device']}" if status["device"] else ""))
+        return warning(
+            f"{name} failed three times in a row and rests for a while", "titan logs; try again at once: titan retry"
+        )
+    sentence = f"{name} is {status['state']}" + (f", on {status['device']}" if status["device"] else "")
+    cards = [(card["name"], card["total_mb"]) for card in (machine or {}).get("gpus", ()) if not card["is_unified"]]
+    idle = unused_card(engine["name"], status["device"], cards)
+    return warning(f"{sentence}. {idle}", REMEDY) if idle else ok(sentence)
 
 
 async def _port(settings: Settings, snapshot: Snapshot | None) -> Finding:

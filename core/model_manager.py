@@ -145,6 +145,10 @@ class ModelManager:
         model = next(model for model in self.models if model.name == found)
         return None if model.is_selftest and not self.allow_selftest else found
 
+    def _is_for_tests(self, supported_name: str) -> bool:
+        found = find_model(supported_name, tuple(model.name for model in self.models))
+        return any(model.name == found and model.is_selftest for model in self.models)
+
     def _forget_old_failures(self) -> None:
         now = self._monotonic()
         for name, (_why, failed_at) in tuple(self._unloadable.items()):
@@ -155,7 +159,6 @@ class ModelManager:
         self.problem, self.problem_hint = "", ""
         if self.offered:
             return
-        wanted = ", ".join(self.supported)
         if self._unloadable:
             name, (why, _) = next(iter(self._unloadable.items()))
             self.problem, self.problem_hint = f"{name} cannot be loaded: {why}", "titan models"
@@ -163,8 +166,15 @@ class ModelManager:
             self.problem = "no model is named to be offered"
             self.problem_hint = "Name one: titan config set supported_models NAME"
         else:
-            self.problem = f"the engine {self._engine.name} has none of: {wanted}"
-            self.problem_hint = _missing_hint(self._engine.name, self.supported[0], self.models)
+            tests_only = [name for name in self.supported if self._is_for_tests(name)]
+            missing = [name for name in self.supported if name not in tests_only]
+            parts = [f"the engine {self._engine.name} has none of: {', '.join(missing)}"] if missing else []
+            if tests_only:
+                names = ", ".join(tests_only)
+                parts.append(f"{names} is only for tests on this machine, never offered to a coordinator elsewhere")
+            self.problem = "; ".join(parts)
+            wanted = missing[0] if missing else "MODEL"
+            self.problem_hint = _missing_hint(self._engine.name, wanted, self.models)
 
 
 def _missing_hint(engine_name: str, wanted: str, have: tuple[EngineModel, ...]) -> str:

@@ -161,7 +161,7 @@ def engine_attention(detail: str, hint: str) -> Reason:
         sentence=f"The engine needs attention: {detail}",
         icon="attention",
         setting="engine",
-        remedy=hint or "titan doctor",
+        remedy=hint or "Start the engine again: titan retry",
     )
 
 
@@ -181,7 +181,7 @@ def engine_resting(retry_at: float | None) -> Reason:
         code="engine_resting",
         sentence="The engine failed three times in a row; the agent waits before it tries again.",
         icon="attention",
-        remedy="titan doctor",
+        remedy="See what is wrong: titan doctor. Try it at once: titan retry",
         ends_at=retry_at,
         blocks=False,
     )

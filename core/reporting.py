@@ -25,6 +25,7 @@ from core.capacity import (
 from core.config import Settings
 from core.coordinator_types import Health, NotRegistering, Registration
 from core.engine_keeper import EngineKeeper
+from core.gpu.advice import REMEDY, unused_card
 from core.inference import SessionRecord
 from core.model_manager import ModelManager
 from core.model_shelf import ModelShelf
@@ -75,6 +76,7 @@ class Reporter:
         self.listening_on: tuple[str, ...] = ()
         self.tls_fingerprint = ""
         self.notices: list[str] = []
+        self._card_notice = ""
         self._registered: CapacityView | None = None  # what the coordinator was last told; None: nothing
         self._kind_seen: tuple[str, MemoryKind] | None = None  # engine, and where its last loaded model lived
 
@@ -87,6 +89,7 @@ class Reporter:
     def take_sample(self, stats: SystemStats) -> None:
         self.machine = stats
         self._cpu_of_others.update(stats)
+        self._say_unused_card(stats)
 
     def take_ended(self, record: SessionRecord) -> None:
         totals = self.totals
@@ -235,6 +238,15 @@ class Reporter:
             "notices": tuple(self.notices),
             "tls_fingerprint": self.tls_fingerprint,
         }
+
+    def _say_unused_card(self, stats: SystemStats) -> None:
+        cards = [(card.name, card.total_mb) for card in stats.gpus if not card.is_unified]
+        engine = self._models.engine
+        sentence = unused_card(engine.name, engine.status.device, cards)
+        notice = f"{sentence} {REMEDY}" if sentence else ""
+        if notice != self._card_notice:
+            self.replace_notice(self._card_notice, notice)
+            self._card_notice = notice
 
     def _engine_view(self) -> EngineView:
         breaker = self._models.breaker

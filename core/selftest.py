@@ -109,5 +109,8 @@ async def self_test_outcome(agent: Agent, model: str = "") -> CommandOutcome:
     """The owner's self-test command: figures only, the text of the answer is dropped."""
     end = await run_self_test(agent, model=model)
     speed = end.number("tokens_per_second") or 0.0
-    message = f"A real prompt went through token, gRPC and engine: {speed:.1f} tokens/s."
+    first_ms = end.number("time_to_first_token_ms")
+    first = "" if first_ms is None else f", first token after {first_ms:.0f} ms"
+    model = end.metadata.get("model", "")
+    message = f"A real prompt for {model} went through token, gRPC and engine: {speed:.1f} tokens/s{first}."
     return CommandOutcome(message, {**end.metadata, "seconds": round(end.seconds, 3)})

@@ -44,6 +44,7 @@ def build_app() -> typer.Typer:
     from core.cli.config_cmd import config_app
     from core.cli.demo_cmd import demo
     from core.cli.doctor_cmd import doctor
+    from core.cli.engine_cmds import retry, selftest
     from core.cli.ledger_cmd import ledger
     from core.cli.logs_cmd import show_logs
     from core.cli.models_cmd import models, quant
@@ -59,7 +60,10 @@ def build_app() -> typer.Typer:
     )
     app.callback()(_root)
     app.command("run")(run)
-    for command in (status, pause, resume, finish, sessions, models, quant, ledger, ask, demo, doctor):
+    for command in (
+        *(status, pause, resume, finish, sessions, models, quant, ledger),
+        *(ask, demo, selftest, doctor, retry),
+    ):
         app.command(command.__name__)(command)
     app.command("logs")(show_logs)
     app.add_typer(config_app, name="config")

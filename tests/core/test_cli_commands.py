@@ -56,7 +56,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert (ran.code, ran.out) == (0, f"titan {__version__}\n")
 
 
-@pytest.mark.parametrize("command", ["status", "pause", "resume", "finish", "sessions", "models"])
+@pytest.mark.parametrize("command", ["status", "pause", "resume", "finish", "sessions", "models", "retry", "selftest"])
 def test_without_an_agent_each_command_says_so_and_what_to_do(capsys: pytest.CaptureFixture[str], command: str) -> None:
     ran = Ran(capsys, command)
 
@@ -86,6 +86,9 @@ def test_status_for_people_and_for_programs(capsys: pytest.CaptureFixture[str], 
         (("finish",), ("finish", {})),
         (("sessions", "--cancel", "s7"), ("cancel_session", {"session_id": "s7"})),
         (("models", "--unload"), ("unload_models", {})),
+        (("retry",), ("retry_engine", {})),
+        (("selftest",), ("self_test", {})),
+        (("selftest", "--model", "tiny"), ("self_test", {"model": "tiny"})),
     ],
 )
 def test_owner_commands_reach_the_agent(

@@ -176,6 +176,18 @@ async def test_running_agent_is_believed_about_its_port_engine_and_models(tmp_pa
     assert "ollama 0.6.3" in reports["engine"].detail
 
 
+async def test_card_that_the_running_engine_leaves_idle_is_said_with_its_remedy(tmp_path: Path) -> None:
+    snapshot = json.loads(busy_snapshot().to_json())
+    snapshot["engine"] |= {"name": "embedded", "status": snapshot["engine"]["status"] | {"device": "CPU"}}
+    snapshot["machine"]["gpus"] = [{"name": "RTX 4090", "total_mb": 24_576, "is_unified": False}]
+
+    report = (await look(tmp_path, "engine", snapshot=snapshot))["engine"]
+
+    assert report.verdict is Verdict.WARNING
+    assert "RTX 4090 (24,576 MB) is not used" in report.detail
+    assert "Ollama" in report.remedy
+
+
 async def test_running_agents_own_coordinator_is_checked(tmp_path: Path) -> None:
     snapshot = json.loads(busy_snapshot().to_json())
     snapshot["coordinator"]["endpoint"] = "127.0.0.1:1"

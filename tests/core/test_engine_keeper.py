@@ -214,7 +214,7 @@ async def test_engine_that_refuses_to_start_waits_for_attention() -> None:
     kept.embedded.fault = EngineNeedsAttention("it crashed three times")
     await kept.keeper.start()
     assert kept.codes == ["engine_attention"]
-    assert kept.reasons.all[0].remedy == "titan doctor"
+    assert kept.reasons.all[0].remedy == "Start the engine again: titan retry"
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,19 @@ async def test_model_that_the_engine_has_and_the_owner_does_not_offer_is_refused
         models.resolve("")
 
 
+async def test_selftest_model_that_may_not_be_offered_says_so_and_what_to_do() -> None:
+    """Not that it isn't there: `titan models` shows it."""
+    models = await manager(supported=("selftest",))
+    fake(models).name = "embedded"
+    fake(models).models = [EngineModel(name="selftest", is_selftest=True)]
+    await models.refresh()
+    assert models.problem == ("selftest is only for tests on this machine, never offered to a coordinator elsewhere")
+    assert models.problem_hint.startswith("Put a GGUF file into the models folder")
+    models.supported = ("other", "selftest")
+    await models.refresh()
+    assert models.problem.startswith("the engine embedded has none of: other; selftest is only for tests")
+
+
 @pytest.mark.parametrize("allow", [False, True])
 async def test_selftest_model_is_offered_only_where_allowed(allow: bool) -> None:
     models = await manager(supported=("selftest",), allow_selftest=allow)

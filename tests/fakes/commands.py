@@ -17,7 +17,7 @@ class FakeOutcome:
 
 
 class FakeCommands:
-    """Records what was asked. `load_model` is refused, `self_test` has a bug, and `shutdown` never answers."""
+    """Records what was asked. `load_model` is refused, `break` has a bug, and `shutdown` never answers."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, dict[str, str]]] = []
@@ -27,7 +27,7 @@ class FakeCommands:
         match name:
             case "load_model":
                 raise ModelNotFound("the engine has no model 'x'", hint="Pull it: `ollama pull x`.")
-            case "self_test":
+            case "break":
                 raise RuntimeError("a bug, with a secret in its message")
             case "shutdown":
                 await asyncio.Event().wait()

@@ -67,7 +67,10 @@ async def test_selftest_model_is_never_offered_to_a_far_coordinator(home: Path, 
         snapshot = await agent.wait_snapshot(lambda snapshot: snapshot["coordinator"]["link"] == "not-registered")
         assert snapshot["offered_models"] == []
         assert MODEL in [model["name"] for model in snapshot["models"]]
-        assert [reason["code"] for reason in snapshot["reasons"]] == ["model_not_ready"]
+        (reason,) = snapshot["reasons"]
+        assert reason["code"] == "model_not_ready"
+        assert f"{MODEL} is only for tests on this machine" in reason["sentence"]
+        assert "Put a GGUF file into the models folder" in reason["remedy"]
         assert not coordinator.registrations
         assert await agent.stop() == 0
 

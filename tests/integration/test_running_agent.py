@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,11 +14,12 @@ import grpc
 
 from tests.fakes.agent_process import AgentProcess, run_titan
 from tests.fakes.faulty_coordinator import FaultyCoordinator
-from tests.integration.client import LIMIT_S, OK, Answer, Client, client_of, token_of, within
+from tests.integration.client import LIMIT_S, OK, Answer, Client, client_of, token_of
 from tests.integration.settings import EMBEDDED, MODEL
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 ID = "agent-1"
+AT_ONCE_S = 5.0  # far below the beat of 15 s
 
 
 @asynccontextmanager
@@ -39,7 +41,15 @@ async def held_session(agent: AgentProcess, client: Client, token: str) -> Async
 async def test_owner_acts_while_a_real_session_streams(home: Path) -> None:
     async with (
         FaultyCoordinator() as coordinator,
-        AgentProcess(home, COORDINATOR_ENDPOINT=coordinator.endpoint, AGENT_ID=ID, **EMBEDDED) as agent,
+        AgentProcess(
+            home,
+            COORDINATOR_ENDPOINT=coordinator.endpoint,
+            AGENT_ID=ID,
+            **{
+                **EMBEDDED,
+                "HEARTBEAT_INTERVAL": "15",
+            },  # no beat comes by itself: what is told at once is told on purpose
+        ) as agent,
     ):
         await agent.wait_state("ready")
         (registered,) = coordinator.registrations
@@ -79,7 +89,8 @@ async def pause_lets_the_session_finish(coordinator: FaultyCoordinator, agent: A
         assert result == {"until": None, "running": 1}
         refused = await client.ask(token_of(coordinator, ID, MODEL))
         assert (refused.code, refused.details) == (UNAVAILABLE, "this agent is paused by its owner")
-        await within(coordinator.wait_until(lambda: coordinator.beats[-1].free_vram_mb == 0))
+        async with asyncio.timeout(AT_ONCE_S):
+            await coordinator.wait_until(lambda: coordinator.beats[-1].free_vram_mb == 0)
         assert answer.code is None
     assert answer.code is OK, answer.details
     code, out, err = await run_titan(agent.home, "status", "--json", "--profile", ID)
@@ -88,7 +99,8 @@ async def pause_lets_the_session_finish(coordinator: FaultyCoordinator, agent: A
     assert (status["state"], status["running_jobs"]) == ("paused", 0)
     before = len(coordinator.registrations)
     assert (await agent.command("resume"))[0] == "Resumed."
-    await within(coordinator.wait_for_calls("RegisterAgent", before + 1))
+    async with asyncio.timeout(AT_ONCE_S):
+        await coordinator.wait_for_calls("RegisterAgent", before + 1)
     assert (await client.ask(token_of(coordinator, ID, MODEL))).code is OK
 
 
@@ -130,10 +142,13 @@ async def test_self_test_goes_the_whole_way_and_its_tokens_open_nothing_else(hom
             assert "tokens/s" in message
             assert result["engine"] == "embedded"
             assert int(result["completion_tokens"]) > 0
+            code, out, err = await run_titan(agent.home, "selftest", "--model", MODEL, "--profile", ID)
+            assert code == 0, err
+            assert re.fullmatch(rf".* for {MODEL} went .*: \d+\.\d tokens/s, first token after \d+ ms\.\n", out), out
             after = await client.ask(token_of(throw_away, ID, MODEL))
             assert after.code is grpc.StatusCode.UNAUTHENTICATED
-        snapshot = await agent.wait_served(1)
-        assert snapshot["totals"]["requests_processed"] == 1
+        snapshot = await agent.wait_served(2)
+        assert snapshot["totals"]["requests_processed"] == 2
         code, out, err = await run_titan(
             home, "ask", "hello", "--coordinator", coordinator.endpoint, "--model", MODEL, "--max-tokens", "4"
         )
