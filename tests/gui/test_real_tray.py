@@ -23,7 +23,8 @@ from tests.fakes.faulty_coordinator import FaultyCoordinator
 from tests.fakes.session_bus import SessionBus, missing_programs
 from tests.fakes.sni_watcher import SniWatcher
 from tests.integration.client import OK, client_of, token_of, within
-from tests.integration.settings import TINY, ollama
+from tests.integration.settings import EMBEDDED, MODEL, TINY, ollama
+from titan_gui.quitting import BY_HAND
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(missing_programs()), reason=missing_programs())]
 
@@ -104,6 +105,49 @@ async def test_the_menu_pauses_and_resumes_while_a_session_streams_and_quit_ends
                 await within(task)
                 assert answer.code is grpc.StatusCode.UNAVAILABLE, answer.details
     assert traces(program) == []
+
+
+async def test_quit_with_the_window_open_and_a_stuck_engine_leaves_no_child(home: Path, session: SessionBus) -> None:
+    """The real engine's child is stopped in the middle of an answer: it can neither go on nor end by itself."""
+    async with AsyncExitStack() as stack:
+        coordinator = await stack.enter_async_context(FaultyCoordinator())
+        panel = await stack.enter_async_context(SniWatcher(session.address))
+        environ = {**EMBEDDED, "COORDINATOR_ENDPOINT": coordinator.endpoint, "AGENT_ID": AGENT}
+        program = await stack.enter_async_context(DesktopProcess(home, session, **environ))
+        await panel.wait_item()
+        await program.wait_state("ready")
+        await program.wait_event("window shown")
+        client = await stack.enter_async_context(client_of(program.endpoint))
+        async with client.streaming(token_of(coordinator, AGENT, MODEL), max_tokens=1500) as (_, task):
+            (child,) = program.children()
+            child.suspend()
+            began = time.monotonic()
+            await panel.click("Quit")
+            await panel.wait_menu(lambda menu: menu.children[0].label.startswith("Finishing 1 session"))
+            assert await program.wait_end(QUIT_LIMIT_S) == 0
+            assert time.monotonic() - began < QUIT_LIMIT_S
+            await within(task)
+        assert not child.is_running()
+        assert traces(program) == []
+
+
+async def test_a_second_click_on_quit_ends_the_sessions_at_once(
+    session: SessionBus, served: tuple[FaultyCoordinator, FakeOllama, DesktopProcess]
+) -> None:
+    coordinator, engine, program = served
+    engine.pace()
+    async with SniWatcher(session.address) as panel:
+        await panel.wait_item()
+        await program.wait_state("ready")
+        async with client_of(program.endpoint) as client:
+            engine.let_through(2)
+            async with client.streaming(token_of(coordinator, AGENT, TINY)):
+                await panel.click("Quit")
+                await panel.wait_menu(lambda menu: found(menu, "Quit now"))
+                began = time.monotonic()
+                await panel.click("Quit now")
+                assert await program.wait_end(QUIT_LIMIT_S) == 0
+                assert time.monotonic() - began < BY_HAND.drain_s
 
 
 async def test_take_my_gpu_back_ends_the_session_and_unloads(
