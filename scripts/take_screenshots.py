@@ -1,0 +1,207 @@
+"""Pictures of every page: the real program on a screen of its own, serving real sessions. Started by scripts/screenshots.
+
+A coordinator for this machine, the embedded engine with the self-test model, a panel, and a desktop that turns dark on
+command. Clients ask for tokens and stream answers as any client does, so charts, sessions and ledger show what happened.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from PySide6.QtGui import QImage
+
+from core.assets_path import SELFTEST_MODEL_NAME
+from core.control import ControlClient
+from core.control_address import read_address
+from core.errors import AgentError
+from core.inference_client import AnswerEnd, Question, request_token, stream_answer
+from core.local_coordinator import LocalCoordinator
+from tests.fakes import portal
+from tests.fakes.desktop_process import DesktopProcess
+from tests.fakes.screen import cut_window, read_screen
+from tests.fakes.session_bus import SessionBus, missing_programs
+from tests.fakes.sni_watcher import SniWatcher
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = ("dashboard", "activity", "models", "rules", "settings", "log")
+THEMES = ("light", "dark")
+SCREEN = (1400, 1000)
+FONT_DPI = "108"  # nine points are then as large as a desktop's usual eleven
+SETTLE_S = 1.3  # figures and charts follow once a second
+TURN_S = 0.8  # a change of theme repaints everything
+PROMPTS = (
+    "Write a short poem about the sea.",
+    "Explain how a bicycle stays upright.",
+    "What should I cook tonight?",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Shots:
+    """Where the pictures go, and which are wanted."""
+
+    folder: Path
+    scale: int
+
+    def save(self, image: QImage, name: str, theme: str) -> None:
+        file = self.folder / f"{name}-{theme}{'' if self.scale == 1 else f'@{self.scale}x'}.png"
+        if image.isNull() or not image.save(str(file), "PNG"):  # type: ignore[call-overload]
+            raise RuntimeError(f"{file} could not be written: the screen is empty")
+        say(f"{file.name}: {image.width()} x {image.height()}")
+
+
+class Stage:
+    """One run of the program at one scale."""
+
+    def __init__(self, shots: Shots, session: SessionBus, desktop: portal.FakePortal, program: DesktopProcess) -> None:
+        self._shots = shots
+        self._session = session
+        self._desktop = desktop
+        self._program = program
+
+    async def take(self, name: str, page: str = "", *, settle_s: float = SETTLE_S) -> None:
+        """Show the page, and take it light and dark."""
+        await self.command("show_window", page=page)
+        await asyncio.sleep(settle_s)
+        for theme in THEMES:
+            self._desktop.turn(is_dark=theme == "dark")
+            await asyncio.sleep(TURN_S)
+            screen = await asyncio.to_thread(read_screen, self._session.screen_file)
+            self._shots.save(cut_window(screen), name, theme)
+        self._desktop.turn(is_dark=False)
+
+    async def command(self, name: str, **arguments: str) -> None:
+        door = read_address(self._program.paths.control_address_file)
+        async with ControlClient(door) as client:
+            await client.execute(name, arguments)
+
+
+class Clients:
+    """Strangers with prompts, one after the other each, until closed."""
+
+    def __init__(self, coordinator: str, count: int) -> None:
+        self._coordinator = coordinator
+        self._tasks = [asyncio.create_task(self._ask_for_ever(number)) for number in range(count)]
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _ask_for_ever(self, number: int) -> None:
+        for turn in itertools.count():
+            question = Question(
+                prompt=PROMPTS[(number + turn) % len(PROMPTS)],
+                model=SELFTEST_MODEL_NAME,
+                max_tokens=(300, 900, 1800)[(number + turn) % 3],
+            )
+            with suppress(AgentError):  # paused, or the coordinator is away: a client tries again
+                grant = await request_token(self._coordinator, question, client_id=f"client-{number}")
+                async with aclosing(stream_answer(grant, question, limit_s=60.0)) as pieces:
+                    async for piece in pieces:
+                        if isinstance(piece, AnswerEnd):
+                            break
+            await asyncio.sleep(0.3 + 0.7 * number)
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def settings(coordinator: str) -> dict[str, str]:
+    """A home user's: the embedded engine, and a coordinator on this machine, which alone gets the self-test model."""
+    return {
+        "COORDINATOR_ENDPOINT": coordinator,
+        "AGENT_PORT": "0",
+        "PUBLIC_HOST": "127.0.0.1",
+        "HEARTBEAT_INTERVAL": "2",
+        "TITAN_ENGINE": "embedded",
+        "SUPPORTED_MODELS": SELFTEST_MODEL_NAME,
+        "TITAN_NOTIFICATIONS": "false",
+    }
+
+
+@asynccontextmanager
+async def session_of(home: Path, scale: int) -> AsyncIterator[tuple[SessionBus, portal.FakePortal, SniWatcher]]:
+    async with AsyncExitStack() as stack:
+        screen = (SCREEN[0] * scale, SCREEN[1] * scale)
+        session = await stack.enter_async_context(SessionBus(home, screen=screen))
+        desktop = await stack.enter_async_context(portal.FakePortal(session.address))
+        panel = await stack.enter_async_context(SniWatcher(session.address))
+        yield session, desktop, panel
+
+
+async def take_pages(shots: Shots, pages: Sequence[str], serve_s: float) -> None:
+    """Serve for a while, then every page with sessions running; the dashboard also paused and without a coordinator."""
+    with tempfile.TemporaryDirectory(prefix="titan-") as folder:
+        home = Path(folder)
+        async with (
+            LocalCoordinator() as coordinator,
+            session_of(home, shots.scale) as (session, desktop, _),
+        ):
+            environ = {**settings(coordinator.endpoint), **portal.ENVIRON, "QT_SCALE_FACTOR": str(shots.scale), "QT_FONT_DPI": FONT_DPI}
+            async with DesktopProcess(home, session, **environ) as program:
+                await program.wait_state("ready")
+                clients = Clients(coordinator.endpoint, 3)
+                try:
+                    stage = Stage(shots, session, desktop, program)
+                    say(f"serving for {serve_s:g} s at {shots.scale}x ...")
+                    await asyncio.sleep(serve_s)
+                    for page in pages:
+                        await stage.take(page, page)
+                    if "dashboard" in pages:
+                        await stage.command("pause", for_s="3600")
+                        await stage.take("dashboard-paused", "dashboard")
+                        await stage.command("resume")
+                        await coordinator.stop()
+                        await program.wait_snapshot(lambda snapshot: snapshot["coordinator"]["link"] == "away")
+                        await stage.take("dashboard-offline", "dashboard")
+                finally:
+                    await clients.close()
+                    code = await program.stop()
+                complain_about(program, code)
+
+
+def complain_about(program: DesktopProcess, code: int) -> None:
+    """What no picture shows: another end than an ordered one, and anything on stderr that is no log line."""
+    if code:
+        say(f"the program ended with {code}")
+    for line in program.err.decode(errors="replace").splitlines():
+        if line and not line.startswith("{"):
+            say(f"on stderr: {line}")
+
+
+async def take_all(arguments: argparse.Namespace) -> None:
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for scale in arguments.scales:
+        await take_pages(Shots(arguments.out, scale), arguments.pages, arguments.serve_s)
+
+
+def main() -> int:
+    split: Callable[[str], list[str]] = lambda text: text.split(",")  # noqa: E731
+    parser = argparse.ArgumentParser(prog="scripts/screenshots", description=__doc__)
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "screenshots", help="folder (docs/screenshots)")
+    parser.add_argument("--serve-s", type=float, default=150.0, help="seconds of serving before the pictures (150)")
+    parser.add_argument("--scales", type=lambda text: [int(part) for part in split(text)], default=[1, 2])
+    parser.add_argument("--pages", type=split, default=list(PAGES), help=",".join(PAGES))
+    arguments = parser.parse_args()
+    problem = missing_programs()
+    if problem:
+        say(problem)
+        return 1
+    asyncio.run(take_all(arguments))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
