@@ -128,9 +128,11 @@ async def listening(
 class Client:
     """One connection of its own to a server, as a client has it."""
 
-    def __init__(self, server: AgentServer, **channel_arguments: int) -> None:
+    def __init__(self, server: AgentServer | int, **channel_arguments: int) -> None:
+        """`server` may be a port."""
+        port = server if isinstance(server, int) else server.ports[0]
         options = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0), *channel_arguments.items())
-        self.channel = aio.insecure_channel(f"127.0.0.1:{server.ports[0]}", options=options)
+        self.channel = aio.insecure_channel(f"127.0.0.1:{port}", options=options)
         self.stub = pb_grpc.AgentServiceStub(self.channel)
 
     async def __aenter__(self) -> Client:

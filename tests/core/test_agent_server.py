@@ -46,8 +46,10 @@ from proto import titancompute_pb2 as pb
 from tests.core.serving_fixtures import Client, Serving, listening, within_bound
 from tests.fakes.fake_engine import FakeEngine, pieces_of
 from tests.fakes.snapshots import busy_snapshot
+from tests.fakes.tcp_relay import TcpRelay
 
 Code = grpc.StatusCode
+AT_ONCE_ANSWERS = 20  # of GetStatus, 0.5 ms each and more; measured: 0 or 1
 SERVICE = "titancompute.v1.AgentService"
 
 
@@ -126,18 +128,35 @@ async def test_token_refused_for_another_check_is_not_burnt(wrong: dict[str, obj
 # Exits: the slot comes back, after the engine's stream is closed
 
 
-@pytest.mark.parametrize("way", ["cancel", "deadline", "disconnect"])
-async def test_client_that_leaves_ends_the_engine_work_and_frees_the_slot(way: str) -> None:
+@pytest.mark.parametrize("way", ["cancel", "deadline", "disconnect", "reset"])
+async def test_client_that_leaves_ends_the_engine_work_at_once_and_frees_the_slot(way: str) -> None:
+    """At once in events: before another client has had some answers. What only a timer (0.5 s) or the next token
+    noticed would take hundreds; here no token comes, and the sessions' own clock stands still."""
     engine, _ = held()
     serving = Serving(engine, max_jobs=1)
-    async with listening(serving) as server, Client(server) as leaving, Client(server) as next_one:
+    async with (
+        listening(serving) as server,
+        TcpRelay(server.ports[0]) as relay,
+        Client(relay.port) as leaving,
+        Client(server) as next_one,
+    ):
+        await next_one.stub.GetStatus(pb.AgentStatusRequest())  # connected
         call = leaving.ask(serving.token(), timeout=0.5 if way == "deadline" else None)
         assert (await call.read()).content == "a"
         if way == "cancel":
             call.cancel()
         elif way == "disconnect":
             await leaving.channel.close(None)
-        await engine.wait_closed(1)
+        elif way == "reset":
+            relay.reset()
+        else:
+            with pytest.raises(aio.AioRpcError, match="Deadline"):
+                await call.read()
+        answers = 0
+        while not engine.closed_streams:
+            await next_one.stub.GetStatus(pb.AgentStatusRequest())
+            answers += 1
+            assert answers < AT_ONCE_ANSWERS
         await until_idle(serving)
         assert engine.cancelled_streams == 1
         assert [record.end_reason for record in serving.ended] == [EndReason.CLIENT_GONE]

@@ -10,6 +10,7 @@ from core.app import identified
 from core.config_load import load_settings
 from core.config_values import Value
 from core.engines import Engine
+from core.gpu import GpuSample
 from core.stats_collector import StatsCollector, SystemStats
 
 
@@ -19,7 +20,12 @@ class FixedStats(StatsCollector):
     def __init__(self, vram_mb: int | None = None) -> None:
         super().__init__()
         self.sample = SystemStats(
-            taken_at=1.0, total_ram_mb=32_000, free_ram_mb=20_000, total_vram_mb=vram_mb, free_vram_mb=vram_mb
+            taken_at=1.0,
+            total_ram_mb=32_000,
+            free_ram_mb=20_000,
+            total_vram_mb=vram_mb,
+            free_vram_mb=vram_mb,
+            gpus=() if vram_mb is None else (GpuSample(uuid="gpu-1", name="RTX 4090", total_mb=vram_mb),),
         )
 
     def collect(self) -> SystemStats:
@@ -27,10 +33,12 @@ class FixedStats(StatsCollector):
 
 
 @asynccontextmanager
-async def small_agent(engine: Engine, overrides: Mapping[str, Value] | None = None) -> AsyncIterator[Agent]:
+async def small_agent(
+    engine: Engine, overrides: Mapping[str, Value] | None = None, *, vram_mb: int | None = None
+) -> AsyncIterator[Agent]:
     """Started on a free port of this machine; its settings come from the (isolated) home, then from `overrides`."""
     given = {"agent_port": 0, "engine": "ollama", **(overrides or {})}
     loaded = identified(load_settings(overrides=given))
-    agent = Agent(loaded, factories={"ollama": lambda: engine}, stats=FixedStats())
+    agent = Agent(loaded, factories={"ollama": lambda: engine}, stats=FixedStats(vram_mb))
     async with agent:
         yield agent
