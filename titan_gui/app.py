@@ -25,13 +25,14 @@ from titan_gui.main_window import MainWindow
 from titan_gui.no_tray import NoTrayQuestion
 from titan_gui.notifications import Kind, NotificationRules, Notifier, read_shown, write_shown
 from titan_gui.quitting import AT_ONCE, BY_HAND, SESSION_ENDS, Quitting
+from titan_gui.system_theme import SystemTheme
 from titan_gui.tray import Tray
 from titan_gui.tray_host import TrayHost
 from titan_gui.waiting_door import WaitingDoor
 
 if TYPE_CHECKING:
-    from titan_gui.setup_wiring import SetupWiring
     from titan_gui.autostart import Autostart
+    from titan_gui.setup_wiring import SetupWiring
 
 log = get_logger(__name__)
 
@@ -50,6 +51,7 @@ class DesktopApplication(QApplication):
         self.setApplicationDisplayName("TitanCompute")
         self.setDesktopFileName("titancompute")
         self.setQuitOnLastWindowClosed(False)
+        self._theme = SystemTheme(self)
         self.desktop: Desktop | None = None
 
     def event(self, event: QEvent) -> bool:
