@@ -1,7 +1,7 @@
-"""Pictures of every page: the real program on a screen of its own, serving real sessions. Started by scripts/screenshots.
+"""Pictures of every page from the real program on a screen of its own, with real sessions. See scripts/screenshots.
 
 A coordinator for this machine, the embedded engine with the self-test model, a panel, and a desktop that turns dark on
-command. Clients ask for tokens and stream answers as any client does, so charts, sessions and ledger show what happened.
+command. Clients ask for tokens and stream answers as any client does: charts, sessions and ledger show what happened.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
-import os
-import shutil
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -131,6 +129,10 @@ def settings(coordinator: str) -> dict[str, str]:
     }
 
 
+def look_of(scale: int) -> dict[str, str]:
+    return {**portal.ENVIRON, "QT_SCALE_FACTOR": str(scale), "QT_FONT_DPI": FONT_DPI}
+
+
 @asynccontextmanager
 async def session_of(home: Path, scale: int) -> AsyncIterator[tuple[SessionBus, portal.FakePortal, SniWatcher]]:
     async with AsyncExitStack() as stack:
@@ -149,7 +151,7 @@ async def take_pages(shots: Shots, pages: Sequence[str], serve_s: float) -> None
             LocalCoordinator() as coordinator,
             session_of(home, shots.scale) as (session, desktop, _),
         ):
-            environ = {**settings(coordinator.endpoint), **portal.ENVIRON, "QT_SCALE_FACTOR": str(shots.scale), "QT_FONT_DPI": FONT_DPI}
+            environ = {**settings(coordinator.endpoint), **look_of(shots.scale)}
             async with DesktopProcess(home, session, **environ) as program:
                 await program.wait_state("ready")
                 clients = Clients(coordinator.endpoint, 3)
