@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
@@ -50,6 +51,7 @@ class AgentBridge(QObject):
         self._thread: AgentThread | None = None
         self._running: RunningAgent | None = None  # set and cleared on the agent's thread; used only inside its loop
         self._agent: Agent | None = None  # the same, but kept while it drains
+        self._is_up: asyncio.Event | None = None  # the agent's that runs; set from its start to its end
         self._next: LoadedSettings | None = None
         self.snapshot = AgentSnapshot()
         self._snapshot_arrived.connect(self._on_snapshot_arrived)
@@ -112,6 +114,7 @@ class AgentBridge(QObject):
 
         thread = self._thread
         assert thread is not None
+        self._is_up = is_up = asyncio.Event()
         try:
             async with open_agent(
                 identified(loaded),
@@ -122,6 +125,7 @@ class AgentBridge(QObject):
             ) as running:
                 running.commands.add("show_window", self._show_window, arguments=("page",))
                 self._running, self._agent = running, running.agent
+                is_up.set()
                 try:
                     yield
                 finally:
@@ -130,8 +134,10 @@ class AgentBridge(QObject):
             self._agent = None
 
     async def _execute(self, name: str, arguments: Mapping[str, str]) -> CommandOutcome:
+        if self._is_up is not None:
+            await self._is_up.wait()  # a click on Pause while it starts is kept, and done as soon as it can be
         if self._running is None:
-            raise AgentError("the agent is starting or stopping", hint="Try again in a moment.")
+            raise AgentError("the agent is stopping", hint="Try again in a moment.")
         return await self._running.commands.execute(name, arguments)
 
     async def _show_window(self, arguments: Mapping[str, str]) -> CommandOutcome:

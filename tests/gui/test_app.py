@@ -76,6 +76,12 @@ def wait_up(qtbot: QtBot, desktop: Desktop) -> None:
     qtbot.waitUntil(lambda: desktop.bridge.snapshot.state in UP, timeout=START_MS)
 
 
+def ask(qtbot: QtBot, desktop: Desktop, command: str) -> None:
+    """As another process would, once the door is open: that comes a moment after the agent is up."""
+    qtbot.waitUntil(desktop.loaded.paths.control_address_file.exists, timeout=START_MS)
+    door.execute(None, command)
+
+
 def press(box: QMessageBox, text: str) -> None:
     button: QAbstractButton = next(one for one in box.buttons() if one.text().replace("&", "") == text)
     button.click()
@@ -116,14 +122,13 @@ def test_the_window_opens_through_the_door_while_the_agent_runs_and_while_it_doe
         taken.listen()
         desktop = start(AGENT_PORT=str(taken.getsockname()[1]))
         qtbot.waitUntil(lambda: panel.tray.view.can_start, timeout=START_MS)
-        qtbot.waitUntil(desktop.loaded.paths.control_address_file.exists, timeout=START_MS)
-        door.execute(None, "show_window")
+        ask(qtbot, desktop, "show_window")
         qtbot.waitUntil(lambda: desktop.window is not None and desktop.window.isVisible(), timeout=START_MS)
     assert desktop.window is not None
     desktop.window.hide()
     desktop.start_agent()
     wait_up(qtbot, desktop)
-    door.execute(None, "show_window")
+    ask(qtbot, desktop, "show_window")
     qtbot.waitUntil(desktop.window.isVisible, timeout=START_MS)
 
 
@@ -209,6 +214,13 @@ def test_a_pause_from_the_menu_reaches_the_agent_and_comes_back(start: Start, pa
     assert desktop.bridge.snapshot.pause_until is None
 
 
+def test_a_click_while_the_agent_starts_is_done_once_it_is_up(start: Start, panel: FakePanel, qtbot: QtBot) -> None:
+    desktop = start()
+    qtbot.waitUntil(lambda: desktop.bridge.snapshot.state is AgentState.STARTING, timeout=START_MS)
+    panel.tray.pause_requested.emit(None)
+    qtbot.waitUntil(lambda: panel.tray.view.can_resume, timeout=START_MS)
+
+
 def test_what_taking_back_did_is_told_where_no_window_is(start: Start, panel: FakePanel, qtbot: QtBot) -> None:
     desktop = start()
     wait_up(qtbot, desktop)
@@ -231,7 +243,7 @@ def test_titan_shutdown_ends_the_program(start: Start, qtbot: QtBot, monkeypatch
     desktop = start()
     wait_up(qtbot, desktop)
     with qtbot.waitSignal(desktop.quitting.finished, timeout=START_MS) as ended:
-        door.execute(None, "shutdown")
+        ask(qtbot, desktop, "shutdown")
     assert ended.args == [EXIT_ORDERED]
 
 
