@@ -55,8 +55,9 @@ def sessions_table(snapshot: Mapping[str, Any], now: float) -> RenderableType:
 def models_table(snapshot: Mapping[str, Any]) -> RenderableType:
     """What the engine has. A name that the owner offers and the engine lacks can't be seen here; `status` says it."""
     engine = snapshot["engine"]["name"] or "no engine yet"
+    pulls = Text("\n".join(_pull_line(pull) for pull in snapshot.get("pulls", ())))
     if not snapshot["models"]:
-        return Text(f"The engine ({engine}) has no model.")
+        return Group(Text(f"The engine ({engine}) has no model."), pulls)
     offered = set(snapshot["offered_models"])
     loaded = {model["name"] for model in snapshot["loaded_models"]}
     table = _table(("model", False), ("size", True), ("quant", False), ("context", True), ("", False))
@@ -73,7 +74,15 @@ def models_table(snapshot: Mapping[str, Any]) -> RenderableType:
             "?" if model["context_tokens"] is None else f"{model['context_tokens']:,}",
             ", ".join(marks),
         )
-    return Group(Text(f"Engine: {engine}", style="bold"), table)
+    return Group(Text(f"Engine: {engine}", style="bold"), table, pulls)
+
+
+def _pull_line(pull: Mapping[str, Any]) -> str:
+    """ "new:1b: running, 25 %", or how the download ended."""
+    done, total = pull["completed_bytes"], pull["total_bytes"]
+    share = f", {100 * done / total:.0f} %" if done is not None and total and pull["phase"] == "running" else ""
+    why = f": {pull['problem']}" if pull["problem"] else ""
+    return plain(f"Download of {pull['model']}: {pull['phase']}{share}{why}")
 
 
 def quant_table(facts: Mapping[str, Any]) -> RenderableType:

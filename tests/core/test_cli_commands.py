@@ -86,6 +86,11 @@ def test_status_for_people_and_for_programs(capsys: pytest.CaptureFixture[str], 
         (("finish",), ("finish", {})),
         (("sessions", "--cancel", "s7"), ("cancel_session", {"session_id": "s7"})),
         (("models", "--unload"), ("unload_models", {})),
+        (("models", "--offer", "tiny"), ("offer_model", {"model": "tiny"})),
+        (("models", "--withdraw", "tiny"), ("withdraw_model", {"model": "tiny"})),
+        (("models", "--pull", "tiny"), ("pull_model", {"model": "tiny"})),
+        (("models", "--cancel-pull", "tiny"), ("cancel_pull", {"model": "tiny"})),
+        (("models", "--delete", "tiny"), ("delete_model", {"model": "tiny"})),
         (("retry",), ("retry_engine", {})),
         (("selftest",), ("self_test", {})),
         (("selftest", "--model", "tiny"), ("self_test", {"model": "tiny"})),
@@ -97,6 +102,11 @@ def test_owner_commands_reach_the_agent(
     assert Ran(capsys, *arguments).out == f"{call[0]} is done\n"
     assert Ran(capsys, *arguments, "--json").json == {"message": f"{call[0]} is done", **call[1]}
     assert door.calls == [call, call]
+
+
+def test_two_wishes_about_models_at_once_are_none(capsys: pytest.CaptureFixture[str], door: FakeCommands) -> None:
+    assert Ran(capsys, "models", "--pull", "tiny", "--offer", "tiny").code == 2
+    assert door.calls == []
 
 
 def test_long_pauses_are_sent_in_full_digits(capsys: pytest.CaptureFixture[str], door: FakeCommands) -> None:

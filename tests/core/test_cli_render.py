@@ -151,3 +151,18 @@ def test_demo_with_the_owners_model_says_nothing_of_random_weights_and_guesses_n
 
     assert "random" not in text
     assert "Tokens/s             not measured" in text
+
+
+def test_models_table_says_how_far_downloads_are() -> None:
+    from dataclasses import replace
+
+    from core.snapshot import PullView
+
+    pulls = (
+        PullView(model="new:1b", completed_bytes=1, total_bytes=4),
+        PullView(model="b\x1b[2J", phase="failed", problem="no space left"),
+    )
+    text = text_of(models_table(through_the_door(replace(busy_snapshot(), pulls=pulls))))
+    assert "Download of new:1b: running, 25 %" in text
+    assert "failed: no space left" in text
+    assert "\x1b" not in text
