@@ -57,7 +57,7 @@ class MainWindow(QMainWindow):
         self._stack = QStackedWidget()
         self._quit = QPushButton(self.tr("Quit"))
         self._quit.setFlat(True)
-        self._quit.setShortcut(QKeySequence(QKeySequence.StandardKey.Quit))
+        self._quit.setShortcut(QKeySequence("Ctrl+Q"))
         self._quit.setToolTip(self.tr("Stop sharing and end the program"))
         self._quit.clicked.connect(lambda: self.quit_requested.emit())
         side = QVBoxLayout()

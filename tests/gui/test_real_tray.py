@@ -12,7 +12,9 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -89,6 +91,8 @@ async def test_the_menu_pauses_and_resumes_while_a_session_streams_and_quit_ends
                 refused = await client.ask(token_of(coordinator, AGENT, TINY))
                 assert refused.code is grpc.StatusCode.UNAVAILABLE
                 assert not task.done()
+                asked, paused = await program.wait_event("asked", command="pause"), await program.wait_event("paused")
+                assert seconds_between(asked, paused) <= 0.05
                 await panel.wait_menu(lambda menu: found(menu, "Resume"))
 
                 await panel.click("Resume")
@@ -286,6 +290,11 @@ def found(menu: object, label: str) -> bool:
     assert isinstance(menu, Entry)
     entry = menu.find(label)
     return entry is not None and entry.is_enabled and entry.is_visible
+
+
+def seconds_between(first: dict[str, Any], second: dict[str, Any]) -> float:
+    """Of two log lines."""
+    return (datetime.fromisoformat(second["ts"]) - datetime.fromisoformat(first["ts"])).total_seconds()
 
 
 def traces(program: DesktopProcess) -> list[str]:

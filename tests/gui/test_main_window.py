@@ -1,0 +1,152 @@
+"""The window's frame: pages, the last snapshot for each, its place remembered, and no closing by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QSettings, Qt
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QLabel, QListWidget, QWidget
+from pytestqt.qtbot import QtBot
+
+from core.snapshot import AgentSnapshot
+from tests.fakes.snapshots import busy_snapshot, paused_snapshot
+from titan_gui.main_window import DEFAULT_SIZE, MainWindow
+
+pytestmark = pytest.mark.qt_log_ignore("This plugin does not support")  # what the offscreen display can't do
+
+MakeWindow = Callable[[], MainWindow]
+
+
+class FakePage(QWidget):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rendered: list[AgentSnapshot] = []
+
+    def render(self, snapshot: AgentSnapshot) -> None:  # type: ignore[override]
+        self.rendered.append(snapshot)
+
+
+@pytest.fixture
+def make_window(qtbot: QtBot, tmp_path: Path) -> MakeWindow:
+    """Each is a new start of the program with the same memory."""
+
+    def make() -> MainWindow:
+        window = MainWindow(QSettings(str(tmp_path / "window.ini"), QSettings.Format.IniFormat))
+        qtbot.addWidget(window, before_close_func=lambda widget: widget.close_for_good())
+        return window
+
+    return make
+
+
+def fill(window: MainWindow) -> dict[str, FakePage]:
+    pages = {"dashboard": FakePage(), "activity": FakePage(), "settings": FakePage()}
+    for name, page in pages.items():
+        window.add_page(name, name.title(), page)
+    return pages
+
+
+def test_the_first_page_is_shown_and_the_list_turns_pages(make_window: MakeWindow) -> None:
+    window = make_window()
+    assert window.current_page == ""
+    fill(window)
+    assert window.page_names == ("dashboard", "activity", "settings")
+    assert window.current_page == "dashboard"
+    names = window.findChild(QListWidget, "pages")
+    assert isinstance(names, QListWidget)
+    assert names.accessibleName()
+    names.setCurrentRow(2)
+    assert window.current_page == "settings"
+
+
+def test_a_link_turns_to_its_page_and_an_unknown_one_changes_nothing(make_window: MakeWindow) -> None:
+    window = make_window()
+    fill(window)
+    window.show_page("activity")
+    window.show_page("nowhere")
+    assert window.current_page == "activity"
+
+
+def test_the_arrow_keys_turn_pages(make_window: MakeWindow) -> None:
+    window = make_window()
+    fill(window)
+    names = window.findChild(QListWidget, "pages")
+    assert isinstance(names, QListWidget)
+    QTest.keyClick(names, Qt.Key.Key_Down)
+    assert window.current_page == "activity"
+
+
+def test_every_page_gets_each_snapshot_and_a_late_page_the_last_one(make_window: MakeWindow) -> None:
+    window = make_window()
+    pages = fill(window)
+    window.render_snapshot(busy_snapshot())
+    window.render_snapshot(paused_snapshot())
+    assert [page.rendered for page in pages.values()] == [[busy_snapshot(), paused_snapshot()]] * 3
+    late = FakePage()
+    window.add_page("log", "Log", late)
+    assert late.rendered == [paused_snapshot()]
+
+
+def test_a_widget_that_renders_nothing_is_a_page_too(make_window: MakeWindow) -> None:
+    window = make_window()
+    window.add_page("about", "About", QLabel("TitanCompute"))
+    window.render_snapshot(busy_snapshot())
+    assert isinstance(window.page("about"), QLabel)
+
+
+def test_two_pages_of_one_name_are_a_bug(make_window: MakeWindow) -> None:
+    window = make_window()
+    fill(window)
+    with pytest.raises(ValueError, match="activity"):
+        window.add_page("activity", "Activity", QWidget())
+    with pytest.raises(KeyError):
+        window.page("nowhere")
+
+
+def test_closing_only_asks(make_window: MakeWindow, qtbot: QtBot) -> None:
+    window = make_window()
+    window.show()
+    with qtbot.waitSignal(window.close_requested):
+        window.close()
+    assert window.isVisible()
+    with qtbot.assertNotEmitted(window.close_requested):
+        window.close_for_good()
+    assert not window.isVisible()
+
+
+def test_place_and_page_are_remembered(make_window: MakeWindow) -> None:
+    first = make_window()
+    fill(first)
+    first.resize(720, 510)
+    first.show_page("settings")
+    first.show()
+    first.hide()
+    again = make_window()
+    fill(again)
+    assert (again.width(), again.height(), again.current_page) == (720, 510, "settings")
+
+
+@pytest.mark.parametrize("damage", ["\x00", "[General]\ngeometry=no\npage=7\n"])
+def test_a_damaged_memory_means_the_default_place(make_window: MakeWindow, tmp_path: Path, damage: str) -> None:
+    (tmp_path / "window.ini").write_text(damage)
+    window = make_window()
+    fill(window)
+    assert window.size() == DEFAULT_SIZE
+    assert window.current_page == "dashboard"
+
+
+def test_quit_is_reachable_by_button_and_key(make_window: MakeWindow, qtbot: QtBot) -> None:
+    window = make_window()
+    window.show()
+    with qtbot.waitSignal(window.quit_requested):
+        QTest.keyClick(window, Qt.Key.Key_Q, Qt.KeyboardModifier.ControlModifier)
+
+
+def test_a_minimised_window_comes_back(make_window: MakeWindow) -> None:
+    window = make_window()
+    window.showMinimized()
+    window.bring_up()
+    assert window.isVisible()
+    assert not window.isMinimized()
