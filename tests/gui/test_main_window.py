@@ -139,7 +139,8 @@ def test_a_damaged_memory_means_the_default_place(make_window: MakeWindow, tmp_p
 
 def test_quit_is_reachable_by_button_and_key(make_window: MakeWindow, qtbot: QtBot) -> None:
     window = make_window()
-    window.show()
+    with qtbot.waitActive(window):
+        window.bring_up()
     with qtbot.waitSignal(window.quit_requested):
         QTest.keyClick(window, Qt.Key.Key_Q, Qt.KeyboardModifier.ControlModifier)
 
