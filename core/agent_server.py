@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import grpc
+from google.protobuf.message import DecodeError, Message
 from grpc import aio
 
 from core.call_limits import CallCounter, WaitingRoom
@@ -260,6 +261,8 @@ class AgentServicer:
         finally:
             timer.cancel()
             self._waiting.leave(context)
+        if request is UNREADABLE:
+            raise RequestError("the request is no StreamRequest of titancompute.v1")
         if not isinstance(request, pb.StreamRequest):
             # Unless the client is gone, or its message was over the limit: then grpc has ended the call already.
             raise RequestError("the call ended without a request")
@@ -274,11 +277,13 @@ class AgentServicer:
 
     async def GetStatus(
         self,
-        request: pb.AgentStatusRequest,
+        request: object,
         context: aio.ServicerContext[pb.AgentStatusRequest, pb.AgentStatusResponse],
     ) -> pb.AgentStatusResponse:
         """Answered from the last snapshot: nothing is measured or waited for here."""
         snapshot = self._snapshot()
+        if not isinstance(request, pb.AgentStatusRequest):
+            await context.abort(Code.INVALID_ARGUMENT, "the request is no AgentStatusRequest of titancompute.v1")
         if request.agent_id and request.agent_id != snapshot.agent_id:
             await context.abort(Code.NOT_FOUND, f"this is not the agent {request.agent_id!r}")
         machine = snapshot.machine
@@ -308,6 +313,17 @@ def status_metadata(snapshot: AgentSnapshot) -> tuple[tuple[str, str], ...]:
     )
 
 
+UNREADABLE = object()
+
+
+def _read_message(kind: type[Message], data: bytes) -> object:
+    """The message, or UNREADABLE: grpc itself would answer UNKNOWN in words of its own, and log a traceback each."""
+    try:
+        return kind.FromString(data)
+    except DecodeError:
+        return UNREADABLE
+
+
 def _add_agent_service(servicer: AgentServicer, server: aio.Server) -> None:
     """Register the service's two methods.
 
@@ -317,12 +333,12 @@ def _add_agent_service(servicer: AgentServicer, server: aio.Server) -> None:
     handlers = {
         "StreamInference": grpc.stream_stream_rpc_method_handler(
             servicer.StreamInference,
-            request_deserializer=pb.StreamRequest.FromString,
+            request_deserializer=lambda data: _read_message(pb.StreamRequest, data),
             response_serializer=pb.StreamResponse.SerializeToString,
         ),
         "GetStatus": grpc.unary_unary_rpc_method_handler(
             servicer.GetStatus,
-            request_deserializer=pb.AgentStatusRequest.FromString,
+            request_deserializer=lambda data: _read_message(pb.AgentStatusRequest, data),
             response_serializer=pb.AgentStatusResponse.SerializeToString,
         ),
     }

@@ -36,11 +36,15 @@ def run_agent(loaded: LoadedSettings, *, on_ready: Callable[[Agent], None] = lam
     settings = loaded.settings
     with (
         InstanceLock(loaded.paths.lock_file, settings.profile) as lock,
-        logs.configure(level=settings.log_level, log_format=settings.log_format, folder=loaded.paths.log_dir),
+        logs.configure(
+            level=settings.log_level, log_format=settings.log_format, folder=loaded.paths.log_dir
+        ) as session,
     ):
         try:
             return asyncio.run(_serve(loaded, lock, on_ready))
         except AgentError as error:
+            if session.is_text:  # for a person the caller says it, once; for programs this line does
+                session.leave_stream()
             log.error("not started", title=error.title, detail=error.detail, hint=error.hint)
             error.is_logged = True
             raise

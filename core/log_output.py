@@ -77,6 +77,10 @@ class LogFile:
         return self.path if number == 0 else self.path.with_name(f"{self.path.name}.{number}")
 
 
+class _LeaveStream:
+    """Among the events: what comes after it is for the file only."""
+
+
 class LogWriter:
     """One daemon thread that writes events in order to the stream and to the file. Neither's failure is the agent's.
 
@@ -100,7 +104,7 @@ class LogWriter:
         self._max_waiting = max_waiting
         self._file_retry_at: float | None = None  # None: the file works
         self._lost = 0
-        self._waiting: queue.SimpleQueue[LogEvent | threading.Event | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[LogEvent | threading.Event | _LeaveStream | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
 
     def start(self) -> None:
@@ -122,6 +126,9 @@ class LogWriter:
         self._waiting.put(reached)
         return reached.wait(timeout_s)
 
+    def leave_stream(self) -> None:
+        self._waiting.put(_LeaveStream())
+
     def close(self, timeout_s: float) -> None:
         if self._thread.is_alive():
             self._waiting.put(None)
@@ -131,6 +138,9 @@ class LogWriter:
         while (item := self._waiting.get()) is not None:
             if isinstance(item, threading.Event):
                 item.set()
+                continue
+            if isinstance(item, _LeaveStream):
+                self._stream = None
                 continue
             self._write(item)
             if self._lost:

@@ -96,7 +96,7 @@ def configure(
     use_text = log_format == "text" or (log_format == "auto" and target.isatty())
     line_of = _text_formatter(target) if use_text else json_line
     log_file = LogFile(folder / LOG_FILE_NAME, max_bytes=max_bytes, backups=backups) if folder is not None else None
-    return LogSession(LogWriter(target, line_of, log_file), level)
+    return LogSession(LogWriter(target, line_of, log_file), level, is_text=use_text)
 
 
 def set_level(level: str) -> None:
@@ -119,7 +119,8 @@ def quiet_grpc_core() -> None:
 class LogSession:
     """The handlers, hooks and writer thread of one `configure` call."""
 
-    def __init__(self, writer: LogWriter, level: str) -> None:
+    def __init__(self, writer: LogWriter, level: str, *, is_text: bool = False) -> None:
+        self.is_text = is_text  # the stream gets lines for people, not JSON
         self._writer = writer
         self._handler = _WriterHandler(writer)
         self._undo = contextlib.ExitStack()
@@ -149,6 +150,10 @@ class LogSession:
     def flush(self, timeout_s: float = 2.0) -> bool:
         """Wait until everything logged so far is written; False when the limit came first."""
         return self._writer.flush(timeout_s)
+
+    def leave_stream(self) -> None:
+        """Write what was logged so far; from now on only the file gets events."""
+        self._writer.leave_stream()
 
     def close(self, timeout_s: float = 2.0) -> None:
         """Write what is left, for `timeout_s` at most, and restore logging as it was. May be called twice."""

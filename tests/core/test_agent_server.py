@@ -612,6 +612,28 @@ async def test_call_that_ends_without_a_request_is_told_so() -> None:
         assert await call.details() == "the call ended without a request"
 
 
+GARBAGE = b"\xff\xff no protobuf"
+
+
+async def test_bytes_that_are_no_request_are_refused_in_our_own_words(caplog: pytest.LogCaptureFixture) -> None:
+    """grpc would answer UNKNOWN, and log a traceback for each."""
+    serving = Serving()
+    async with listening(serving) as server, Client(server) as client:
+        channel: Any = client.channel
+        streamed = channel.unary_stream(f"/{SERVICE}/StreamInference")
+        with pytest.raises(aio.AioRpcError) as refused:
+            await within_bound(streamed(GARBAGE).read())
+        assert (refused.value.code(), refused.value.details()) == (
+            Code.INVALID_ARGUMENT,
+            "the request is no StreamRequest of titancompute.v1",
+        )
+        with pytest.raises(aio.AioRpcError) as refused:
+            await channel.unary_unary(f"/{SERVICE}/GetStatus")(GARBAGE)
+        assert refused.value.code() is Code.INVALID_ARGUMENT
+        assert await client.outcome(serving.token()) == "OK"
+    assert not caplog.records
+
+
 async def test_call_without_a_request_is_ended_after_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("core.agent_server.REQUEST_LIMIT_S", 0.05)
     serving = Serving(max_jobs=1)

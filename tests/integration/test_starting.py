@@ -10,11 +10,13 @@ import pty
 import signal
 import socket
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from core.paths import profile_paths
 from tests.fakes.agent_process import ROOT, AgentProcess, child_environment, run_titan
 from tests.fakes.faulty_coordinator import FaultyCoordinator
 from tests.integration.client import within
@@ -86,35 +88,65 @@ async def test_piped_output_is_json_lines_and_nothing_else(home: Path) -> None:
     assert all({"ts", "level", "event", "logger"} <= json.loads(line).keys() for line in lines)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a pty")
-async def test_terminal_gets_text(home: Path) -> None:
+@contextlib.asynccontextmanager
+async def on_a_terminal(home: Path, **environ: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
+    """`titan run` as in a terminal window, and the descriptor from which what it shows is read."""
     ours, theirs = pty.openpty()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "core", "run"),
         cwd=ROOT,
-        env=child_environment(home, TERM="xterm", **EMBEDDED),
+        env=child_environment(home, TERM="xterm", **environ),
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
     )
     os.close(theirs)
-    seen = b""
     try:
-        while b"started" not in seen:
-            seen += await within(asyncio.to_thread(os.read, ours, 65536))
-        process.send_signal(signal.SIGTERM)
-        assert await within(process.wait()) == 0
-        with contextlib.suppress(OSError):  # how Linux says that the other side is closed
-            while chunk := os.read(ours, 65536):
-                seen += chunk
+        yield process, ours
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
         os.close(ours)
+
+
+def _rest_of(terminal: int) -> bytes:
+    seen = b""
+    with contextlib.suppress(OSError):  # how Linux says that the other side is closed
+        while chunk := os.read(terminal, 65536):
+            seen += chunk
+    return seen
+
+
+NEEDS_PTY = pytest.mark.skipif(sys.platform == "win32", reason="a pty")
+
+
+@NEEDS_PTY
+async def test_terminal_gets_text(home: Path) -> None:
+    seen = b""
+    async with on_a_terminal(home, **EMBEDDED) as (process, ours):
+        while b"started" not in seen:
+            seen += await within(asyncio.to_thread(os.read, ours, 65536))
+        process.send_signal(signal.SIGTERM)
+        assert await within(process.wait()) == 0
+        seen += _rest_of(ours)
     lines = [line for line in seen.decode().splitlines() if line.strip()]
     assert any("listening" in line for line in lines)
     assert not any(line.startswith("{") for line in lines)
+
+
+@NEEDS_PTY
+async def test_terminal_hears_once_why_nothing_started_and_the_log_keeps_it(home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        async with on_a_terminal(home, **{**EMBEDDED, "AGENT_PORT": str(port)}) as (process, ours):
+            seen = (await within(asyncio.to_thread(_rest_of, ours))).decode()
+            assert await within(process.wait()) == 1
+    assert seen.count(f"127.0.0.1:{port}") == 1, seen
+    assert "Port not available: cannot listen" in seen
+    paths = profile_paths("default", environ={"TITAN_HOME": str(home)})
+    kept = (paths.log_dir / "agent.log").read_text()
+    assert '"not started"' in kept
 
 
 def _only_error(err: str) -> dict[str, Any]:
