@@ -71,6 +71,7 @@ class SetupWiring(QObject):
         bridge.snapshot_changed.connect(window.render)
         bridge.command_finished.connect(self._on_command_finished)
         bridge.command_failed.connect(self._on_command_failed)
+        bridge.agent_ended.connect(self._on_agent_ended)
         window.render(bridge.snapshot)
 
     def _on_step_shown(self, step: int) -> None:
@@ -107,6 +108,10 @@ class SetupWiring(QObject):
                 window.model.show_error(error)
             case "self_test" if window.test.is_running:
                 window.test.show_error(error)
+
+    def _on_agent_ended(self, error: BaseException | None) -> None:
+        if isinstance(error, AgentError) and not self._is_done:
+            self.window.show_error(error)
 
     def _on_keep_timeout(self) -> None:
         if not self._is_done:
