@@ -242,7 +242,7 @@ def error_of(
 def _error(category: Category, voice: EngineVoice, status: int, model: str, *, has_prompt: bool) -> AgentError:
     name = voice.name
     match category:
-        case Category.CONTEXT:
+        case Category.CONTEXT if has_prompt:
             return PromptTooLong("the prompt does not fit the model's context", hint="Send a shorter prompt.")
         case Category.OPTION if has_prompt:
             return EngineRefusedRequest("this agent's engine refuses an option of the request", hint="Leave it out.")

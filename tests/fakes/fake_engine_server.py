@@ -26,6 +26,8 @@ class Fault(StrEnum):
     RESET = "connection reset mid-answer"
     RESET_AT_START = "connection closed without an answer"
     WRONG_TYPE = "200 with an HTML page"
+    BROKEN_HEAD = "what comes first is no HTTP"
+    BROKEN_CHUNK = "what comes mid-answer is no chunk of HTTP"
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,12 @@ class FakeEngineServer:
         self.fault = Fault.NONE
         self.fault_after = 2
         self.fault_passes = False  # a RESET_AT_START happens only once
-        self.fault_line = ""  # what an ERROR_LINE says, or a GARBAGE line holds; "" for the usual words
+        self.fault_line = ""  # what a faulty line says or holds; "" for the usual words
         self.error_answer: tuple[int, Any] | None = None  # (status, JSON body) instead of any streamed answer
         self.tokens_per_write = 1
         self.is_stuck = False  # takes requests and answers none, as a stopped process does
         self.splits_lines = False  # every write arrives in two halves
+        self.ends_late = False  # the end of the HTTP body comes after the last line has been read
         self.asked: list[Asked] = []
         self.disconnected = asyncio.Event()
         self.streaming = asyncio.Event()
@@ -137,7 +140,11 @@ class FakeEngineServer:
                 self.fault = Fault.NONE
             return web.Response()
         if self.fault is Fault.WRONG_TYPE:
-            return web.Response(text="<html>a login page</html>", content_type="text/html")
+            return web.Response(text=f"<html>a login page{self.fault_line}</html>", content_type="text/html")
+        if self.fault is Fault.BROKEN_HEAD:
+            transport.write(f"{self.fault_line} is no status line\r\n\r\n".encode())
+            transport.close()
+            return web.Response()
         response = web.StreamResponse(headers={"Content-Type": content_type})
         self._streaming_on.add(transport)
         try:
@@ -159,8 +166,7 @@ class FakeEngineServer:
             return
         for part in (data[: len(data) // 2], data[len(data) // 2 :]):
             await response.write(part)
-            for _ in range(5):  # the client, in the same loop, reads the first half before the second is written
-                await asyncio.sleep(0)
+            await _let_the_client_read()  # the first half, before the second is written
 
     async def _send(
         self, response: web.StreamResponse, transport: asyncio.Transport, pieces: list[bytes], end: bytes, line: bytes
@@ -179,7 +185,18 @@ class FakeEngineServer:
             await self._hang.wait()
         elif self.fault is Fault.RESET:
             transport.abort()
+        elif self.fault is Fault.BROKEN_CHUNK:
+            transport.write(f"{self.fault_line} is no chunk size\r\n".encode())
+            transport.close()
         elif self.fault in (Fault.ERROR_LINE, Fault.GARBAGE, Fault.WRONG_SHAPE):
             await response.write(line)
         elif self.fault is Fault.NONE:
             await response.write(end)
+            if self.ends_late:
+                await _let_the_client_read()
+
+
+async def _let_the_client_read() -> None:
+    """A client in the same loop reads what was written."""
+    for _ in range(5):
+        await asyncio.sleep(0)
