@@ -149,7 +149,7 @@ async def stream_answer(
                     )
                     return
         except aio.AioRpcError as error:
-            raise _agent_error(grant, error) from None
+            raise _agent_error(grant, tls, error) from None
         finally:
             call.cancel()
     raise AskError(f"the agent {grant.agent_endpoint} ended the answer early", hint="Ask again.")
@@ -165,20 +165,24 @@ def _coordinator_error(endpoint: str, error: aio.AioRpcError) -> AgentError:
     return AskError(f"the coordinator {endpoint} said no: {error.details()} ({code.name})", hint="Ask again later.")
 
 
-def _agent_error(grant: Grant, error: aio.AioRpcError) -> AskError:
+def _agent_error(grant: Grant, tls: TlsChoice, error: aio.AioRpcError) -> AskError:
     code = error.code()
     if code is grpc.StatusCode.UNAVAILABLE and not _is_told(error):
         return AskError(
             f"the agent {grant.agent_id or '?'} at {grant.agent_endpoint} can't be reached",
-            hint="Its address may be wrong (PUBLIC_HOST), or a firewall or router is in between.",
+            hint=f"Its address may be wrong (PUBLIC_HOST), a firewall or router be in between, or {_other_way(tls)}",
         )
     return AskError(f"the agent said no: {error.details()} ({code.name})", hint="Ask the coordinator again.")
+
+
+def _other_way(tls: TlsChoice) -> str:
+    """Nobody tells a client whether an agent speaks TLS."""
+    if tls.enabled:
+        return "it speaks no TLS, or has another certificate than the one given."
+    return "it speaks TLS (titan ask --agent-ca FILE)."
 
 
 def _is_told(error: aio.AioRpcError) -> bool:
     """Whether the peer itself answered, rather than gRPC for want of a connection."""
     details = (error.details() or "").lower()
-    return bool(details) and not any(
-        words in details
-        for words in ("connect", "deadline exceeded", "dns resolution", "socket closed", "name resolution")
-    )
+    return bool(details) and not any(words in details for words in _GRPC_WORDS)

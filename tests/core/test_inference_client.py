@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
 from core.errors import CoordinatorUnreachable
-from core.inference_client import AnswerEnd, AskError, Grant, Question, request_token, stream_answer
+from core.inference_client import AnswerEnd, AskError, Grant, Question, TlsChoice, request_token, stream_answer
+from core.tls import ensure_self_signed
 from proto import titancompute_pb2 as pb
 from proto import titancompute_pb2_grpc as pb_grpc
+from tests.core.serving_fixtures import Serving, listening
 from tests.fakes.faulty_coordinator import FaultyCoordinator
 
 QUESTION = Question(prompt="hello", model="tiny")
@@ -84,6 +87,27 @@ async def test_agent_that_is_not_there_is_said_to_be_unreachable() -> None:
     with pytest.raises(AskError, match="can't be reached") as error:
         await collect(grant)
     assert "PUBLIC_HOST" in error.value.hint
+
+
+async def test_agent_that_speaks_tls_is_a_possible_reason_and_its_option_is_named(tmp_path: Path) -> None:
+    material = ensure_self_signed("localhost", tmp_path / "agent.crt", tmp_path / "agent.key")
+    async with listening(Serving(), tls=(material.private_key, material.certificate_chain)) as server:
+        grant = Grant(agent_id="agent-1", agent_endpoint=f"localhost:{server.ports[0]}", session_token="t")
+        with pytest.raises(AskError, match="can't be reached") as error:
+            await collect(grant)
+    assert "titan ask --agent-ca FILE" in error.value.hint
+
+
+async def test_agent_that_speaks_no_tls_is_a_possible_reason(tmp_path: Path) -> None:
+    material = ensure_self_signed("localhost", tmp_path / "agent.crt", tmp_path / "agent.key")
+    ca_path = tmp_path / "ca.pem"
+    ca_path.write_bytes(material.certificate_chain)
+    tls = TlsChoice(enabled=True, ca_path=ca_path)
+    async with scripted(ScriptedAgent([])) as grant:
+        with pytest.raises(AskError, match="can't be reached") as error:
+            async for _ in stream_answer(grant, QUESTION, tls=tls, limit_s=10):
+                pass
+    assert "it speaks no TLS" in error.value.hint
 
 
 async def test_coordinator_without_agents_and_without_itself() -> None:
