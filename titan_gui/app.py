@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import signal
 import sys
@@ -103,6 +104,7 @@ class Desktop(QObject):
         self._no_tray_question.quit_chosen.connect(self.quit)
         self._no_tray.timeout.connect(self._on_no_tray_timeout)
         bridge.snapshot_changed.connect(self._on_snapshot_changed)
+        bridge.agent_started.connect(gc.freeze)  # what starting left is there for good: no collection need walk it
         bridge.command_finished.connect(self._on_command_finished)
         bridge.command_failed.connect(self._on_command_failed)
         bridge.agent_ended.connect(self._on_agent_ended)
@@ -220,6 +222,7 @@ class Desktop(QObject):
         window.quit_requested.connect(self.quit)
         add_pages(window, self)
         window.render_snapshot(self.bridge.snapshot)
+        gc.freeze()  # a collection stops Qt's thread too, and pages are many objects
         return window
 
     # What the others report
