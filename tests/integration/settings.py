@@ -12,3 +12,7 @@ TINY = "tiny"  # fake Ollama's model
 
 def ollama(url: str, **more: str) -> dict[str, str]:
     return {**BASE, "TITAN_ENGINE": "ollama", "OLLAMA_HOST": url, "SUPPORTED_MODELS": TINY, **more}
+
+
+def openai(url: str, **more: str) -> dict[str, str]:
+    return {**BASE, "TITAN_ENGINE": "openai", "TITAN_OPENAI_BASE_URL": url, "SUPPORTED_MODELS": TINY, **more}

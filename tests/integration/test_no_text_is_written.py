@@ -15,15 +15,20 @@ from core.config_load import load_settings
 from core.inference import InferenceService
 from tests.fakes.agent_process import AgentProcess
 from tests.fakes.canary import assert_no_canary
-from tests.fakes.fake_engine_server import Fault
+from tests.fakes.fake_engine_server import FakeEngineServer, Fault
 from tests.fakes.fake_ollama import FakeOllama
+from tests.fakes.fake_openai import FakeOpenAI
 from tests.fakes.faulty_coordinator import FaultyCoordinator
 from tests.integration.client import OK, Client, client_of, token_of
-from tests.integration.settings import EMBEDDED, MODEL, TINY, ollama
+from tests.integration.settings import EMBEDDED, MODEL, TINY, ollama, openai
 
 ID = "agent-1"
 CANARY = "qXv7-canary-Zw93kT-unlike-anything"
 ANSWER = [CANARY[:7], CANARY[7:20], CANARY[20:], " the end"]
+PROMPT_CANARY = "prompt-zQ7vX-canary-of-a-stranger"
+ANSWER_CANARY = "answer-kW3tY-canary-of-the-model"
+MACHINE = "/home/alice-pL9mN/models via 10.0.0.7:11434"
+QUOTING = f'{MACHINE}: Failed to parse input at pos 0: "{ANSWER_CANARY}", asked: "{PROMPT_CANARY}"'
 INTERNAL, INVALID = grpc.StatusCode.INTERNAL, grpc.StatusCode.INVALID_ARGUMENT
 
 
@@ -86,6 +91,48 @@ async def _send_everywhere(engine: FakeOllama, coordinator: FaultyCoordinator, c
     return [*tokens, other]
 
 
+@pytest.mark.parametrize("name", ["ollama", "openai"])
+async def test_engine_that_quotes_prompt_and_answer_in_every_error_is_not_quoted(home: Path, name: str) -> None:
+    engine: FakeEngineServer = FakeOllama() if name == "ollama" else FakeOpenAI()
+    engine.answer, engine.fault_line = [ANSWER_CANARY[:9], ANSWER_CANARY[9:], " the end"], QUOTING
+    async with engine, FaultyCoordinator() as coordinator:
+        environ = ollama(engine.url) if name == "ollama" else openai(engine.url)
+        environ |= {"COORDINATOR_ENDPOINT": coordinator.endpoint, "AGENT_ID": ID, "TITAN_LOG_LEVEL": "debug"}
+        async with AgentProcess(home, **environ) as agent:
+            await agent.wait_state("ready")
+            async with client_of(agent.endpoint) as client:
+
+                async def fail() -> None:
+                    answer = await client.ask(token_of(coordinator, ID, TINY), PROMPT_CANARY)
+                    assert answer.code in (INTERNAL, grpc.StatusCode.UNAVAILABLE)
+                    for secret in (PROMPT_CANARY, ANSWER_CANARY, "alice", "10.0.0.7", "pos 0", engine.url):
+                        assert secret not in answer.details
+                    await agent.command("retry_engine")  # the breaker would refuse the fourth
+
+                for engine.fault in (
+                    Fault.ERROR_LINE,
+                    Fault.GARBAGE,
+                    Fault.WRONG_SHAPE,
+                    Fault.BROKEN_HEAD,
+                    Fault.RESET,
+                ):
+                    for engine.fault_after in (0, 2):
+                        await fail()
+                engine.fault = Fault.NONE
+                for status in (400, 401, 405, 500, 503):
+                    engine.error_answer = (status, {"error": QUOTING})
+                    await fail()
+                engine.error_answer = None
+                assert (await client.ask(token_of(coordinator, ID, TINY), PROMPT_CANARY)).code is OK
+            failures = [line for line in agent.log if line["event"] == "session failed"]
+            assert await agent.stop() == 0
+    assert len(failures) == 15
+    assert {"answer not readable to it", "unauthorised", "overloaded"} <= {line["category"] for line in failures}
+    assert {400, 401, 405, 500, 503} <= {line["status"] for line in failures}
+    for canary in (PROMPT_CANARY, ANSWER_CANARY, MACHINE):
+        assert_no_canary([home, agent.out, agent.err], canary)
+
+
 async def test_canary_in_a_prompt_whose_engine_crashes_is_never_written(home: Path) -> None:
     """The real llama.cpp, at its most talkative, killed in the middle of the answer to it."""
     async with (
@@ -97,7 +144,8 @@ async def test_canary_in_a_prompt_whose_engine_crashes_is_never_written(home: Pa
         await agent.wait_state("ready")
         async with client_of(agent.endpoint) as client:
             prompt = f"{CANARY} " * 3
-            assert (await client.ask(token_of(coordinator, ID, MODEL), prompt)).code is OK
+            first = await client.ask(token_of(coordinator, ID, MODEL), prompt, max_tokens=60)
+            assert first.code is OK
             assert (await client.ask(token_of(coordinator, ID, MODEL), CANARY * 200)).code is INVALID  # does not fit
             token = token_of(coordinator, ID, MODEL)
             async with client.streaming(token, prompt, max_tokens=1500) as (answer, task):
@@ -108,6 +156,8 @@ async def test_canary_in_a_prompt_whose_engine_crashes_is_never_written(home: Pa
             assert (await client.ask(token_of(coordinator, ID, MODEL), prompt)).code is OK, "started again"
         assert await agent.stop() == 0
     assert_no_canary([home, agent.out, agent.err], CANARY)
+    assert len(first.text) >= 12
+    assert_no_canary([home, agent.out, agent.err], first.text)
 
 
 def test_canary_in_an_unforeseen_exception_is_never_written(
