@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QEvent, QEventLoop, QObject, QSettings, QTimer
+from PySide6.QtCore import QEventLoop, QObject, QSettings, QTimer
 from PySide6.QtWidgets import QApplication
 
 from core.commands import CommandOutcome
@@ -26,7 +26,6 @@ from titan_gui.main_window import MainWindow
 from titan_gui.no_tray import NoTrayQuestion
 from titan_gui.notifications import Kind, NotificationRules, Notifier, read_shown, write_shown
 from titan_gui.quitting import AT_ONCE, BY_HAND, SESSION_ENDS, Quitting
-from titan_gui.system_theme import SystemTheme
 from titan_gui.tray import Tray
 from titan_gui.tray_host import TrayHost
 from titan_gui.waiting_door import WaitingDoor
@@ -41,26 +40,6 @@ ANSWER_MS = 10_000
 NO_TRAY_GRACE_MS = 5000  # at login the panel may come after us, and a restarted panel is away for a moment
 MEMORY_NAME = "window.ini"  # where the window stood, when which message was shown
 TOLD = frozenset({"pause", "resume", "finish", "take_back"})  # asked for in the tray too: the answer is ours to show
-
-
-class DesktopApplication(QApplication):
-    """Qt's application, with the system's "quit" (dock, menu bar, Windows) turned into our ordered one."""
-
-    def __init__(self, arguments: list[str]) -> None:
-        super().__init__(arguments)
-        self.setApplicationName("TitanCompute")
-        self.setApplicationDisplayName("TitanCompute")
-        self.setDesktopFileName("titancompute")
-        self.setQuitOnLastWindowClosed(False)
-        self._theme = SystemTheme(self)
-        self.desktop: Desktop | None = None
-
-    def event(self, event: QEvent) -> bool:
-        if event.type() is QEvent.Type.Quit and self.desktop is not None:
-            self.desktop.quit()
-            event.ignore()
-            return True
-        return super().event(event)
 
 
 class Desktop(QObject):

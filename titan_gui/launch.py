@@ -111,12 +111,14 @@ def _logs(loaded: LoadedSettings) -> logs.LogSession:
 
 def _run(loaded: LoadedSettings, lock: InstanceLock, *, is_hidden: bool) -> int:
     """Negative when the program has to be left by force."""
-    from titan_gui.app import Desktop, DesktopApplication
+    from titan_gui.app import Desktop
+    from titan_gui.application import DesktopApplication
     from titan_gui.signals import StopSignals
 
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     application = DesktopApplication(sys.argv[:1])
-    desktop = application.desktop = Desktop(loaded, lock, is_hidden=is_hidden)
+    desktop = Desktop(loaded, lock, is_hidden=is_hidden)
+    application.on_quit = desktop.quit
     stop_signals = StopSignals()
     stop_signals.received.connect(desktop.take_signal)
     application.commitDataRequest.connect(lambda _: desktop.end_with_session())

@@ -187,3 +187,24 @@ def test_a_hidden_start_leaves_a_running_one_as_it_is(tmp_path: Path) -> None:
     file = tmp_path / "lock"
     with InstanceLock(file, "default"):
         assert not take_lock_or_show_other(InstanceLock(file, "default"), None, is_hidden=True)
+
+
+SYSTEM_QUIT = """
+import titan_gui
+from PySide6.QtCore import QCoreApplication, QTimer
+from titan_gui.application import DesktopApplication
+application = DesktopApplication([])
+asked = []
+application.on_quit = lambda: asked.append(True)
+QTimer.singleShot(0, QCoreApplication.quit)
+QTimer.singleShot(50, lambda: application.exit(7))
+print(application.exec(), len(asked))
+"""
+
+
+def test_the_systems_quit_takes_our_way_out(tmp_path: Path) -> None:
+    """A program of its own: pytest-qt's application is another one."""
+    environ = child_environment(tmp_path, QT_QPA_PLATFORM="offscreen")
+    command = [sys.executable, "-c", SYSTEM_QUIT]
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "7 1\n", done.stderr
