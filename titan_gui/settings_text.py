@@ -8,6 +8,7 @@ from types import MappingProxyType
 from core.config import DECLARATIONS
 from core.config_load import Layer, Origin
 from core.config_values import BadValue, Declaration, Kind, Value, display, parse_text
+from core.errors import AgentError
 
 TITLES: Mapping[str, str] = MappingProxyType(
     {
@@ -154,6 +155,13 @@ def place_problems(problems: Iterable[str]) -> tuple[dict[str, str], tuple[str, 
 def names_text(names: Iterable[str]) -> str:
     """Settings' names for people: "Port, Engine"."""
     return ", ".join(title_of(name) for name in names)
+
+
+def error_text(error: AgentError) -> str:
+    """What went wrong and what to do, as sentences."""
+    detail = _capitalised(error.detail)
+    end = "" if not detail or detail[-1] in ".!?" else "."
+    return f"{detail}{end} {error.hint}".strip()
 
 
 def _grouped(number: float) -> str:

@@ -17,6 +17,7 @@ from core.logs import get_logger
 from titan_gui.background import Background
 from titan_gui.bridge import AgentBridge
 from titan_gui.pages.setup import SetupWindow
+from titan_gui.settings_text import error_text
 from titan_gui.setup_draft import SetupDraft, Step, changes_of, draft_of, drop_draft, read_draft, write_draft
 
 log = get_logger(__name__)
@@ -103,7 +104,7 @@ class SetupWiring(QObject):
             case "test_coordinator":
                 window.coordinator.show_error(error)
             case "check_port":
-                window.address.show_port(f"{error.detail}. {error.hint}".strip(), "")
+                window.address.show_port(error_text(error), "")
             case "pull_model" | "cancel_pull":
                 window.model.show_error(error)
             case "self_test" if window.test.is_running:

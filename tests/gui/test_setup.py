@@ -115,7 +115,7 @@ def test_the_coordinator_s_test_says_what_it_found(setup: SetupWiring, bridge: F
     assert step.said == "No. Look there."
     press(step, "Test")
     bridge.command_failed.emit("test_coordinator", AgentError("the agent has stopped", hint="Start it again."))
-    assert "the agent has stopped" in step.said
+    assert "The agent has stopped." in step.said
     press(setup.window, "Next")  # a coordinator that is away doesn't keep anybody from going on
     assert setup.window.step is Step.ADDRESS
 
@@ -206,7 +206,7 @@ def test_without_a_model_one_can_go_on_or_get_one(setup: SetupWiring, bridge: Fa
     press(window, "Cancel")
     assert bridge.commands[-1] == ("cancel_pull", {"model": "new:1b"})
     bridge.command_failed.emit("pull_model", ModelError("new:1b is being downloaded already"))
-    assert "new:1b is being downloaded already." in words(window)
+    assert "New:1b is being downloaded already." in words(window)
     bridge.snapshot_changed.emit(held_snapshot(EngineModel(name="new:1b"), EngineModel(name="other:1b")))
     assert window.draft.model == "new:1b"
 
@@ -224,7 +224,7 @@ def test_the_test_asks_the_chosen_model_and_shows_its_speed(setup: SetupWiring, 
     assert last.text() == "Start sharing"
     press(window.test, "Run the test again")
     bridge.command_failed.emit("self_test", AgentError("the engine gave no first token in time", hint="titan doctor"))
-    assert "The test failed: the engine gave no first token in time. titan doctor" in window.test.said
+    assert "The test failed. The engine gave no first token in time. titan doctor" in window.test.said
     assert last.text() == "Start sharing untested"
 
 

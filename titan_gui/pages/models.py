@@ -19,6 +19,7 @@ from core.errors import AgentError
 from core.fit import FitRule, judge
 from core.snapshot import AgentSnapshot
 from titan_gui.models_view import add_text, can_pull, engine_text, model_rows, pull_rows, summary_text
+from titan_gui.settings_text import error_text
 from titan_gui.widgets.model_rows import ModelRowWidget, PullRowWidget
 from titan_gui.widgets.notes import Note, dim_note, good_note, problem_note
 
@@ -69,7 +70,7 @@ class ModelsPage(QWidget):
     def show_error(self, error: AgentError) -> None:
         self._answered()
         self._done.say("")
-        self._problem.say(f"{error.detail[:1].upper()}{error.detail[1:]}. {error.hint}".strip())
+        self._problem.say(error_text(error))
 
     # Qt overrides
 

@@ -12,7 +12,7 @@ from core.config import DECLARATIONS
 from core.config_load import LoadedSettings
 from core.errors import AgentError, ConfigError
 from core.snapshot import AgentSnapshot
-from titan_gui.settings_text import HIDDEN, names_text, place_problems
+from titan_gui.settings_text import HIDDEN, error_text, names_text, place_problems
 from titan_gui.widgets.notes import Note, dim_note, good_note, heading, problem_note
 from titan_gui.widgets.secret_editor import SecretEditor
 from titan_gui.widgets.setting_editor import SettingEditor
@@ -128,7 +128,7 @@ class SettingsPage(QWidget):
         self._update()
 
     def show_secret_error(self, name: str, error: AgentError) -> None:
-        self._secrets[name].show_problem(" ".join((error.detail, error.hint)).strip())
+        self._secrets[name].show_problem(error_text(error))
 
     def show_notice(self, sentence: str) -> None:
         self._say(done=sentence)

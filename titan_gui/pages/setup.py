@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QStackedWidget, 
 from core.config_load import Origin
 from core.errors import AgentError
 from core.snapshot import AgentSnapshot
+from titan_gui.settings_text import error_text
 from titan_gui.setup_draft import SetupDraft, Step, problem_of
 from titan_gui.widgets.notes import dim_note, heading, problem_note
 from titan_gui.widgets.setup_model import ModelStep
@@ -93,7 +94,7 @@ class SetupWindow(QWidget):
     def show_error(self, error: AgentError) -> None:
         """The settings could not be written, or the agent could not start; what was typed stays."""
         self._is_finishing = False
-        self._problem.say(f"{error.title}: {error.detail} {error.hint}".strip())
+        self._problem.say(error_text(error))
         self._update()
 
     # Qt overrides

@@ -21,6 +21,7 @@ from core.errors import AgentError
 from core.fit import Fit
 from core.snapshot import AgentSnapshot
 from titan_gui.models_view import ModelRow, add_text, can_pull, engine_text, model_rows, pull_rows
+from titan_gui.settings_text import error_text
 from titan_gui.setup_draft import SetupDraft
 from titan_gui.widgets.model_rows import FIT_WORDS, PullRowWidget
 from titan_gui.widgets.notes import Note, dim_note, problem_note
@@ -96,7 +97,7 @@ class ModelStep(SetupStep):
         self._show_pulls(snapshot)
 
     def show_error(self, error: AgentError) -> None:
-        self._bad.say(f"{error.detail}. {error.hint}".strip())
+        self._bad.say(error_text(error))
 
     def _fill(self) -> None:
         self.models.blockSignals(True)

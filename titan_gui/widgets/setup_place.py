@@ -17,6 +17,7 @@ from PySide6.QtWidgets import (
 
 from core.errors import AgentError
 from core.network import is_loopback_endpoint
+from titan_gui.settings_text import error_text
 from titan_gui.setup_draft import SetupDraft, suggested_host
 from titan_gui.widgets.notes import dim_note, good_note, problem_note
 from titan_gui.widgets.setup_step import Origins, SetupStep
@@ -74,7 +75,7 @@ class CoordinatorStep(SetupStep):
     def show_error(self, error: AgentError) -> None:
         self._test.setEnabled(True)
         self._good.say("")
-        self._bad.say(f"{error.detail}. {error.hint}".strip())
+        self._bad.say(error_text(error))
 
     def _on_edited(self) -> None:
         self._good.say("")

@@ -14,6 +14,7 @@ from PySide6.QtWidgets import (
 from core.engines.names import same_model
 from core.errors import AgentError
 from core.snapshot import AgentSnapshot
+from titan_gui.settings_text import error_text
 from titan_gui.setup_draft import SetupDraft
 from titan_gui.widgets.notes import Note, good_note, problem_note
 from titan_gui.widgets.setup_step import Origins, SetupStep
@@ -77,7 +78,7 @@ class TryStep(SetupStep):
     def show_error(self, error: AgentError) -> None:
         self._ended()
         self.is_proven = False
-        self._bad.say(f"{self.tr('The test failed')}: {error.detail}. {error.hint}".strip())
+        self._bad.say(self.tr("The test failed. {0}").format(error_text(error)))
         self.edited.emit()
 
     def _ended(self) -> None:
