@@ -29,9 +29,12 @@ from tests.fakes.desktop_process import DesktopProcess
 from tests.fakes.screen import cut_window, read_screen
 from tests.fakes.session_bus import SessionBus, missing_programs
 from tests.fakes.sni_watcher import SniWatcher
+from tests.fakes.x_client import XClient
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("dashboard", "activity", "models", "rules", "settings", "log")
+SETUP = "setup"
+SETUP_STEPS = 6
 THEMES = ("light", "dark")
 SCREEN = (1400, 1000)
 FONT_DPI = "108"  # nine points are then as large as a desktop's usual eleven
@@ -68,9 +71,13 @@ class Stage:
         self._program = program
 
     async def take(self, name: str, page: str = "", *, settle_s: float = SETTLE_S) -> None:
-        """Show the page, and take it light and dark."""
+        """Show the page, and take it."""
         await self.command("show_window", page=page)
         await asyncio.sleep(settle_s)
+        await self.take_as_it_is(name)
+
+    async def take_as_it_is(self, name: str) -> None:
+        """Light and dark."""
         for theme in THEMES:
             self._desktop.turn(is_dark=theme == "dark")
             await asyncio.sleep(TURN_S)
@@ -174,6 +181,25 @@ async def take_pages(shots: Shots, pages: Sequence[str], serve_s: float) -> None
                 complain_about(program, code)
 
 
+async def take_setup(shots: Shots) -> None:
+    """The first questions, one picture a step, by keyboard; nothing is set up and nothing shared."""
+    with tempfile.TemporaryDirectory(prefix="titan-") as folder:
+        home = Path(folder)
+        async with LocalCoordinator() as coordinator, session_of(home, shots.scale) as (session, desktop, _):
+            environ = {"TITAN_ENGINE": "embedded", "COORDINATOR_ENDPOINT": coordinator.endpoint, "AGENT_PORT": "0"}
+            environ |= {"TITAN_SETUP_DONE": "false", **look_of(shots.scale)}
+            async with DesktopProcess(home, session, **environ) as program:
+                await program.wait_event("started")
+                stage = Stage(shots, session, desktop, program)
+                await asyncio.sleep(SETTLE_S)
+                with XClient(session.environ["DISPLAY"]) as hands:
+                    for number in range(1, SETUP_STEPS + 1):
+                        await stage.take_as_it_is(f"setup-{number}")
+                        hands.press("Return")
+                        await asyncio.sleep(SETTLE_S)
+                complain_about(program, await program.stop())
+
+
 def complain_about(program: DesktopProcess, code: int) -> None:
     """What no picture shows: another end than an ordered one, and anything on stderr that is no log line."""
     if code:
@@ -186,7 +212,12 @@ def complain_about(program: DesktopProcess, code: int) -> None:
 async def take_all(arguments: argparse.Namespace) -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     for scale in arguments.scales:
-        await take_pages(Shots(arguments.out, scale), arguments.pages, arguments.serve_s)
+        shots = Shots(arguments.out, scale)
+        if SETUP in arguments.pages:
+            await take_setup(shots)
+        pages = [page for page in arguments.pages if page != SETUP]
+        if pages:
+            await take_pages(shots, pages, arguments.serve_s)
 
 
 def main() -> int:
@@ -195,7 +226,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "screenshots", help="folder (docs/screenshots)")
     parser.add_argument("--serve-s", type=float, default=150.0, help="seconds of serving before the pictures (150)")
     parser.add_argument("--scales", type=lambda text: [int(part) for part in split(text)], default=[1, 2])
-    parser.add_argument("--pages", type=split, default=list(PAGES), help=",".join(PAGES))
+    parser.add_argument("--pages", type=split, default=[*PAGES, SETUP], help=",".join((*PAGES, SETUP)))
     arguments = parser.parse_args()
     problem = missing_programs()
     if problem:

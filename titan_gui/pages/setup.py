@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from PySide6.QtCore import Signal
-from PySide6.QtGui import QCloseEvent, QShowEvent
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QCloseEvent, QKeySequence, QShortcut, QShowEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QStackedWidget, QVBoxLayout, QWidget
 
 from core.config_load import Origin
@@ -58,6 +58,8 @@ class SetupWindow(QWidget):
         self._later = QPushButton(self.tr("Finish later"))
         self._back, self._next = QPushButton(self.tr("Back")), QPushButton(self.tr("Next"))
         self._next.setDefault(True)
+        for key in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+            QShortcut(QKeySequence(key), self).activated.connect(self._on_enter_pressed)
         self._later.clicked.connect(self.close)
         self._back.clicked.connect(self._on_back_clicked)
         self._next.clicked.connect(self._on_next_clicked)
@@ -178,6 +180,11 @@ class SetupWindow(QWidget):
     def _on_back_clicked(self) -> None:
         self._take_answers()
         self._show_step(Step(self.step - 1))
+
+    def _on_enter_pressed(self) -> None:
+        """Enter goes on, as in any assistant; but to share is a click (or space) on that button."""
+        if self.step is not Step.TEST or self._next.hasFocus():
+            self._next.click()
 
     def _on_next_clicked(self) -> None:
         self._take_answers()
