@@ -8,10 +8,14 @@ beside them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from PySide6.QtGui import QColor, QFont, QPalette
 
 from titan_gui.view_model import Mood
+
+if TYPE_CHECKING:
+    from PySide6.QtWidgets import QWidget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +102,14 @@ def dimmed(palette: QPalette) -> QColor:
         text.greenF() * (1 - share) + ground.greenF() * share,
         text.blueF() * (1 - share) + ground.blueF() * share,
     )
+
+
+def tint(widget: QWidget, colour: QColor) -> None:
+    """Give a widget's text a colour. Nothing else of its palette is fixed, so the rest goes on following the theme."""
+    if widget.palette().windowText().color() != colour:
+        palette = QPalette()  # the application's; a widget's own or QApplication.palette() would fix every role
+        palette.setColor(QPalette.ColorRole.WindowText, colour)
+        widget.setPalette(palette)
 
 
 def _luminance(colour: QColor) -> float:

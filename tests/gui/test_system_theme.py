@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor, QPalette
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QLabel, QWidget
 from pytestqt.qtbot import QtBot
 
 from titan_gui.system_theme import SystemTheme
 from titan_gui.theme import contrast, is_dark
+from titan_gui.tiles import Tile
+from titan_gui.widgets.notes import dim_note, good_note, problem_note
+from titan_gui.widgets.stat_tile import StatTile
 from titan_gui.widgets.text_labels import TextLabel
 
 Scheme = Qt.ColorScheme
@@ -24,7 +27,12 @@ class FakeStyle:
         self.scheme = Scheme.Light
 
     def standardPalette(self) -> QPalette:
-        return QPalette(QColor("#323232" if self.scheme is Scheme.Dark else "#efefef"))
+        """Every role is fixed, as in a style's own: what copies it whole stays as it is for ever."""
+        palette = QPalette(QColor("#323232" if self.scheme is Scheme.Dark else "#efefef"))
+        for role in QPalette.ColorRole:
+            if role is not QPalette.ColorRole.NColorRoles:
+                palette.setColor(role, palette.color(role))
+        return palette
 
 
 @pytest.fixture
@@ -60,14 +68,41 @@ def test_an_unknown_scheme_leaves_the_desktops_own_palette(qapp: QApplication, s
     assert qapp.palette().window().color() == before
 
 
-def test_quiet_words_can_be_read_after_the_change(qtbot: QtBot, qapp: QApplication, style: FakeStyle) -> None:
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: TextLabel("said second", is_quiet=True),
+        lambda: dim_note("said second"),
+        lambda: problem_note("wrong"),
+        lambda: good_note("right"),
+    ],
+)
+def test_words_can_be_read_after_every_change(
+    make: Callable[[], QLabel], qtbot: QtBot, qapp: QApplication, style: FakeStyle
+) -> None:
     theme = SystemTheme(qapp)
-    label = TextLabel("said second", is_quiet=True)
+    label = make()
     qtbot.addWidget(label)
     label.show()
+
+    for scheme in (Scheme.Dark, Scheme.Light, Scheme.Dark):
+        turn(theme, style, scheme)
+        qapp.processEvents()
+        palette = label.palette()
+        assert is_dark(palette) == (scheme is Scheme.Dark)
+        assert contrast(palette.windowText().color(), palette.window().color()) >= 4.5
+
+
+def test_a_tiles_figure_follows_too(qtbot: QtBot, qapp: QApplication, style: FakeStyle) -> None:
+    theme = SystemTheme(qapp)
+    tile = StatTile(Tile(name="sessions", title="Sessions", value="2 / 4"))
+    window = QWidget()
+    tile.setParent(window)
+    qtbot.addWidget(window)
+    window.show()
 
     for scheme in (Scheme.Dark, Scheme.Light):
         turn(theme, style, scheme)
         qapp.processEvents()
-        palette = label.palette()
-        assert contrast(palette.windowText().color(), palette.window().color()) >= 4.5
+        for child in tile.findChildren(QWidget):
+            assert is_dark(child.palette()) == (scheme is Scheme.Dark)

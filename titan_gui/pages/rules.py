@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QEvent, Qt, Signal
-from PySide6.QtGui import QColor, QPalette, QShowEvent
+from PySide6.QtGui import QColor, QShowEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from core.snapshot import AgentSnapshot
 from titan_gui.rules_view import RuleView, rule_views, summary_of
-from titan_gui.theme import colours_of
+from titan_gui.theme import colours_of, tint
 from titan_gui.view_model import Mood
 from titan_gui.widgets.stat_tile import Card
 from titan_gui.widgets.text_labels import TextLabel, WrappedLabel
@@ -135,11 +135,7 @@ class RuleCard(Card):
         if self._view.code in ("paused_by_owner", "draining", "stopping"):
             mood = Mood.PAUSED  # what the owner did is no trouble
         self.edge = QColor(colours_of(self.palette()).moods[mood]) if self._view.now else None
-        colour = self.edge or self.palette().windowText().color()
-        if self._title.palette().windowText().color() != colour:
-            palette = self._title.palette()
-            palette.setColor(QPalette.ColorRole.WindowText, colour)
-            self._title.setPalette(palette)
+        tint(self._title, self.edge or self.palette().windowText().color())
         self.update()
 
     def _on_button_clicked(self) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QEvent, Qt, Signal
-from PySide6.QtGui import QColor, QPalette
+from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from core.snapshot import AgentSnapshot
 from titan_gui.rules_view import what_to_do
-from titan_gui.theme import colours_of
+from titan_gui.theme import colours_of, tint
 from titan_gui.tray_icon import mood_icon
 from titan_gui.view_model import Headline, headline_of
 from titan_gui.widgets.stat_tile import Card
@@ -85,9 +85,7 @@ class HeadlineCard(Card):
         mood = self._headline.mood
         self.edge = QColor(colours_of(self.palette()).moods[mood])
         self._icon.setPixmap(mood_icon(mood).pixmap(ICON_PX, ICON_PX))
-        palette = self._state.palette()
-        palette.setColor(QPalette.ColorRole.WindowText, self.edge)
-        self._state.setPalette(palette)
+        tint(self._state, self.edge)
         self.update()
 
     def _on_setting_button_clicked(self) -> None:

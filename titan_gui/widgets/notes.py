@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from PySide6.QtCore import QEvent, Qt
 from PySide6.QtGui import QColor, QPalette
-from PySide6.QtWidgets import QApplication, QLabel, QWidget
+from PySide6.QtWidgets import QLabel, QWidget
 
-from titan_gui.theme import colours_of, dimmed
+from titan_gui.theme import colours_of, dimmed, tint
 from titan_gui.view_model import Mood
 
 Colour = Callable[[QPalette], QColor]
@@ -46,14 +46,8 @@ class Note(QLabel):
         self._take_colour()
 
     def _take_colour(self) -> None:
-        """Setting a palette makes another change event: only a colour that is new is set."""
-        if self._colour is None:
-            return
-        palette = QPalette(QApplication.palette())
-        colour = self._colour(palette)
-        if self.palette().windowText().color() != colour:
-            palette.setColor(QPalette.ColorRole.WindowText, colour)
-            self.setPalette(palette)
+        if self._colour is not None:
+            tint(self, self._colour(QPalette()))
 
 
 def dim_note(text: str = "") -> Note:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QEvent, QRectF
-from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPalette
+from PySide6.QtGui import QColor, QPainter, QPaintEvent
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
-from titan_gui.theme import colours_of
+from titan_gui.theme import colours_of, tint
 from titan_gui.tiles import Tile
 from titan_gui.view_model import Mood
 from titan_gui.widgets.text_labels import ElidedLabel, TextLabel
@@ -80,8 +80,4 @@ class StatTile(Card):
         if colour != self.edge:
             self.edge = colour
             self.update()
-        wanted = colour or self.palette().windowText().color()
-        if self._value.palette().windowText().color() != wanted:
-            palette = self._value.palette()
-            palette.setColor(QPalette.ColorRole.WindowText, wanted)
-            self._value.setPalette(palette)
+        tint(self._value, colour or self.palette().windowText().color())

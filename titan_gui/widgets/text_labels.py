@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from PySide6.QtCore import QEvent, QSize, Qt
 from PySide6.QtGui import QFontMetrics, QPainter, QPaintEvent, QPalette, QResizeEvent
-from PySide6.QtWidgets import QApplication, QLabel, QSizePolicy, QWidget
+from PySide6.QtWidgets import QLabel, QSizePolicy, QWidget
 
-from titan_gui.theme import dimmed, tabular
+from titan_gui.theme import dimmed, tabular, tint
 
 
 class TextLabel(QLabel):
@@ -29,13 +29,8 @@ class TextLabel(QLabel):
             self._tint()
 
     def _tint(self) -> None:
-        if not self._is_quiet:
-            return
-        palette = QApplication.palette()  # not the label's own: that one has been dimmed already
-        wanted = dimmed(palette)
-        if self.palette().windowText().color() != wanted:
-            palette.setColor(QPalette.ColorRole.WindowText, wanted)
-            self.setPalette(palette)
+        if self._is_quiet:
+            tint(self, dimmed(QPalette()))  # not the label's own palette: that one has been dimmed already
 
 
 class WrappedLabel(TextLabel):
