@@ -402,6 +402,7 @@ class Agent:
 
     def _on_sample(self, stats: SystemStats) -> None:
         self.report.take_sample(stats)
+        self.keeper.show()  # a child may have given up between two looks
         if self._has_loaded_unseen():
             self._engine_processes.refresh()
             self.keeper.look_now()

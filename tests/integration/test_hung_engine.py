@@ -9,7 +9,7 @@ from pathlib import Path
 import grpc
 import psutil
 
-from tests.fakes.agent_process import AgentProcess
+from tests.fakes.agent_process import AgentProcess, run_titan
 from tests.fakes.fake_ollama import FakeOllama
 from tests.fakes.faulty_coordinator import FaultyCoordinator
 from tests.integration.client import OK, client_of, token_of, within
@@ -84,4 +84,35 @@ async def test_ollama_that_is_stuck_is_found_out_by_the_session_that_waited_for_
             snapshot = await agent.snapshot()
             assert [reason["code"] for reason in snapshot["reasons"]] == ["engine_unreachable"]
             assert "did not answer within 5 s" in snapshot["reasons"][0]["sentence"]
+        assert await agent.stop() == 0
+
+
+async def test_engine_that_keeps_crashing_needs_its_owner_whose_retry_starts_it_again(home: Path) -> None:
+    async with (
+        FaultyCoordinator() as coordinator,
+        AgentProcess(
+            home,
+            COORDINATOR_ENDPOINT=coordinator.endpoint,
+            AGENT_ID=ID,
+            **{**EMBEDDED, "HEARTBEAT_INTERVAL": "15"},
+        ) as agent,
+    ):
+        await agent.wait_state("ready")
+        for restarts in range(3):
+            snapshot = await agent.wait_snapshot(
+                lambda snapshot, restarts=restarts: snapshot["engine"]["status"]["restarts"] == restarts  # type: ignore[misc]
+            )
+            await agent.command("load_model", model=MODEL)  # comes back once the child that was started again has it
+            (engine,) = agent.children()
+            engine.kill()
+        snapshot = await agent.wait_state("paused")  # within two samples, though nobody asked for anything
+        (reason,) = snapshot["reasons"]
+        assert reason["code"] == "engine_attention"
+        assert reason["remedy"].endswith("start the engine again: titan retry")
+        await within(coordinator.wait_until(lambda: coordinator.beats[-1].free_vram_mb == 0))
+        code, out, err = await run_titan(home, "retry", "--profile", ID)
+        assert (code, out) == (0, "The engine embedded is ready.\n"), err
+        await agent.wait_state("ready")
+        async with client_of(agent.endpoint) as client:
+            assert (await client.ask(token_of(coordinator, ID, MODEL))).code is OK
         assert await agent.stop() == 0
