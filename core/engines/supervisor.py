@@ -30,8 +30,11 @@ class RunningModel:
     users: int = 0
     idle: asyncio.Event = field(default_factory=asyncio.Event)  # set while nobody uses it
     watch: asyncio.Task[None] | None = None
+    failure: str = ""  # why we ended it, when it no longer worked
 
     def why_gone(self) -> str:
+        if self.failure:
+            return f"the engine stopped: {self.failure}"
         if self.process.was_ended:
             return f"{self.file.name} was unloaded"
         return f"the engine stopped: {self.process.reason_of_exit()}"
@@ -136,9 +139,9 @@ class EngineSupervisor:
         """End a child that no longer works; it is started again as after a crash."""
         if running is not self._running or not running.process.is_alive:
             return
-        self._running = None
+        self._running, running.failure = None, reason
         await running.process.end()
-        self._record(EngineFailed(f"the engine stopped: {reason}", hint="See the log for the engine's last lines."))
+        self._record(EngineFailed(running.why_gone(), hint="See the log for the engine's last lines."))
         self._start_again(running.file)
 
     async def _ensure(self, file: ModelFile) -> RunningModel:
