@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from PySide6.QtWidgets import QScrollArea
 from pytestqt.qtbot import QtBot
 
 from core.snapshot import Reason
@@ -111,6 +112,27 @@ def test_nothing_is_drawn_while_hidden_and_the_newest_when_shown(
 
     assert "gpu_load" in drawn
     assert panel.charts["gpu_load"].legend_text.startswith("GPU 1: 77 %")
+
+
+def test_a_chart_out_of_sight_is_drawn_when_it_is_scrolled_in(
+    qtbot: QtBot, panel: ChartsPanel, history: History, clock: Clock
+) -> None:
+    area = QScrollArea()
+    qtbot.addWidget(area)
+    area.setWidgetResizable(True)
+    area.setWidget(panel)
+    area.resize(900, 150)
+    area.show()
+    qtbot.waitUntil(lambda: panel.charts["gpu_load"].visibleRegion().isEmpty())
+    history.record(measured(NOW + 70, card("a", load=77.0), card("b")), NOW + 70)
+    clock.now = NOW + 70
+    panel.refresh("")
+    assert panel.charts["gpu_load"].legend_text.startswith("GPU 1: 50 %")
+
+    area.verticalScrollBar().setValue(area.verticalScrollBar().maximum())
+
+    qtbot.waitUntil(lambda: panel.charts["gpu_load"].legend_text.startswith("GPU 1: 77 %"))
+    area.takeWidget()  # the fixture closes it
 
 
 def test_without_a_new_sample_nothing_is_drawn(panel: ChartsPanel, monkeypatch: pytest.MonkeyPatch) -> None:

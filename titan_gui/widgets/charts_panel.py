@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QShowEvent
@@ -137,7 +138,8 @@ class ChartsPanel(QWidget):
             self._charts.pop(name).deleteLater()
         missing = next((spec for spec in self._specs if spec.name not in self._charts), None)
         if missing is not None:
-            self._charts[missing.name] = HistoryChart(missing.title)
+            self._charts[missing.name] = chart = HistoryChart(missing.title)
+            chart.exposed.connect(partial(self._draw_named, missing.name))
             for number, name in enumerate(names):
                 if name in self._charts:
                     self._grid.addWidget(self._charts[name], number // COLUMNS, number % COLUMNS)
@@ -152,7 +154,16 @@ class ChartsPanel(QWidget):
             return
         self._drawn_at, self._drawn_version = self._clock(), self._history.version
         for spec in self._specs:
-            self._draw_one(spec)
+            chart = self._charts.get(spec.name)
+            if chart is not None and chart.visibleRegion().isEmpty():
+                chart.is_stale = True  # scrolled out of sight
+            else:
+                self._draw_one(spec)
+
+    def _draw_named(self, name: str) -> None:
+        for spec in self._specs:
+            if spec.name == name:
+                self._draw_one(spec)
 
     def _draw_one(self, spec: ChartSpec) -> None:
         chart = self._charts.get(spec.name)

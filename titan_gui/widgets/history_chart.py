@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from PySide6.QtCore import QEvent, QPointF, QRectF, Qt
-from PySide6.QtGui import QBrush, QColor, QPainter, QPen, QPolygonF
+from PySide6.QtCore import QEvent, QPointF, QRectF, Qt, QTimer, Signal
+from PySide6.QtGui import QBrush, QColor, QPainter, QPaintEvent, QPen, QPolygonF
 from PySide6.QtWidgets import QFrame, QGraphicsItem, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from titan_gui.charts import ChartData, Line, Shape, axis_steps, axis_text, time_ticks, value_text
@@ -25,12 +25,18 @@ def import_charts() -> None:
 
 
 class HistoryChart(QWidget):
-    """Title, legend with the newest values (or those under the pointer), and the plot. `show_data` repaints."""
+    """Title, legend with the newest values (or those under the pointer), and the plot. `show_data` repaints.
+
+    One that is scrolled out of sight needs no data: `is_stale` says that it missed some, and `exposed` asks for them.
+    """
+
+    exposed = Signal()
 
     def __init__(self, title: str) -> None:
         import pyqtgraph as pg
 
         super().__init__()
+        self.is_stale = False
         self._data: ChartData | None = None
         self._hover_x: float | None = None
         self._heading = ElidedLabel(bold=True)
@@ -67,7 +73,7 @@ class HistoryChart(QWidget):
         return self._legend.text
 
     def show_data(self, data: ChartData) -> None:
-        before, self._data = self._data, data
+        before, self._data, self.is_stale = self._data, data, False
         spec = data.spec
         if before is None or before.spec != spec or before.span is not data.span:
             self._heading.show_text(spec.title)
@@ -89,6 +95,12 @@ class HistoryChart(QWidget):
         self._show_values()
 
     # Qt overrides
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        super().paintEvent(event)
+        if self.is_stale:
+            self.is_stale = False
+            QTimer.singleShot(0, self, self.exposed.emit)  # not in the middle of painting
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)
@@ -223,8 +235,9 @@ class _ShapesItem(QGraphicsItem):
         painter.setPen(self.grid_pen)
         for begin, end in self._grid:
             painter.drawLine(begin, end)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         for polygon, ink in self._shapes:
+            # Smooth lines of one pixel cost 0.1 ms for 300 points, 1.5 pixels 3 ms; a smooth area 3 ms, this one 0.8.
+            painter.setRenderHint(QPainter.RenderHint.Antialiasing, isinstance(ink, QPen))
             if isinstance(ink, QBrush):
                 painter.setPen(Qt.PenStyle.NoPen)
                 painter.setBrush(ink)
@@ -240,15 +253,20 @@ def colour_of(role: str, colours: Colours) -> QColor:
     return QColor(named[role] if role in named else colours.cards[int(role) % len(colours.cards)])
 
 
-def _pen(colour: QColor, width: float = 1.0) -> QPen:
-    """As wide on the screen whatever the axes' scale."""
-    pen = QPen(colour, width)
+def _pen(colour: QColor) -> QPen:
+    """One pixel on the screen whatever the axes' scale."""
+    pen = QPen(colour, 1.0)
     pen.setCosmetic(True)
     return pen
 
 
 def _polygon(shape: Shape) -> QPolygonF:
-    return QPolygonF([QPointF(x, y) for x, y in shape.points])
+    """Through arrays: a fifth of the time of 300 points made one by one."""
+    from pyqtgraph.functions import arrayToQPolygonF, np
+
+    xs, ys = np.array(shape.points, dtype=float).T
+    polygon: QPolygonF = arrayToQPolygonF(xs, ys)
+    return polygon
 
 
 def _ink(shape: Shape, colours: Colours) -> QBrush | QPen:
@@ -256,7 +274,7 @@ def _ink(shape: Shape, colours: Colours) -> QBrush | QPen:
     if shape.is_area:
         colour.setAlpha(AREA_ALPHA)
         return QBrush(colour)
-    pen = _pen(colour, 1.5)
+    pen = _pen(colour)
     if shape.role.isdigit() and int(shape.role) >= len(colours.cards):
         pen.setStyle(Qt.PenStyle.DashLine)
     return pen
