@@ -1,22 +1,20 @@
-"""What both HTTP engines share: one aiohttp session, JSON calls, opened streams, and the translation of foreign errors.
+"""What both HTTP engines share: connections, JSON calls, opened streams, and the translation of foreign errors.
 
-aiohttp and not httpx: a request costs about 1 ms of CPU instead of 6, and `content.readany()` gives everything that has
-arrived in one call (figures in docs/architecture.md).
+Plain http goes through `stream_client`, everything else (https) through `aiohttp_client`; both read the same.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
+import ipaddress
 import json
 import re
 from collections.abc import Mapping
-from contextlib import suppress
-from typing import Any, NamedTuple
+from contextlib import closing, suppress
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import quote, urlsplit
 
-import aiohttp
-from yarl import URL
-
+from core.engines.stream_answer import Answer, ClosedEarly, NotHttp
 from core.errors import EngineError, EngineFailed, EngineProtocolError, EngineTimeout, EngineUnreachable
 
 CHECK_TIMEOUT_S = 5.0
@@ -27,6 +25,7 @@ _DRAIN_S = 1.0  # how long the end of an answer's HTTP body may lag behind its l
 MAX_LINE_BYTES = 1 << 20  # a "line" that never ends would otherwise grow without limit
 MAX_JSON_BYTES = 64 << 20
 _MAX_ERROR_BYTES = 64 << 10
+_SAFE_IN_PATH = "/%:@!$&'()*+,;=-._~?"  # of the owner's own path; RFC 3986, and what is encoded already
 
 
 class JsonAnswer(NamedTuple):
@@ -35,8 +34,16 @@ class JsonAnswer(NamedTuple):
     headers: Mapping[str, str]
 
 
+class Client(Protocol):
+    """One server's connections; `StreamClient` says what each means."""
+
+    async def ask(self, method: str, target: str, body: bytes = b"", *, is_retry: bool = False) -> Answer: ...
+
+    async def close(self) -> None: ...
+
+
 class EngineHttp:
-    """One engine's HTTP side. The session is made at the first call, on the loop that makes it; `close` ends it.
+    """One engine's HTTP side. The client is made at the first call, on the loop that makes it; `close` ends it.
 
     Raises only EngineError subclasses. `engine` is the name for people ("Ollama"), `remedy` the hint for "no answer".
     """
@@ -56,64 +63,54 @@ class EngineHttp:
         self._remedy = remedy
         self._headers = {"Content-Type": "application/json", **(headers or {})}
         self._keeps_connections = keeps_connections
-        self._session: aiohttp.ClientSession | None = None
-        self._urls: dict[str, URL] = {}
+        self._client: Client | None = None
+        self._path = quote(urlsplit(self.base_url).path, safe=_SAFE_IN_PATH)
 
     async def close(self) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
 
-    async def open_stream(self, path: str, body: object) -> aiohttp.ClientResponse:
-        """POST `body` and wait for the answer's headers. The caller calls `close()` on the response, always.
-
-        A kept connection that the server has just closed gives an error before any byte of an answer: one new try.
-        """
-        data = json.dumps(body).encode()
-        for is_last_try in (False, True):
-            try:
-                return await self._open_session().post(self._url(path), data=data, allow_redirects=False)
-            except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                if is_last_try or not _was_closed(error):
-                    raise self.translate(error) from None
-        raise AssertionError("unreachable")
+    async def open_stream(self, path: str, body: object) -> Answer:
+        """POST `body` and wait for the answer's headers. The caller calls `close()` on the answer, always."""
+        try:
+            return await self._ask("POST", path, body)
+        except OSError as error:
+            raise self.translate(error) from None
 
     async def call(
         self, method: str, path: str, body: object = None, *, timeout_s: float | None = CHECK_TIMEOUT_S
     ) -> JsonAnswer:
         """One JSON call. `timeout_s` None waits as long as the engine takes (loading a model)."""
-        data = None if body is None else json.dumps(body).encode()
         try:
-            async with (
-                asyncio.timeout(timeout_s),
-                self._open_session().request(method, self._url(path), data=data, allow_redirects=False) as response,
-            ):
-                raw = await read_limited(response, MAX_JSON_BYTES)
+            async with asyncio.timeout(timeout_s):
+                answer = await self._ask(method, path, body)
+                with closing(answer):
+                    raw = await read_limited(answer, MAX_JSON_BYTES)
         except TimeoutError as error:
             detail = f"{self.engine} at {self.base_url} did not answer within {timeout_s:g} s"
             raise EngineTimeout(detail, hint=self._remedy) from error
-        except (aiohttp.ClientError, OSError) as error:
+        except OSError as error:
             raise self.translate(error) from error
-        return JsonAnswer(response.status, _json_or_none(raw), response.headers)
+        return JsonAnswer(answer.status, _json_or_none(raw), answer.headers)
 
-    async def drain(self, response: aiohttp.ClientResponse) -> None:
+    async def drain(self, answer: Answer) -> None:
         """Read the end of a whole answer's body, so that its connection can serve again. It is there, or nearly."""
-        content = response.content
-        with suppress(aiohttp.ClientError, OSError, TimeoutError):  # the answer is whole; `close` gives the rest up
-            if not content.at_eof():
+        if not answer.is_at_end:
+            with suppress(OSError):  # the answer is whole; `close` gives the rest up
                 async with asyncio.timeout(_DRAIN_S):
-                    await content.readany()
+                    await answer.read()
 
     def translate(self, error: Exception, *, mid_answer: bool = False) -> EngineError:
-        """Our error for one of aiohttp's or the system's. Their texts name addresses and errno, never a body."""
+        """Our error for one of a client's or the system's. Their texts name addresses and errno, never a body."""
         if mid_answer:
             return EngineFailed(
                 f"the connection to {self.engine} broke in the middle of an answer ({type(error).__name__})",
                 hint="Look at the engine's own log.",
             )
-        if isinstance(error, aiohttp.ClientResponseError | aiohttp.InvalidURL):
+        if isinstance(error, NotHttp):
             return EngineProtocolError(
-                f"what answers at {self.base_url} does not speak HTTP as {self.engine} does ({type(error).__name__})",
+                f"what answers at {self.base_url} does not speak HTTP as {self.engine} does",
                 hint="Check the engine's address in the settings.",
             )
         if _was_closed(error):
@@ -122,41 +119,52 @@ class EngineHttp:
             )
         return EngineUnreachable(f"{self.engine} does not answer at {self.base_url}", hint=self._remedy)
 
-    def _url(self, path: str) -> URL:
-        url = self._urls.get(path)
-        if url is None:
-            url = self._urls[path] = URL(self.base_url + path)
-        return url
+    async def _ask(self, method: str, path: str, body: object) -> Answer:
+        """A connection that the server has just closed gives an error before any byte of an answer: one new try."""
+        data = b"" if body is None else json.dumps(body).encode()
+        client = self._open_client()
+        try:
+            return await client.ask(method, self._path + path, data)
+        except OSError as error:
+            if not _was_closed(error):
+                raise
+        return await client.ask(method, self._path + path, data, is_retry=True)
 
-    def _open_session(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                # No limit here: admission limits the sessions, and a waiting connection would hide a free slot.
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S)
-                if self._keeps_connections
-                else aiohttp.TCPConnector(limit=0, force_close=True),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
-                headers=self._headers,
-                skip_auto_headers=("User-Agent", "Accept-Encoding"),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=False,  # a proxy from the environment must not see prompts
-            )
-        return self._session
+    def _open_client(self) -> Client:
+        if self._client is None:
+            idle_limit_s = KEEPALIVE_S if self._keeps_connections else 0.0
+            limits = {"connect_limit_s": CONNECT_TIMEOUT_S, "idle_limit_s": idle_limit_s}
+            self._client = _new_client(self.base_url, self._headers, limits)
+        return self._client
+
+
+def _new_client(base_url: str, headers: Mapping[str, str], limits: Mapping[str, float]) -> Client:
+    parts = urlsplit(base_url)
+    if parts.scheme == "http" and parts.hostname and "@" not in parts.netloc and parts.netloc.isascii():
+        from core.engines.stream_client import StreamClient
+
+        return StreamClient(parts.hostname, parts.port or 80, headers=headers, **limits)
+    from core.engines.aiohttp_client import AiohttpClient
+
+    return AiohttpClient(f"{parts.scheme}://{parts.netloc}", headers=headers, **limits)
 
 
 def is_address(url: str) -> bool:
     """Whether a URL can be called: a space, a port that is no number, or a broken IPv6 address makes it none."""
     try:
-        return URL(url).host is not None and not re.search(r"\s", url)
+        parts = urlsplit(url)
+        if "[" in parts.netloc:
+            ipaddress.IPv6Address(parts.hostname or "")
+        return bool(parts.hostname) and parts.port != 0 and not re.search(r"\s", url)
     except ValueError:
         return False
 
 
-async def read_limited(response: aiohttp.ClientResponse, limit: int) -> bytes:
+async def read_limited(answer: Answer, limit: int) -> bytes:
     """The whole body; EngineProtocolError beyond `limit` bytes."""
     parts: list[bytes] = []
     size = 0
-    async for part in response.content.iter_any():
+    while part := await answer.read():
         parts.append(part)
         size += len(part)
         if size > limit:
@@ -164,13 +172,16 @@ async def read_limited(response: aiohttp.ClientResponse, limit: int) -> bytes:
     return b"".join(parts)
 
 
-async def read_error_body(response: aiohttp.ClientResponse) -> Any:
+async def read_error_body(answer: Answer) -> Any:
     """What an error answer says, parsed when it is JSON, else text, else "". Never waits longer than 5 s."""
+    raw = b""
     try:
         async with asyncio.timeout(CHECK_TIMEOUT_S):
-            raw = await response.content.read(_MAX_ERROR_BYTES)
-    except (aiohttp.ClientError, OSError, TimeoutError):
+            while len(raw) < _MAX_ERROR_BYTES and (part := await answer.read()):
+                raw += part
+    except OSError:
         return ""
+    raw = raw[:_MAX_ERROR_BYTES]
     parsed = _json_or_none(raw)
     return raw.decode(errors="replace") if parsed is None else parsed
 
@@ -184,11 +195,7 @@ def clean_text(text: str) -> str:
 
 def _was_closed(error: Exception) -> bool:
     """Whether the other side closed an open connection: a kept one may be gone before a request on it is read."""
-    if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionResetError | BrokenPipeError):
-        return True
-    if isinstance(error, aiohttp.ClientConnectorError) or not isinstance(error, aiohttp.ClientOSError):
-        return False
-    return error.errno in (errno.ECONNRESET, errno.EPIPE)
+    return isinstance(error, ClosedEarly | ConnectionResetError | BrokenPipeError)
 
 
 def _json_or_none(raw: bytes) -> Any:

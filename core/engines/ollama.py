@@ -1,4 +1,4 @@
-"""The Ollama engine: streams with aiohttp, manages models over Ollama's own API."""
+"""The Ollama engine: streams answers, manages models over Ollama's own API."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
-
-import aiohttp
 
 from core.engines import EngineModel, EngineStatus, LoadedModel, Prompt, TokenChunk
 from core.engines.engine_errors import error_of
@@ -35,6 +33,7 @@ from core.engines.ollama_wire import (
     read_plain,
     read_trained_context,
 )
+from core.engines.stream_answer import Answer
 from core.errors import (
     AgentError,
     ConfigError,
@@ -169,7 +168,7 @@ class OllamaEngine:
         context = await self._context_of(prompt.model)
         response = await self._open(prompt, context)
         try:
-            read = response.content.readany  # everything that has arrived, in one call
+            read = response.read  # everything that has arrived, in one call
             lines = LineReader()
             recent: deque[bytes] = deque(maxlen=MAX_REPEATS)  # what came last, to tell why an answer ended early
             seen = 0  # tokens given on so far
@@ -194,12 +193,12 @@ class OllamaEngine:
                 if batch.error is not None:
                     raise batch.error
             raise early_end(recent, lines.rest, prompt)
-        except (aiohttp.ClientError, OSError) as error:
+        except OSError as error:
             raise self._http.translate(error, mid_answer=True) from None  # its text may quote the answer
         finally:
             response.close()  # the socket, at once: Ollama stops working on the prompt
 
-    async def _open(self, prompt: Prompt, context: int) -> aiohttp.ClientResponse:
+    async def _open(self, prompt: Prompt, context: int) -> Answer:
         """The opened answer, its status and type checked."""
         body = chat_body(
             prompt,
@@ -219,7 +218,7 @@ class OllamaEngine:
         finally:
             response.close()
 
-    async def _refusal(self, response: aiohttp.ClientResponse, prompt: Prompt) -> AgentError:
+    async def _refusal(self, response: Answer, prompt: Prompt) -> AgentError:
         if response.status == 200:
             return EngineProtocolError(
                 f"what answers at {self.base_url} is not Ollama: it sent another type than a chat answer's",

@@ -6,8 +6,6 @@ import re
 from collections.abc import AsyncGenerator
 from typing import Any
 
-import aiohttp
-
 from core.engines import EngineModel, EngineStatus, LoadedModel, Prompt, TokenChunk
 from core.engines.engine_errors import EngineVoice
 from core.engines.http import EngineHttp, is_address, read_error_body
@@ -23,6 +21,7 @@ from core.engines.openai_wire import (
     flavour_of,
     room_for_answer,
 )
+from core.engines.stream_answer import Answer
 from core.errors import (
     AgentError,
     ConfigError,
@@ -130,7 +129,7 @@ class OpenAIEngine:
         self._refuse_what_may_be_cut(prompt, flavour)
         response = await self._open(chat_body(prompt, flavour), prompt)
         try:
-            read = response.content.readany  # everything that has arrived, in one call
+            read = response.read  # everything that has arrived, in one call
             events, answer = SseReader(), ChatReader(prompt, self._voice)
             while True:
                 data = await read()
@@ -144,12 +143,12 @@ class OpenAIEngine:
                     yield TokenChunk(batch.text, batch.tokens)
                 if batch.error is not None:
                     raise batch.error
-        except (aiohttp.ClientError, OSError) as error:
+        except OSError as error:
             raise self._http.translate(error, mid_answer=True) from None  # its text may quote the answer
         finally:
             response.close()  # the socket, at once: the server stops working on the prompt
 
-    async def _open(self, body: dict[str, Any], prompt: Prompt) -> aiohttp.ClientResponse:
+    async def _open(self, body: dict[str, Any], prompt: Prompt) -> Answer:
         """The opened answer, checked. Asks again with fewer tokens where prompt + max_tokens was too much."""
         context = self._contexts.get(prompt.model, 0)
         if context > 1:  # vLLM refuses a max_tokens over the context outright
@@ -174,7 +173,7 @@ class OpenAIEngine:
             "the prompt leaves too little of the model's context for an answer", hint="Send a shorter prompt."
         )
 
-    def _refusal(self, response: aiohttp.ClientResponse, said: Any, prompt: Prompt) -> AgentError:
+    def _refusal(self, response: Answer, said: Any, prompt: Prompt) -> AgentError:
         if response.status == 200 and not (isinstance(said, dict) and "error" in said):
             return EngineProtocolError(
                 f"{self._label} answered a request for a stream with something else",

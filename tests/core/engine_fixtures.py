@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from core.assets_path import SELFTEST_MODEL_NAME, selftest_model_path
 from core.engines import Engine, Prompt, TokenChunk
 from core.engines.embedded import EmbeddedEngine
-from core.engines.http import EngineHttp
+from core.engines.http import EngineHttp, read_limited
 from core.engines.ollama import OllamaEngine
 from core.engines.openai import OpenAIEngine
 from core.engines.openai_wire import Flavour
@@ -114,8 +114,9 @@ async def requests_in_work(engine: EmbeddedEngine) -> int:
     key = {"Authorization": f"Bearer {running.process.api_key}"}
     http = EngineHttp(f"http://127.0.0.1:{running.ready.port}", engine="llama.cpp", remedy="", headers=key)
     try:
-        response = await http._open_session().get(http.base_url + "/metrics")
-        text = await response.text()
+        answer = await http._open_client().ask("GET", "/metrics")
+        text = (await read_limited(answer, 1 << 20)).decode()
+        answer.close()
     finally:
         await http.close()
     (line,) = (line for line in text.splitlines() if line.startswith("llamacpp:requests_processing "))
