@@ -185,8 +185,8 @@ async def take_setup(shots: Shots) -> None:
     """The first questions, one picture a step, by keyboard; nothing is set up and nothing shared."""
     with tempfile.TemporaryDirectory(prefix="titan-") as folder:
         home = Path(folder)
-        async with LocalCoordinator() as coordinator, session_of(home, shots.scale) as (session, desktop, _):
-            environ = {"TITAN_ENGINE": "embedded", "COORDINATOR_ENDPOINT": coordinator.endpoint, "AGENT_PORT": "0"}
+        async with session_of(home, shots.scale) as (session, desktop, _):
+            environ = {"TITAN_ENGINE": "embedded", "TITAN_LISTEN_ADDRESS": "127.0.0.1"}
             environ |= {"TITAN_SETUP_DONE": "false", **look_of(shots.scale)}
             async with DesktopProcess(home, session, **environ) as program:
                 await program.wait_event("started")

@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Protocol, cast
 
 from PySide6.QtCore import QByteArray, QSettings, QSize, Qt, Signal
-from PySide6.QtGui import QCloseEvent, QHideEvent, QIcon, QKeySequence
+from PySide6.QtGui import QCloseEvent, QHideEvent, QKeySequence
 from PySide6.QtWidgets import (
     QHBoxLayout,
-    QListWidget,
-    QListWidgetItem,
     QMainWindow,
     QPushButton,
     QStackedWidget,
@@ -18,6 +16,7 @@ from PySide6.QtWidgets import (
 )
 
 from core.snapshot import AgentSnapshot
+from titan_gui.widgets.page_list import PageList
 
 DEFAULT_SIZE = QSize(960, 640)
 
@@ -49,10 +48,9 @@ class MainWindow(QMainWindow):
         self._names: list[str] = []
         self._snapshot: AgentSnapshot | None = None
         self._may_close = False
-        self._list = QListWidget()
+        self._list = PageList()
         self._list.setObjectName("pages")
         self._list.setAccessibleName(self.tr("Pages"))
-        self._list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._list.currentRowChanged.connect(self._on_list_current_row_changed)
         self._stack = QStackedWidget()
         self._quit = QPushButton(self.tr("Quit"))
@@ -80,15 +78,13 @@ class MainWindow(QMainWindow):
         row = self._stack.currentIndex()
         return self._names[row] if row >= 0 else ""
 
-    def add_page(self, name: str, title: str, widget: QWidget, icon: QIcon | None = None) -> None:
-        """Add a page at the end. `name` is stable (settings, links, tests); `title` is what a person reads."""
+    def add_page(self, name: str, title: str, widget: QWidget) -> None:
+        """Add a page at the end. `name` is stable (settings, links, icons, tests); `title` is what a person reads."""
         if name in self._names:
             raise ValueError(f"there is a page {name!r} already")
         self._names.append(name)
         self._stack.addWidget(widget)
-        item = QListWidgetItem(icon or QIcon(), title)
-        self._list.addItem(item)
-        self._list.setFixedWidth(self._list.sizeHintForColumn(0) + 2 * self._list.frameWidth() + 24)
+        self._list.add_page(name, title)
         if self._snapshot is not None:
             _render(widget, self._snapshot)
         if len(self._names) == 1 or name == self._memory.value("page"):

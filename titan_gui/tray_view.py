@@ -63,6 +63,8 @@ def _status(snapshot: AgentSnapshot) -> str:
         return f"{headline.state}: {sessions_text(snapshot)}, {rate_text(snapshot.tokens_per_second)}"
     if headline.mood is Mood.PAUSED and headline.ends_at is not None:
         return f"{headline.state} until {clock_text(headline.ends_at)}"
+    if headline.mood is Mood.READY:
+        return headline.state
     return (
         headline.sentence if headline.sentence.startswith(headline.state) else f"{headline.state}: {headline.sentence}"
     )

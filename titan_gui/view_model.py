@@ -148,9 +148,13 @@ def clock_text(epoch: float) -> str:
 
 def _plain_sentence(snapshot: AgentSnapshot, mood: Mood) -> str:
     if mood is Mood.SERVING:
-        return f"Serving {snapshot.running_jobs} session{'s' if snapshot.running_jobs != 1 else ''}."
+        return (
+            "One session is running."
+            if snapshot.running_jobs == 1
+            else f"{snapshot.running_jobs} sessions are running."
+        )
     if mood is Mood.READY:
-        return "Ready: waiting for somebody who needs your GPU." if _uses_gpu(snapshot) else "Ready: waiting for work."
+        return "Waiting for somebody who needs your GPU." if _uses_gpu(snapshot) else "Waiting for work."
     return {
         AgentState.STOPPED: "The agent is not running.",
         AgentState.STARTING: "Starting.",

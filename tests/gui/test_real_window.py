@@ -222,7 +222,7 @@ async def test_quitting_with_an_open_window_and_sessions_leaves_nothing_behind(
             await streams.enter_async_context(client.streaming(token_of(coordinator, AGENT, MODEL), max_tokens=4000))
             for _ in range(2)
         ]
-        await program.wait_said(lambda said: "Serving 2 sessions." in said)
+        await program.wait_said(lambda said: "2 sessions are running." in said)
         children = program.children()
         assert children
 

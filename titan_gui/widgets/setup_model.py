@@ -65,6 +65,7 @@ class ModelStep(SetupStep):
         self.lines.addLayout(self._pull_lines)
         self.lines.addWidget(self._pull_bar)
         self.lines.addWidget(self._how)
+        self.lines.addStretch(0)  # keeps the lines together while there is no list to fill the room
         self.lock("supported_models", self.models)
         self.models.currentItemChanged.connect(self._on_current_item_changed)
         self.wanted.returnPressed.connect(self._on_download_clicked)
