@@ -81,6 +81,9 @@ class Stage:
         for theme in THEMES:
             self._desktop.turn(is_dark=theme == "dark")
             await asyncio.sleep(TURN_S)
+            if self._program.process.returncode is not None:
+                complain_about(self._program, self._program.process.returncode)
+                raise RuntimeError(f"the program ended before {name} was taken")
             screen = await asyncio.to_thread(read_screen, self._session.screen_file)
             self._shots.save(cut_window(screen), name, theme)
         self._desktop.turn(is_dark=False)
@@ -137,7 +140,7 @@ def settings(coordinator: str) -> dict[str, str]:
 
 
 def look_of(scale: int) -> dict[str, str]:
-    return {**portal.ENVIRON, "QT_SCALE_FACTOR": str(scale), "QT_FONT_DPI": FONT_DPI}
+    return {**portal.ENVIRON, "QT_SCALE_FACTOR": str(scale), "QT_FONT_DPI": FONT_DPI, "PYTHONFAULTHANDLER": "1"}
 
 
 @asynccontextmanager
