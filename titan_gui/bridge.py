@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+LOOKS = frozenset({"contribution"})  # pages ask by themselves, again and again: that is no act of the owner's
+
 
 class AgentBridge(QObject):
     """One agent thread at a time. Every method belongs to the Qt thread and returns at once; signals arrive there.
@@ -98,7 +100,8 @@ class AgentBridge(QObject):
         if self._thread is None:
             self.command_failed.emit(name, AgentError("the agent is not running", hint="Start it first."))
             return
-        log.info("asked", command=name)
+        if name not in LOOKS:
+            log.info("asked", command=name)
         future = self._thread.submit(self._execute(name, dict(arguments or {})))
         future.add_done_callback(lambda done: self._report(name, done))
 

@@ -67,9 +67,9 @@ class ChartData:
 
     @property
     def shown_lines(self) -> tuple[Line, ...]:
-        """The lines of the legend: of those that add up, the ones that were measured; ours and others' before any."""
+        """The lines of the legend: of those that add up, the ones that are drawn; ours and others' before any."""
         pairs = zip(self.spec.lines, self.points, strict=True)
-        measured = tuple(line for line, points in pairs if not all(map(math.isnan, points.values)))
+        measured = tuple(line for line, points in pairs if next(_runs(points, self.now), None) is not None)
         if not self.spec.is_stacked:
             return self.spec.lines
         return measured or self.spec.lines[:2]

@@ -127,7 +127,7 @@ def can_pull(engine: str) -> bool:
 def summary_text(rows: tuple[ModelRow, ...]) -> str:
     real = [row for row in rows if not row.is_selftest]
     if not real:
-        return "There is no model yet."
+        return "There is no model yet but the built-in one for tests." if rows else "There is no model yet."
     offered = sum(row.is_offered for row in real)
     return f"{len(real)} model{'s' if len(real) != 1 else ''}, {offered} offered to the network."
 

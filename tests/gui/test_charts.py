@@ -74,11 +74,23 @@ def test_the_legend_leaves_out_a_kind_of_use_that_never_was() -> None:
 
 def test_where_it_cannot_be_told_whose_use_it_is_the_legend_has_one_figure() -> None:
     history = History()
-    history.record(measured(NOW, cpu_percent_ours=None), NOW)
+    for at in (NOW, NOW + 2):
+        history.record(measured(at, cpu_percent_ours=None), at)
 
-    data = chart_data(history, spec_named(history, "cpu"), Span.MINUTES, NOW)
+    data = chart_data(history, spec_named(history, "cpu"), Span.MINUTES, NOW + 2)
 
     assert [line.label for line in data.shown_lines] == ["in use"]
+
+
+def test_a_first_sample_that_cannot_be_told_apart_leaves_no_figure_in_the_legend() -> None:
+    history = History()
+    history.record(measured(NOW, cpu_percent_ours=None), NOW)
+    for at in (NOW + 2, NOW + 4):
+        history.record(measured(at), at)
+
+    data = chart_data(history, spec_named(history, "cpu"), Span.MINUTES, NOW + 4)
+
+    assert [line.label for line in data.shown_lines] == ["ours", "others"]
 
 
 def test_before_any_sample_the_legend_is_there_with_dashes() -> None:

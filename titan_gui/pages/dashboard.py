@@ -23,6 +23,7 @@ from titan_gui.widgets.text_labels import TextLabel, WrappedLabel
 TILE_COLUMNS = 3
 FIGURES_MS = 1000  # figures change once a second at the most; a change of state is shown at once
 CONTRIBUTION_S = 60.0  # how often the ledger is asked while the page is shown
+BUSY_CONTRIBUTION_S = 5.0  # and where a session has ended since
 
 
 class DashboardPage(QWidget):
@@ -42,6 +43,7 @@ class DashboardPage(QWidget):
         self._snapshot = AgentSnapshot()
         self._is_due = False
         self._asked_at = 0.0
+        self._processed = 0
         self._switch = PauseSwitch(clock=clock)
         self.headline = HeadlineCard(self._switch)
         self.tiles = {tile.name: StatTile(tile) for tile in tiles_of(self._snapshot)}
@@ -93,8 +95,9 @@ class DashboardPage(QWidget):
         for tile in tiles_of(snapshot):
             self.tiles[tile.name].show_tile(tile)
         self.charts.refresh(snapshot.machine.gpu_problem if snapshot.machine else "")
-        if self._clock() - self._asked_at >= CONTRIBUTION_S:
-            self._asked_at = self._clock()
+        has_ended = snapshot.totals.requests_processed != self._processed
+        if self._clock() - self._asked_at >= (BUSY_CONTRIBUTION_S if has_ended else CONTRIBUTION_S):
+            self._asked_at, self._processed = self._clock(), snapshot.totals.requests_processed
             self.contribution_requested.emit()
 
     def _on_timer_timeout(self) -> None:

@@ -115,7 +115,7 @@ class RuleCard(Card):
         self._now.setVisible(bool(view.now))
         self._meaning.show_text(" ".join(filter(None, (view.meaning, view.effect))))
         kind = self.tr("no new sessions") if view.blocks else self.tr("good to know")
-        self._state.show_text(self.tr("holds now: {0}").format(kind) if view.now else self.tr("does not hold"))
+        self._state.show_text(self.tr("holds now: {0}").format(kind) if view.now else self.tr("not now"))
         self.button.setVisible(bool(view.setting))
         self.button.setAccessibleName(self.tr("Open the setting behind “{0}”").format(view.title))
         self.setAccessibleName(f"{view.title}: {self._state.text()}. {view.now}")

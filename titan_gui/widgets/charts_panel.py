@@ -81,7 +81,7 @@ class ChartsPanel(QWidget):
             return
         if not self._is_loading or self._is_loaded:  # else: what went wrong with the import stays
             is_told = gpu_problem and not self._history.cards
-            self._say(self.tr("No graphics card can be read: {0}").format(gpu_problem) if is_told else "")
+            self._say(gpu_problem if is_told else "")
         is_due = self._clock() - self._drawn_at >= DAY_REFRESH_S if self._span is Span.DAY else True
         if not self._is_loaded:
             self._load()
