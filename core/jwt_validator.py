@@ -1,8 +1,8 @@
 """A session token's text in, its claims or a TokenError out. No key means refuse.
 
-RS256 is one call of cryptography's RSA (PKCS #1 v1.5, SHA-256). The rest is checked here and not by PyJWT, which reads
-floats, booleans and number strings as dates, checks a claim only if it is present, accepts `b64` in `crit`, and looks
-at each base64 character in Python: half of what a token costs (docs/performance.md). Splitting is as strict as there.
+PyJWT verifies the RS256 signature. Splitting and claims are ours, because PyJWT reads floats, booleans and number
+strings as dates, checks a claim only if it is present, accepts `b64` in `crit`, and looks at each base64 character in
+Python: half of what a token would cost (docs/performance.md). Splitting is as strict as PyJWT's.
 Nothing of the payload is parsed before the signature holds. Of the header only `alg` and `crit` are looked at: `kid`,
 `jku`, `jwk` and `x5u` could only name another key, and exactly one key is trusted.
 """
@@ -22,6 +22,8 @@ from core.errors import BadSignature, CoordinatorError, NoKeyError, OtherAgent, 
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+    from jwt.algorithms import RSAAlgorithm
+
 ISSUER = "titancompute-coordinator"
 LEEWAY_S = 10  # how far the coordinator's clock and ours may differ
 MAX_LIFETIME_S = 600  # exp − iat; the coordinator's default is 60
@@ -52,7 +54,7 @@ class TokenClaims:
 class JwtValidator:
     """Verify session tokens for one agent with the one key that is trusted. `clock` gives seconds since the epoch.
 
-    Sync and without I/O; about 40 µs a token, half of them RSA. Importing cryptography waits for the first key.
+    Sync and without I/O; about 40 µs a token, half of them RSA. Importing PyJWT waits for the first key.
     """
 
     def __init__(self, agent_id: str, issuer: str = ISSUER, clock: Callable[[], float] = time.time) -> None:
@@ -60,6 +62,7 @@ class JwtValidator:
         self._issuer = issuer
         self._clock = clock
         self._key: RSAPublicKey | None = None  # loaded once, not per token
+        self._rs256: RSAAlgorithm | None = None  # with the first key
         self._key_fingerprint = ""
         self._key_generation = 0
 
@@ -87,6 +90,9 @@ class JwtValidator:
         fingerprint = _fingerprint(key)
         if fingerprint == self._key_fingerprint:
             return False
+        from jwt.algorithms import RSAAlgorithm
+
+        self._rs256 = self._rs256 or RSAAlgorithm(RSAAlgorithm.SHA256)
         self._key, self._key_fingerprint = key, fingerprint
         self._key_generation += 1
         return True
@@ -111,12 +117,12 @@ class JwtValidator:
 
     def _verified_payload(self, token: str) -> bytes:
         """The decoded payload of a token whose header and signature hold; `token` has the shape of a compact JWS."""
-        if self._key is None:
+        if self._key is None or self._rs256 is None:
             raise NoKeyError(
                 "this agent holds no key of the coordinator yet, so it cannot check session tokens",
                 hint="Wait until the agent is registered.",
             )
-        payload = _signed_payload(token.encode("ascii"), self._key)
+        payload = _signed_payload(token.encode("ascii"), self._key, self._rs256)
         if payload is None:  # raised here: a frame that holds the decoded parts would keep them while a key is fetched
             raise BadSignature(
                 "the session token is not signed by this agent's coordinator", hint="Ask the coordinator for a new one."
@@ -159,25 +165,12 @@ def _check_shape(token: str) -> None:
         raise TokenError("the session token is malformed")
 
 
-def _signed_payload(token: bytes, key: RSAPublicKey) -> bytes | None:
+def _signed_payload(token: bytes, key: RSAPublicKey, rs256: RSAAlgorithm) -> bytes | None:
     """The decoded payload; None when the signature doesn't hold. Raises TokenError when a part is malformed."""
     signed, _, signature = token.rpartition(b".")
     header, _, payload = signed.partition(b".")
     _check_header(_decode_segment(header))
-    return _decode_segment(payload) if _is_signature(_decode_segment(signature), signed, key) else None
-
-
-def _is_signature(signature: bytes, signed: bytes, key: RSAPublicKey) -> bool:
-    """Whether `signature` is the RS256 signature of `signed` (RFC 7518, 3.3)."""
-    from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-    from cryptography.hazmat.primitives.hashes import SHA256
-
-    try:
-        key.verify(signature, signed, PKCS1v15(), SHA256())
-    except InvalidSignature:
-        return False
-    return True
+    return _decode_segment(payload) if rs256.verify(signed, key, _decode_segment(signature)) else None
 
 
 def _decode_segment(segment: bytes) -> bytes:
