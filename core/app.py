@@ -17,6 +17,7 @@ from core.commands import CommandOutcome, CommandTable
 from core.config_load import LoadedSettings
 from core.control import ControlServer
 from core.errors import AgentError
+from core.event_loop import loop_factory
 from core.first_run import held_settings
 from core.identity import ensure_agent_id
 from core.instance_lock import InstanceLock
@@ -41,7 +42,8 @@ def run_agent(loaded: LoadedSettings, *, on_ready: Callable[[Agent], None] = lam
         ) as session,
     ):
         try:
-            return asyncio.run(_serve(loaded, lock, on_ready))
+            with asyncio.Runner(loop_factory=loop_factory()) as runner:
+                return runner.run(_serve(loaded, lock, on_ready))
         except AgentError as error:
             if session.is_text:  # for a person the caller says it, once; for programs this line does
                 session.leave_stream()

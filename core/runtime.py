@@ -9,6 +9,8 @@ from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any
 
+from core.event_loop import loop_factory
+
 OpenAgent = Callable[[], AbstractAsyncContextManager[Any]]
 
 
@@ -65,7 +67,8 @@ class AgentThread:
     def _run(self) -> None:
         failure: BaseException | None = None
         try:
-            asyncio.run(self._serve())
+            with asyncio.Runner(loop_factory=loop_factory()) as runner:
+                runner.run(self._serve())
         except BaseException as error:  # noqa: BLE001 - the thread edge: nothing may die unseen
             failure = error
         self._loop = None

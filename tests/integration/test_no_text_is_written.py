@@ -124,8 +124,8 @@ async def test_engine_that_quotes_prompt_and_answer_in_every_error_is_not_quoted
                     await fail()
                 engine.error_answer = None
                 assert (await client.ask(token_of(coordinator, ID, TINY), PROMPT_CANARY)).code is OK
-            failures = [line for line in agent.log if line["event"] == "session failed"]
             assert await agent.stop() == 0
+            failures = [line for line in agent.log if line["event"] == "session failed"]
     assert len(failures) == 15
     assert {"answer not readable to it", "unauthorised", "overloaded"} <= {line["category"] for line in failures}
     assert {400, 401, 405, 500, 503} <= {line["status"] for line in failures}
