@@ -109,7 +109,14 @@ async def served(*arguments: str, **environ: str) -> AsyncIterator[tuple[Desk, F
             await made.panel.wait_item()
             await program.wait_state("ready")
             yield made, coordinator, program
-            await program.stop()
+            await end(program)
+
+
+async def end(program: DesktopProcess) -> None:
+    """A program that ends in any other way than in order has not been measured."""
+    code = await program.stop()
+    if code:
+        raise RuntimeError(f"the program ended with {code}:\n{program.err.decode(errors='replace')[-2000:]}")
 
 
 def resident_mb(program: DesktopProcess) -> float:
@@ -129,7 +136,7 @@ async def measure_start(*, quick: bool) -> Figures:
                 icon_s = time.monotonic() - began
                 await coordinator.wait_for_calls("RegisterAgent", 1)
                 seen.append({"icon_s": icon_s, "registered_s": time.monotonic() - began})
-                await program.stop()
+                await end(program)
     return {**_medians(seen), "icon_worst_s": max(one["icon_s"] for one in seen)}
 
 
@@ -271,7 +278,7 @@ async def measure_block(load: Load, *, quick: bool) -> Figures:
         order = ROWS["paced32"].order(quick=quick)
         answer = await asyncio.to_thread(load.ask, f"run grpc {registration['endpoint']} {AGENT_ID} {order}")
         assert not answer["failures"], answer
-        await program.stop()
+        await end(program)
         measured = await program.wait_event("qt watchdog")
         return {name: float(measured[name]) for name in ("longest_ms", "raw_ms", "ticks")}
 
@@ -291,7 +298,7 @@ async def measure_speed(load: Load, rows: list[str], *, quick: bool, rounds: int
                 for name in rows:
                     say(f"measuring {name} ...")
                     results[name] = await asyncio.to_thread(_take_turns, load, name, servers, rounds, quick)
-                await program.stop()
+                await end(program)
                 return results
         finally:
             await asyncio.to_thread(headless.close)
