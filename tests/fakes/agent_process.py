@@ -116,11 +116,11 @@ class AgentProcess:
         if error is not None:
             sys.stderr.write(self.err.decode(errors="replace"))  # pytest shows it beside the failure
 
-    async def wait_event(self, event: str, **fields: Any) -> dict[str, Any]:
-        """The first log line with this event (or its start) and these fields."""
+    async def wait_event(self, event: str, *, after: int = 0, **fields: Any) -> dict[str, Any]:
+        """The first log line with this event (or its start) and these fields; reading from log line `after` on."""
         async with asyncio.timeout(START_LIMIT_S):
             while True:
-                for line in self.log:
+                for line in self.log[after:]:
                     if str(line["event"]).startswith(event) and fields.items() <= line.items():
                         return line
                 if self.process.returncode is not None and all(reader.done() for reader in self._readers):
