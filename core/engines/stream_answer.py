@@ -122,6 +122,7 @@ class StreamAnswer:
             leave(self._is_whole and self._is_kept and not self._parts)
             if self._error is None and not self._is_whole:
                 self._error = ClosedEarly("the answer was given up")
+            del self._parser  # it holds our methods, and so us: freed now, and not by the collector
 
     # The connection's side
 

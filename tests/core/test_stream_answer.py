@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from itertools import pairwise
 
 import pytest
@@ -258,3 +260,17 @@ async def test_a_body_that_nobody_read_is_not_left_to_the_next_answer() -> None:
     await socket.answer.wait_head()
     socket.answer.close()
     assert socket.left_reusable is False
+
+
+async def test_an_answer_that_was_closed_waits_for_no_collector() -> None:
+    answer = StreamAnswer(lambda is_held: None, lambda is_reusable: None)
+    answer.feed(length_answer(b"abc"))
+    await read_all(answer)
+    answer.close()
+    seen = weakref.ref(answer)
+    gc.disable()
+    try:
+        del answer
+        assert seen() is None
+    finally:
+        gc.enable()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from core.engines.stream_answer import ClosedEarly, NotConnected, NotHttp
 from core.engines.stream_client import StreamClient
+from core.event_loop import loop_factory
 from tests.fakes.raw_http_server import RawHttpServer, answer_ok
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -262,3 +263,30 @@ async def test_nothing_can_be_smuggled_into_a_head(server: RawHttpServer, client
     with pytest.raises(ValueError, match="HTTP"):
         client_of(server, headers={"X-Key": text})
     assert server.connections == 0
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        test_a_connection_serves_one_answer_after_another,
+        test_a_connection_that_the_server_closed_while_idle_is_not_used,
+        test_a_retry_takes_a_new_connection_whatever_is_kept,
+        test_garbage_closes_the_connection,
+        test_a_request_that_is_cancelled_before_its_answer_closes_its_connection,
+        test_an_answer_that_is_cancelled_midway_closes_its_connection,
+        test_a_slow_reader_holds_the_server_back,
+        test_close_ends_idle_and_running_answers,
+    ],
+    ids=lambda scenario: scenario.__name__,
+)
+def test_the_same_holds_on_the_loop_that_the_agent_runs_on(
+    scenario: Callable[[RawHttpServer, StreamClient], Awaitable[None]],
+) -> None:
+    async def run() -> None:
+        async with RawHttpServer() as server:
+            client = client_of(server)
+            await scenario(server, client)
+            await client.close()
+
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(run())
