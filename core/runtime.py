@@ -26,7 +26,8 @@ class AgentThread:
         self._on_end = on_end
         self._started: Future[None] = Future()
         self._stop = threading.Event()  # wanted, even before there is a loop
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # while what is posted to it is sure to be run
+        self._posting = threading.Lock()  # held to take the loop away, so that nothing is posted to it afterwards
         self._wake: asyncio.Event | None = None
         self._thread = threading.Thread(target=self._run, name="agent-loop", daemon=True)
 
@@ -41,10 +42,9 @@ class AgentThread:
 
     def submit(self, command: Coroutine[Any, Any, Any]) -> Future[Any]:
         """Run a command on the loop. Before the loop exists, or after it, the future is cancelled at once."""
-        loop = self._loop
-        if loop is not None:
-            with suppress(RuntimeError):  # the loop has just closed
-                return asyncio.run_coroutine_threadsafe(command, loop)
+        with self._posting:
+            if self._loop is not None:
+                return asyncio.run_coroutine_threadsafe(command, self._loop)
         command.close()
         gone: Future[Any] = Future()
         gone.cancel()
@@ -71,7 +71,6 @@ class AgentThread:
                 runner.run(self._serve())
         except BaseException as error:  # noqa: BLE001 - the thread edge: nothing may die unseen
             failure = error
-        self._loop = None
         if not self._started.done():
             if failure is not None:
                 self._started.set_exception(failure)
@@ -82,9 +81,13 @@ class AgentThread:
     async def _serve(self) -> None:
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        if self._stop.is_set():
-            return
-        async with self._open_agent():
-            self._started.set_result(None)
-            if not self._stop.is_set():
-                await self._wake.wait()
+        try:
+            if self._stop.is_set():
+                return
+            async with self._open_agent():
+                self._started.set_result(None)
+                if not self._stop.is_set():
+                    await self._wake.wait()
+        finally:
+            with self._posting:  # here, not after the loop: it still runs what was posted before, and ends it
+                self._loop = None
