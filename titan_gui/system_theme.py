@@ -1,7 +1,7 @@
 """Light or dark as the owner told the desktop, also where Qt hears of it but keeps the light palette.
 
-Seen with Qt 6.12 on GNOME's settings portal, with and without GTK: `QStyleHints.colorScheme` turns dark, live, and the
-application's palette stays light. The style knows the right palette then.
+Seen with Qt 6.11 and 6.12 on GNOME's settings portal, with and without GTK: `QStyleHints.colorScheme` turns dark, live,
+and the application's palette stays light. The style knows the right palette then.
 """
 
 from __future__ import annotations
