@@ -15,6 +15,7 @@ from pytestqt.qtbot import QtBot
 from core.cli import door
 from core.config_load import LoadedSettings, load_settings
 from core.instance_lock import InstanceLock
+from core.snapshot import AgentSnapshot
 from core.state import AgentState
 from tests.fakes.tray import FakePanel
 from titan_gui import app as app_module
@@ -216,9 +217,16 @@ def test_a_pause_from_the_menu_reaches_the_agent_and_comes_back(start: Start, pa
 
 def test_a_click_while_the_agent_starts_is_done_once_it_is_up(start: Start, panel: FakePanel, qtbot: QtBot) -> None:
     desktop = start()
-    qtbot.waitUntil(lambda: desktop.bridge.snapshot.state is AgentState.STARTING, timeout=START_MS)
-    panel.tray.pause_requested.emit(None)
+    clicked: list[AgentState] = []
+
+    def click(snapshot: AgentSnapshot) -> None:  # as a signal: who polls may never see the state, so short is it
+        if snapshot.state is AgentState.STARTING and not clicked:
+            clicked.append(snapshot.state)
+            panel.tray.pause_requested.emit(None)
+
+    desktop.bridge.snapshot_changed.connect(click)
     qtbot.waitUntil(lambda: panel.tray.view.can_resume, timeout=START_MS)
+    assert clicked
 
 
 def test_what_taking_back_did_is_told_where_no_window_is(start: Start, panel: FakePanel, qtbot: QtBot) -> None:
