@@ -39,7 +39,8 @@ log = get_logger(__name__)
 ANSWER_MS = 10_000
 NO_TRAY_GRACE_MS = 5000  # at login the panel may come after us, and a restarted panel is away for a moment
 MEMORY_NAME = "window.ini"  # where the window stood, when which message was shown
-TOLD = frozenset({"pause", "resume", "finish", "take_back"})  # asked for in the tray too: the answer is ours to show
+# Their answers stand in the window's status line (or in a balloon); other commands' pages show their own.
+TOLD = frozenset({"pause", "resume", "finish", "take_back", "cancel_session", "export_ledger"})
 
 
 class Desktop(QObject):

@@ -14,6 +14,7 @@ from titan_gui.pages.dashboard import DashboardPage
 from titan_gui.pages.rules import RulesPage
 
 CONTRIBUTION = "contribution"
+EXPORT = "export_ledger"
 DAYS = 30  # bars
 RECENT = 200  # past sessions in the table
 
@@ -30,6 +31,7 @@ class OverviewWiring(QObject):
         activity.stop_requested.connect(self._on_stop_requested)
         dashboard.contribution_requested.connect(self._on_contribution_requested)
         activity.contribution_requested.connect(self._on_contribution_requested)
+        activity.export_requested.connect(self._on_export_requested)
         bridge.command_finished.connect(self._on_command_finished)
 
     def connect_to(
@@ -51,6 +53,9 @@ class OverviewWiring(QObject):
     def _on_contribution_requested(self) -> None:
         if self._bridge.is_running:  # else there is nobody to ask, and the page keeps what it has
             self._bridge.command(CONTRIBUTION, {"days": str(DAYS), "recent": str(RECENT)})
+
+    def _on_export_requested(self, path: str, form: str) -> None:
+        self._bridge.command(EXPORT, {"path": path, "format": form})
 
     def _on_command_finished(self, name: str, outcome: CommandOutcome) -> None:
         if name == CONTRIBUTION:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PySide6.QtCore import QModelIndex, Qt
 from PySide6.QtTest import QAbstractItemModelTester, QTest
-from PySide6.QtWidgets import QApplication, QPushButton
+from PySide6.QtWidgets import QApplication, QFileDialog, QPushButton
 from pytestqt.qtbot import QtBot
 
 from core.contribution import LedgerRow
@@ -229,3 +229,22 @@ def test_a_models_name_is_never_markup(page: ActivityPage) -> None:
 
     assert index.data(Qt.ItemDataRole.ToolTipRole) is None
     assert index.data() == "<b>x</b>\n" + "y" * 500
+
+
+@pytest.mark.parametrize(("name", "form"), [("given.csv", "csv"), ("given.JSON", "json")])
+def test_export_asks_for_a_file_and_says_which_form(qtbot: QtBot, page: ActivityPage, name: str, form: str) -> None:
+    page.export_button.click()
+    dialog = page.findChild(QFileDialog)
+    assert isinstance(dialog, QFileDialog)
+    with qtbot.waitSignal(page.export_requested) as asked:
+        dialog.fileSelected.emit(f"/home/somebody/{name}")
+    assert asked.args == [f"/home/somebody/{name}", form]
+    dialog.reject()
+
+
+def test_closing_the_export_dialog_asks_for_nothing(qtbot: QtBot, page: ActivityPage) -> None:
+    page.export_button.click()
+    dialog = page.findChild(QFileDialog)
+    assert isinstance(dialog, QFileDialog)
+    with qtbot.assertNotEmitted(page.export_requested):
+        dialog.reject()

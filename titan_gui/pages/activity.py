@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
-from PySide6.QtCore import Qt, QTimer, Signal
+from PySide6.QtCore import QDir, Qt, QTimer, Signal
 from PySide6.QtGui import QKeySequence, QShortcut, QShowEvent
-from PySide6.QtWidgets import QPushButton, QSplitter, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QSplitter, QVBoxLayout, QWidget
 
 from core.snapshot import AgentSnapshot
 from titan_gui.activity_view import LIVE_TITLES, NUMBER_TITLES, PAST_TITLES, live_rows, past_rows
@@ -23,6 +23,7 @@ class ActivityPage(QWidget):
 
     stop_requested = Signal(str)  # session id
     contribution_requested = Signal()  # ask the command "contribution"
+    export_requested = Signal(str, str)  # absolute path, "csv" or "json"
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         super().__init__()
@@ -35,6 +36,9 @@ class ActivityPage(QWidget):
         self._buttons = ButtonColumn(self.live, self._make_stop_button)
         self.past = RowTable(PAST_TITLES, NUMBER_TITLES, (16, 30, 9, 8, 10, 36), 1)
         self.past.setAccessibleName(self.tr("Past sessions"))
+        self.export_button = QPushButton(self.tr("Export…"))
+        self.export_button.setToolTip(self.tr("Write every past session into a CSV or JSON file: figures, never text."))
+        self.export_button.clicked.connect(self._on_export_clicked)
         self._live_title = TextLabel(bold=True)
         self._nothing = WrappedLabel(self.tr("No session now."), is_quiet=True)
         self._notice = WrappedLabel(is_quiet=True)
@@ -88,6 +92,21 @@ class ActivityPage(QWidget):
         for key in self.live.selected_keys():
             self.stop_requested.emit(key)
 
+    def _on_export_clicked(self) -> None:
+        """Ask where to; nothing waits for the answer."""
+        dialog = QFileDialog(self, self.tr("Export past sessions"), QDir.homePath())
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+        dialog.setNameFilters([self.tr("Table (*.csv)"), self.tr("JSON (*.json)")])
+        dialog.selectFile("titancompute-sessions.csv")
+        dialog.setDefaultSuffix("csv")
+        dialog.filterSelected.connect(lambda chosen: dialog.setDefaultSuffix("json" if "json" in chosen else "csv"))
+        dialog.fileSelected.connect(self._on_export_file_selected)
+        dialog.open()
+
+    def _on_export_file_selected(self, path: str) -> None:
+        self.export_requested.emit(path, "json" if path.lower().endswith(".json") else "csv")
+
     def _make_stop_button(self, session_id: str) -> QPushButton:
         button = QPushButton(self.tr("Stop"))
         button.setAccessibleName(self.tr("Stop session {0}").format(session_id))
@@ -95,10 +114,15 @@ class ActivityPage(QWidget):
         return button
 
     def _lay_out(self) -> None:
-        now, before = QWidget(), QWidget()
+        now, before, head = QWidget(), QWidget(), QWidget()
+        row = QHBoxLayout(head)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(TextLabel(self.tr("Past sessions"), bold=True))
+        row.addStretch(1)
+        row.addWidget(self.export_button)
         for part, widgets in (
             (now, (self._live_title, self.live, self._nothing)),
-            (before, (TextLabel(self.tr("Past sessions"), bold=True), self.past, self._notice)),
+            (before, (head, self.past, self._notice)),
         ):
             column = QVBoxLayout(part)
             column.setContentsMargins(4, 4, 4, 4)
