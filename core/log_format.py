@@ -6,6 +6,7 @@ replaced in every string, tracebacks included, and objects are written as their 
 
 from __future__ import annotations
 
+import calendar
 import enum
 import json
 import logging
@@ -16,6 +17,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
+from typing import Any
 
 from core.errors import AgentError
 
@@ -99,6 +101,29 @@ def json_line(event: LogEvent) -> str:
     if event.exception:
         whole["exception"] = event.exception
     return json.dumps(whole, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def read_json_line(line: str) -> LogEvent | None:
+    """The event that `json_line` wrote, its time to the second; None for anything else (a line cut by a full disk)."""
+    try:
+        values: dict[str, Any] = json.loads(line)
+        created = calendar.timegm(time.strptime(values["ts"][:19], "%Y-%m-%dT%H:%M:%S"))
+        time.localtime(created)  # raises for a time that can't be shown
+        return LogEvent(
+            created=created,
+            level=str(values["level"]),
+            event=str(values["event"]),
+            logger=str(values["logger"]),
+            fields={key: value for key, value in values.items() if key not in _RESERVED},
+            exception=str(values.get("exception", "")),
+        )
+    except (ValueError, KeyError, TypeError, OverflowError, OSError):
+        return None
+
+
+def dated_line(event: LogEvent, *, has_colour: bool) -> str:
+    """`text_line` with its day before it: for a log that is read later."""
+    return f"{time.strftime('%Y-%m-%d', time.localtime(event.created))} {text_line(event, has_colour=has_colour)}"
 
 
 def text_line(

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import calendar
-import json
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
-from core.log_format import LogEvent, text_line
+from core.log_format import dated_line, read_json_line
 
 LEVELS = ("debug", "info", "warning", "error")
 _RANKS = {"debug": 0, "info": 1, "warning": 2, "error": 3, "critical": 3}
-_EVENT_KEYS = ("ts", "level", "event", "logger", "exception")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +26,10 @@ class LogLine:
 
 def read_line(raw: str) -> LogLine:
     """A line of the file, with local time and date; what is no JSON event of ours is shown as it is."""
-    try:
-        values: dict[str, Any] = json.loads(raw)
-        moment = calendar.timegm(time.strptime(values["ts"][:19], "%Y-%m-%dT%H:%M:%S"))
-        event = LogEvent(
-            created=moment,
-            level=str(values["level"]),
-            event=str(values["event"]),
-            logger=str(values["logger"]),
-            fields={key: value for key, value in values.items() if key not in _EVENT_KEYS},
-            exception=str(values.get("exception", "")),
-        )
-        day = time.strftime("%Y-%m-%d", time.localtime(moment))
-    except (ValueError, KeyError, TypeError, OverflowError):
+    event = read_json_line(raw)
+    if event is None:
         return LogLine("", "".join(char if char.isprintable() else "�" for char in raw))
-    return LogLine(event.level, f"{day} {text_line(event, has_colour=False)}")
+    return LogLine(event.level, dated_line(event, has_colour=False))
 
 
 def matching(lines: Iterable[LogLine], least: str, words: str) -> list[LogLine]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import calendar
 import contextlib
 import json
 import os
 import sys
 import time
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -17,10 +16,9 @@ from core.cli import door
 from core.cli.output import JsonOption, ProfileOption, plain
 from core.errors import StorageError
 from core.log_follower import LogFollower
-from core.log_format import LogEvent, text_line
+from core.log_format import dated_line, read_json_line
 
 POLL_S = 0.25
-_EVENT_KEYS = ("ts", "level", "event", "logger", "exception")
 
 
 def show_logs(
@@ -46,20 +44,8 @@ def show_logs(
 
 def render_line(line: str, *, has_colour: bool) -> str:
     """A JSON line as text with its date; anything else as it is, without control characters."""
-    try:
-        values: dict[str, Any] = json.loads(line)
-        moment = calendar.timegm(time.strptime(values["ts"][:19], "%Y-%m-%dT%H:%M:%S"))
-        event = LogEvent(
-            created=moment,
-            level=str(values["level"]),
-            event=str(values["event"]),
-            logger=str(values["logger"]),
-            fields={key: value for key, value in values.items() if key not in _EVENT_KEYS},
-            exception=str(values.get("exception", "")),
-        )
-    except (ValueError, KeyError, TypeError):
-        return plain(line)
-    return f"{time.strftime('%Y-%m-%d', time.localtime(moment))} {text_line(event, has_colour=has_colour)}"
+    event = read_json_line(line)
+    return plain(line) if event is None else dated_line(event, has_colour=has_colour)
 
 
 def _json_printer(line: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import enum
 import errno
 import io
@@ -26,7 +27,7 @@ from hypothesis import strategies as st
 from core import logs
 from core.engines import Prompt
 from core.errors import EngineUnreachable
-from core.log_format import LogEvent, clean_string, event_of_record, json_line, text_line
+from core.log_format import LogEvent, clean_string, event_of_record, json_line, read_json_line, text_line
 from core.log_output import LogFile, LogWriter
 
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJ0aXRhbiJ9.c2lnbmF0dXJl"
@@ -104,6 +105,18 @@ def test_event_and_its_fields_are_one_json_line() -> None:
 
 def test_time_is_utc_with_milliseconds() -> None:
     assert json.loads(json_line(make_event()))["ts"] == "1970-01-01T00:00:00.250Z"
+
+
+def test_a_written_event_is_read_again_to_the_second() -> None:
+    event = dataclasses.replace(make_event(), exception="T\n  f\nE: y")
+    assert read_json_line(json_line(event)) == dataclasses.replace(event, created=0)
+
+
+@pytest.mark.parametrize(
+    "line", ["", "no json", "[1]", '{"ts":1}', '{"ts":"1970-01-01T00:00:00.250Z","level":"info"', "{}"]
+)
+def test_what_is_no_event_is_not_read_as_one(line: str) -> None:
+    assert read_json_line(line) is None
 
 
 @pytest.mark.parametrize(
