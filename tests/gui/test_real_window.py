@@ -196,8 +196,9 @@ async def test_a_killed_engine_child_comes_back_under_the_open_window(
     program = await start(**EMBEDDED)
     async with client_of(program.endpoint) as client:
         async with client.streaming(token_of(coordinator, AGENT, MODEL), max_tokens=1500) as (answer, task):
-            await program.wait_said(lambda said: "Serving" in said.splitlines())
             (child,) = program.children()
+            child.suspend()  # so that the answer can't be over before the window says that it runs
+            await program.wait_said(lambda said: "Serving" in said.splitlines())
             child.kill()
             await within(task)
             assert answer.code is grpc.StatusCode.INTERNAL, answer.details
