@@ -9,32 +9,20 @@ from pathlib import Path
 import grpc
 import psutil
 
-from tests.fakes.agent_process import AgentProcess
 from tests.fakes.fake_ollama import FakeOllama
-from tests.fakes.faulty_coordinator import FaultyCoordinator, test_signer
+from tests.fakes.faulty_coordinator import test_signer
 from tests.integration.client import OK, client_of, token_of
-from tests.integration.settings import TINY, ollama
+from tests.integration.running import ID, ollama_agent
+from tests.integration.settings import TINY
 
-ID = "agent-1"
 BAD = 1000
 CONNECTIONS = 25
 MEMORY_LIMIT = 20 * 1024 * 1024
 
 
 async def test_thousand_bad_tokens_at_once_harm_no_good_session(home: Path) -> None:
-    engine = FakeOllama()
-    engine.answer = [f"word{number} " for number in range(40)]
-    async with (
-        engine,
-        FaultyCoordinator() as coordinator,
-        AgentProcess(
-            home,
-            COORDINATOR_ENDPOINT=coordinator.endpoint,
-            AGENT_ID=ID,
-            **ollama(engine.url, MAX_CONCURRENT_JOBS="4"),
-        ) as agent,
-    ):
-        await agent.wait_state("ready")
+    async with ollama_agent(home, MAX_CONCURRENT_JOBS="4") as (coordinator, engine, agent):
+        engine.answer = [f"word{number} " for number in range(40)]
         resident = psutil.Process(agent.process.pid).memory_info
         forger = test_signer(99)
         bad = [forger.issue(agent_id=ID, model=TINY, client_id="c", lifetime_s=60) for _ in range(BAD)]

@@ -9,13 +9,10 @@ from pathlib import Path
 import grpc
 import psutil
 
-from tests.fakes.agent_process import AgentProcess, run_titan
-from tests.fakes.fake_ollama import FakeOllama
-from tests.fakes.faulty_coordinator import FaultyCoordinator
+from tests.fakes.agent_process import run_titan
 from tests.integration.client import OK, client_of, token_of, within
-from tests.integration.settings import EMBEDDED, MODEL, TINY, ollama
-
-ID = "agent-1"
+from tests.integration.running import ID, embedded_agent, ollama_agent
+from tests.integration.settings import MODEL, TINY
 
 
 @contextlib.contextmanager
@@ -30,17 +27,7 @@ def stopped(process: psutil.Process) -> Iterator[None]:
 
 
 async def test_child_that_is_stuck_is_ended_and_another_one_serves(home: Path) -> None:
-    async with (
-        FaultyCoordinator() as coordinator,
-        AgentProcess(
-            home,
-            COORDINATOR_ENDPOINT=coordinator.endpoint,
-            AGENT_ID=ID,
-            TITAN_TOKEN_GAP_TIMEOUT_S="1",
-            **EMBEDDED,
-        ) as agent,
-    ):
-        await agent.wait_state("ready")
+    async with embedded_agent(home, TITAN_TOKEN_GAP_TIMEOUT_S="1") as (coordinator, agent):
         async with client_of(agent.endpoint) as client:
             async with client.streaming(token_of(coordinator, ID, MODEL), max_tokens=1500) as (answer, task):
                 (engine,) = agent.children()
@@ -60,17 +47,8 @@ async def test_child_that_is_stuck_is_ended_and_another_one_serves(home: Path) -
 
 async def test_ollama_that_is_stuck_is_found_out_by_the_session_that_waited_for_it(home: Path) -> None:
     """At once, not at the next look in 30 s: the coordinator hears that nothing is free, and sends nobody else."""
-    async with (
-        FaultyCoordinator() as coordinator,
-        FakeOllama() as engine,
-        AgentProcess(
-            home,
-            COORDINATOR_ENDPOINT=coordinator.endpoint,
-            AGENT_ID=ID,
-            **ollama(engine.url, HEARTBEAT_INTERVAL="15", TITAN_TOKEN_GAP_TIMEOUT_S="1"),
-        ) as agent,
-    ):
-        await agent.wait_state("ready")
+    settings = {"HEARTBEAT_INTERVAL": "15", "TITAN_TOKEN_GAP_TIMEOUT_S": "1"}
+    async with ollama_agent(home, **settings) as (coordinator, engine, agent):
         engine.pace()
         engine.let_through(1)
         async with (
@@ -88,16 +66,7 @@ async def test_ollama_that_is_stuck_is_found_out_by_the_session_that_waited_for_
 
 
 async def test_engine_that_keeps_crashing_needs_its_owner_whose_retry_starts_it_again(home: Path) -> None:
-    async with (
-        FaultyCoordinator() as coordinator,
-        AgentProcess(
-            home,
-            COORDINATOR_ENDPOINT=coordinator.endpoint,
-            AGENT_ID=ID,
-            **{**EMBEDDED, "HEARTBEAT_INTERVAL": "15"},
-        ) as agent,
-    ):
-        await agent.wait_state("ready")
+    async with embedded_agent(home, HEARTBEAT_INTERVAL="15") as (coordinator, agent):
         for restarts in range(3):
             snapshot = await agent.wait_snapshot(
                 lambda snapshot, restarts=restarts: snapshot["engine"]["status"]["restarts"] == restarts  # type: ignore[misc]

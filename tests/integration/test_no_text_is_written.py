@@ -20,9 +20,9 @@ from tests.fakes.fake_ollama import FakeOllama
 from tests.fakes.fake_openai import FakeOpenAI
 from tests.fakes.faulty_coordinator import FaultyCoordinator
 from tests.integration.client import OK, Client, client_of, token_of
+from tests.integration.running import ID, embedded_agent, ollama_agent
 from tests.integration.settings import EMBEDDED, MODEL, TINY, ollama, openai
 
-ID = "agent-1"
 CANARY = "qXv7-canary-Zw93kT-unlike-anything"
 ANSWER = [CANARY[:7], CANARY[7:20], CANARY[20:], " the end"]
 PROMPT_CANARY = "prompt-zQ7vX-canary-of-a-stranger"
@@ -33,21 +33,9 @@ INTERNAL, INVALID = grpc.StatusCode.INTERNAL, grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_canary_in_prompt_answer_token_and_options_is_never_written(home: Path) -> None:
-    engine = FakeOllama()
-    engine.answer = ANSWER
-    async with (
-        engine,
-        FaultyCoordinator() as coordinator,
-        AgentProcess(
-            home,
-            COORDINATOR_ENDPOINT=coordinator.endpoint,
-            AGENT_ID=ID,
-            TITAN_LOG_LEVEL="debug",
-            TITAN_MAX_PROMPT_BYTES="2000",
-            **ollama(engine.url, MAX_CONCURRENT_JOBS="1"),
-        ) as agent,
-    ):
-        await agent.wait_state("ready")
+    settings = {"TITAN_LOG_LEVEL": "debug", "TITAN_MAX_PROMPT_BYTES": "2000", "MAX_CONCURRENT_JOBS": "1"}
+    async with ollama_agent(home, **settings) as (coordinator, engine, agent):
+        engine.answer = ANSWER
         async with client_of(agent.endpoint) as client:
             tokens = await _send_everywhere(engine, coordinator, client)
             await agent.wait_served(2)
@@ -135,13 +123,7 @@ async def test_engine_that_quotes_prompt_and_answer_in_every_error_is_not_quoted
 
 async def test_canary_in_a_prompt_whose_engine_crashes_is_never_written(home: Path) -> None:
     """The real llama.cpp, at its most talkative, killed in the middle of the answer to it."""
-    async with (
-        FaultyCoordinator() as coordinator,
-        AgentProcess(
-            home, COORDINATOR_ENDPOINT=coordinator.endpoint, AGENT_ID=ID, TITAN_LOG_LEVEL="debug", **EMBEDDED
-        ) as agent,
-    ):
-        await agent.wait_state("ready")
+    async with embedded_agent(home, TITAN_LOG_LEVEL="debug") as (coordinator, agent):
         async with client_of(agent.endpoint) as client:
             prompt = f"{CANARY} " * 3
             first = await client.ask(token_of(coordinator, ID, MODEL), prompt, max_tokens=60)

@@ -15,10 +15,10 @@ import grpc
 from tests.fakes.agent_process import AgentProcess, run_titan
 from tests.fakes.faulty_coordinator import FaultyCoordinator
 from tests.integration.client import LIMIT_S, OK, Answer, Client, client_of, token_of
+from tests.integration.running import ID, embedded_agent
 from tests.integration.settings import EMBEDDED, MODEL
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
-ID = "agent-1"
 AT_ONCE_S = 5.0  # far below the beat of 15 s
 
 
@@ -39,19 +39,8 @@ async def held_session(agent: AgentProcess, client: Client, token: str) -> Async
 
 
 async def test_owner_acts_while_a_real_session_streams(home: Path) -> None:
-    async with (
-        FaultyCoordinator() as coordinator,
-        AgentProcess(
-            home,
-            COORDINATOR_ENDPOINT=coordinator.endpoint,
-            AGENT_ID=ID,
-            **{
-                **EMBEDDED,
-                "HEARTBEAT_INTERVAL": "15",
-            },  # no beat comes by itself: what is told at once is told on purpose
-        ) as agent,
-    ):
-        await agent.wait_state("ready")
+    beat = {"HEARTBEAT_INTERVAL": "15"}  # none comes by itself: what is told at once is told on purpose
+    async with embedded_agent(home, **beat) as (coordinator, agent):
         (registered,) = coordinator.registrations
         assert list(registered.supported_models) == [MODEL]
         assert registered.endpoint == agent.endpoint

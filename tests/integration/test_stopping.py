@@ -12,26 +12,15 @@ import psutil
 import pytest
 
 from tests.fakes.agent_process import AgentProcess, run_titan
-from tests.fakes.fake_ollama import FakeOllama
 from tests.fakes.faulty_coordinator import FaultyCoordinator
 from tests.integration.client import OK, client_of, token_of, within
-from tests.integration.settings import BASE, EMBEDDED, MODEL, TINY, ollama
-
-ID = "agent-1"
+from tests.integration.running import ID, embedded_agent, ollama_agent
+from tests.integration.settings import BASE, EMBEDDED, MODEL, TINY
 
 
 async def test_sigterm_lets_a_session_end_after_zero_capacity_was_reported(home: Path) -> None:
-    async with (
-        FaultyCoordinator() as coordinator,
-        FakeOllama() as engine,
-        AgentProcess(
-            home,
-            COORDINATOR_ENDPOINT=coordinator.endpoint,
-            AGENT_ID=ID,
-            **ollama(engine.url, HEARTBEAT_INTERVAL="15"),  # no beat comes by itself meanwhile
-        ) as agent,
-    ):
-        await agent.wait_state("ready")
+    beat = {"HEARTBEAT_INTERVAL": "15"}  # none comes by itself meanwhile
+    async with ollama_agent(home, **beat) as (coordinator, engine, agent):
         engine.pace()
         engine.let_through(1)
         token = token_of(coordinator, ID, TINY)
@@ -59,17 +48,7 @@ STOP_SIGNALS = pytest.mark.parametrize(
 
 @STOP_SIGNALS
 async def test_session_that_outlives_the_drain_limit_gets_unavailable(home: Path, number: signal.Signals) -> None:
-    async with (
-        FaultyCoordinator() as coordinator,
-        AgentProcess(
-            home,
-            COORDINATOR_ENDPOINT=coordinator.endpoint,
-            AGENT_ID=ID,
-            TITAN_DRAIN_LIMIT_S="0.2",
-            **EMBEDDED,
-        ) as agent,
-    ):
-        await agent.wait_state("ready")
+    async with embedded_agent(home, TITAN_DRAIN_LIMIT_S="0.2") as (coordinator, agent):
         token = token_of(coordinator, ID, MODEL)
         async with (
             client_of(agent.endpoint) as client,
