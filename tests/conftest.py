@@ -63,3 +63,11 @@ def isolated_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
     monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
     yield home
     shutil.rmtree(runtime, ignore_errors=True)
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A home for processes that a test starts; its path is short enough for a unix socket in it."""
+    folder = Path(tempfile.mkdtemp(prefix="titan-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)

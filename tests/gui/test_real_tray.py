@@ -6,11 +6,9 @@ Nothing is looked for on the screen: the panel speaks the tray's real protocols,
 from __future__ import annotations
 
 import asyncio
-import shutil
 import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import datetime
 from pathlib import Path
@@ -33,13 +31,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(missing_programs()), rea
 AGENT = "agent-1"
 QUIT_LIMIT_S = 10.0
 LOGOUT_LIMIT_S = 3.0
-
-
-@pytest.fixture
-def home() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="titan-"))
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

@@ -6,11 +6,9 @@ What the window says is read inside the program (tests/fakes/window_reader.py); 
 from __future__ import annotations
 
 import asyncio
-import shutil
 import signal
-import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -67,13 +65,6 @@ class ReadProcess(DesktopProcess):
 
 
 Start = Callable[..., Awaitable[ReadProcess]]
-
-
-@pytest.fixture
-def home() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="titan-"))
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
