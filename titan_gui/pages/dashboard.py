@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QFrame, QGridLayout, QScrollArea, QVBoxLayout, QWi
 from core.snapshot import AgentSnapshot
 from titan_gui.history import History
 from titan_gui.tiles import Tile, contribution_of, tiles_of
-from titan_gui.view_model import headline_of
+from titan_gui.view_model import mood_of
 from titan_gui.widgets.charts_panel import ChartsPanel
 from titan_gui.widgets.day_bars import DayBars
 from titan_gui.widgets.headline_card import HeadlineCard
@@ -62,7 +62,7 @@ class DashboardPage(QWidget):
         before, self._snapshot = self._snapshot, snapshot
         if not self.isVisible():
             return
-        if headline_of(before) != headline_of(snapshot) or before.reasons != snapshot.reasons:
+        if mood_of(before) != mood_of(snapshot) or before.reasons != snapshot.reasons:  # how many run is a figure
             self._show_all()
         elif self._timer.isActive():
             self._is_due = True
