@@ -41,6 +41,8 @@ def codes(snapshot: AgentSnapshot) -> list[str]:
 @pytest.fixture
 def loaded(monkeypatch: pytest.MonkeyPatch) -> LoadedSettings:
     monkeypatch.setenv("TITAN_ENGINE", "embedded")
+    monkeypatch.setenv("AGENT_PORT", "0")  # the usual ones may be taken by an agent and a coordinator of this machine
+    monkeypatch.setenv("COORDINATOR_ENDPOINT", "127.0.0.1:1")
     loaded = load_settings()
     loaded.paths.ensure()
     return loaded
