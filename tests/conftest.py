@@ -40,14 +40,23 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 @pytest.fixture(autouse=True)
-def isolated_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def isolated_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """An empty home for this test; no test can read or touch the real one, its keyring or its settings."""
+    home = tmp_path_factory.mktemp("home", numbered=True)
+    # Not below pytest's folder: a unix socket's path has at most 107 bytes.
+    runtime = tempfile.mkdtemp(prefix="titan-")
+    with pytest.MonkeyPatch.context() as patch:  # not the test's own: that is undone first, and the disk works again
+        _isolate(patch, home, runtime)
+        yield home
+    shutil.rmtree(runtime, ignore_errors=True)
+
+
+def _isolate(patch: pytest.MonkeyPatch, home: Path, runtime: str) -> None:
     for name in tuple(os.environ):
         if name.startswith("TITAN_") or name in SEED_NAMES or name.lower() in OTHER_NAMES or name in OTHER_NAMES:
-            monkeypatch.delenv(name)
-    home = tmp_path_factory.mktemp("home", numbered=True)
+            patch.delenv(name)
     for name in ("HOME", "USERPROFILE"):
-        monkeypatch.setenv(name, str(home))
+        patch.setenv(name, str(home))
     for name, folder in (
         ("XDG_CONFIG_HOME", ".config"),
         ("XDG_DATA_HOME", ".local/share"),
@@ -56,13 +65,9 @@ def isolated_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
         ("APPDATA", "AppData/Roaming"),
         ("LOCALAPPDATA", "AppData/Local"),
     ):
-        monkeypatch.setenv(name, str(home / folder))
-    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
-    # Not below pytest's folder: a unix socket's path has at most 107 bytes.
-    runtime = tempfile.mkdtemp(prefix="titan-")
-    monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
-    yield home
-    shutil.rmtree(runtime, ignore_errors=True)
+        patch.setenv(name, str(home / folder))
+    patch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
+    patch.setenv("XDG_RUNTIME_DIR", runtime)
 
 
 @pytest.fixture
