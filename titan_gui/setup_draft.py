@@ -50,12 +50,18 @@ class SetupDraft:
     reserve_mb: int = 0  # 0 = automatic
     max_concurrent_jobs: int = 1
     model: str = ""  # "" = none yet
+    is_without_model: bool = False  # "nothing for now" was chosen: no model is put forward again
     share: str = "always"
 
 
 def draft_of(loaded: LoadedSettings) -> SetupDraft:
-    """The first answers: what is set already, else defaults that suit a person at home."""
+    """The first answers: what is set already, else defaults that suit a person at home.
+
+    The default model is nobody's choice: put in here, it would be offered one day without a question.
+    """
     settings = loaded.settings
+    is_default = loaded.origins["supported_models"].layer is Layer.DEFAULT
+    offered = () if is_default else settings.supported_models
     is_set = loaded.origins["max_concurrent_jobs"].layer is not Layer.DEFAULT
     is_home = is_loopback_host(settings.public_host)
     kind = "vram" if settings.vram_reserve_mb else "ram"
@@ -67,7 +73,8 @@ def draft_of(loaded: LoadedSettings) -> SetupDraft:
         public_host="" if is_home else settings.public_host,
         agent_port=str(settings.agent_port),
         max_concurrent_jobs=settings.max_concurrent_jobs if is_set or settings.setup_done else 1,
-        model=settings.supported_models[0] if settings.supported_models else "",
+        model=offered[0] if offered else "",
+        is_without_model=settings.setup_done and not offered,
         share=settings.share,
     )
 
@@ -121,9 +128,11 @@ def problem_of(draft: SetupDraft, step: Step) -> str:
 def changes_of(draft: SetupDraft, loaded: LoadedSettings) -> dict[str, str | None]:
     """The settings that the last click writes; those that the environment or the command line decide are left out.
 
-    A second run of the setup doesn't withdraw what else is offered.
+    Without a model nothing is offered: an empty list, written, never the default one. A second run of the setup doesn't
+    withdraw what else is offered, unless the owner says "nothing".
     """
-    others = loaded.settings.supported_models if loaded.settings.setup_done else ()
+    is_chosen = loaded.settings.setup_done and loaded.origins["supported_models"].layer is not Layer.DEFAULT
+    others = loaded.settings.supported_models if is_chosen and draft.model else ()
     models = [draft.model, *(name for name in others if not same_model(name, draft.model))]
     changes: dict[str, str | None] = {
         "coordinator_endpoint": draft.coordinator_endpoint.strip(),

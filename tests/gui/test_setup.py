@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import cast
@@ -13,6 +14,7 @@ from pytestqt.qtbot import QtBot
 
 from core.atomic_file import Disk
 from core.commands import CommandOutcome
+from core.config import Settings
 from core.config_edit import change_settings
 from core.config_load import LoadedSettings, load_settings
 from core.engines import EngineModel
@@ -186,7 +188,8 @@ def test_a_model_is_chosen_from_the_engine_s_with_its_verdict(setup: SetupWiring
     big = EngineModel(name="a-big:70b", size_bytes=42_000_000_000)
     bridge.snapshot_changed.emit(held_snapshot(big, EngineModel(name="mine:1b", size_bytes=1_000_000_000)))
     texts = [window.model.models.item(row).text() for row in range(window.model.models.count())]
-    assert len(texts) == 2  # never the self-test model
+    assert len(texts) == 3  # never the self-test model
+    assert texts[2].startswith("Nothing for now")
     assert "Too big. Needs about 46.9 GB" in texts[0]
     assert window.draft.model == "mine:1b"  # the first that fits
     window.model.models.setCurrentRow(0)
@@ -209,6 +212,49 @@ def test_without_a_model_one_can_go_on_or_get_one(setup: SetupWiring, bridge: Fa
     assert "New:1b is being downloaded already." in words(window)
     bridge.snapshot_changed.emit(held_snapshot(EngineModel(name="new:1b"), EngineModel(name="other:1b")))
     assert window.draft.model == "new:1b"
+
+
+def finish(setup: SetupWiring, bridge: FakeBridge, qtbot: QtBot) -> LoadedSettings:
+    go_to(setup.window, Step.TEST)
+    with qtbot.waitSignal(setup.finished) as done:
+        press(setup.window, "Start sharing untested")
+    assert done.args is not None
+    return cast(LoadedSettings, done.args[0])
+
+
+def kept_models(loaded: LoadedSettings) -> object:
+    return tomllib.loads(loaded.paths.config_file.read_text())["supported_models"]
+
+
+def test_finishing_without_a_model_offers_nothing(setup: SetupWiring, bridge: FakeBridge, qtbot: QtBot) -> None:
+    bridge.snapshot_changed.emit(held_snapshot())
+    done = finish(setup, bridge, qtbot)
+    assert kept_models(done) == []
+    assert done.settings.supported_models == ()
+    assert "none; nothing is offered until you add one" in setup.window.test.said
+
+
+def test_the_default_model_that_the_owner_declines_is_not_offered(
+    setup: SetupWiring, bridge: FakeBridge, qtbot: QtBot
+) -> None:
+    default = Settings().supported_models[0]
+    bridge.snapshot_changed.emit(held_snapshot(EngineModel(name=default, size_bytes=1_000_000_000)))
+    go_to(setup.window, Step.MODEL)
+    setup.window.model.models.setCurrentRow(1)
+    press(setup.window, "Back")
+    press(setup.window, "Next")
+    assert setup.window.model.models.currentRow() == 1  # declined is declined
+    assert kept_models(finish(setup, bridge, qtbot)) == []
+
+
+def test_a_model_that_comes_after_the_question_is_not_offered(
+    setup: SetupWiring, bridge: FakeBridge, qtbot: QtBot
+) -> None:
+    bridge.snapshot_changed.emit(held_snapshot())
+    go_to(setup.window, Step.TEST)
+    default = Settings().supported_models[0]
+    bridge.snapshot_changed.emit(held_snapshot(EngineModel(name=default, size_bytes=1_000_000_000)))
+    assert kept_models(finish(setup, bridge, qtbot)) == []
 
 
 def test_the_test_asks_the_chosen_model_and_shows_its_speed(setup: SetupWiring, bridge: FakeBridge) -> None:

@@ -10,9 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from core.config import Settings
 from core.config_edit import change_settings
-from core.config_load import load_settings
+from core.config_load import Layer, load_settings
+from core.engines import EngineModel
 from core.gpu import GpuSample
+from core.model_manager import ModelManager
+from tests.fakes.fake_engine import FakeEngine
 from tests.fakes.snapshots import busy_snapshot
 from titan_gui.setup_draft import (
     DRAFT_NAME,
@@ -55,6 +59,29 @@ def test_a_second_run_begins_with_what_is_set() -> None:
     assert (draft.model, draft.share, draft.max_concurrent_jobs) == ("a", "by_hand", 4)
     changes = changes_of(replace(draft, model="c"), loaded)
     assert changes["supported_models"] == "c,a,b"
+
+
+def test_the_default_model_is_nobody_s_choice() -> None:
+    loaded = load_settings({})
+    assert draft_of(loaded).model == ""
+    assert changes_of(draft_of(loaded), loaded)["supported_models"] == ""
+
+
+def test_an_empty_list_of_models_is_kept_by_file_and_manager() -> None:
+    changed = change_settings({"supported_models": ""}, {})
+    assert changed.origins["supported_models"].layer is Layer.FILE
+    assert load_settings({}).settings.supported_models == ()
+    manager = ModelManager(engine=FakeEngine(), supported=load_settings({}).settings.supported_models)
+    manager.models = (EngineModel(name=Settings().supported_models[0]),)
+    assert manager.offered == ()
+
+
+def test_a_second_run_that_says_nothing_withdraws_all() -> None:
+    loaded = change_settings({"setup_done": "true", "supported_models": "a,b"}, {})
+    draft = replace(draft_of(loaded), public_host="localhost", model="", is_without_model=True)
+    changed = change_settings(changes_of(draft, loaded), {})
+    assert changed.settings.supported_models == ()
+    assert draft_of(changed).is_without_model
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,7 @@ class ModelStep(SetupStep):
         self._pull_lines = QVBoxLayout()
         self._rows: tuple[ModelRow, ...] = ()
         self._model = ""
+        self._is_without = False  # "nothing for now" was clicked
         self._awaited = ""  # downloaded from here: chosen as soon as it is there
         for line in (self._engine, self._none, self._bad):
             self.lines.addWidget(line)
@@ -72,11 +73,11 @@ class ModelStep(SetupStep):
         self._download.clicked.connect(self._on_download_clicked)
 
     def show_draft(self, draft: SetupDraft) -> None:
-        self._model = draft.model
+        self._model, self._is_without = draft.model, draft.is_without_model
         self._select()
 
     def answered(self, draft: SetupDraft) -> SetupDraft:
-        return replace(draft, model=self._model)
+        return replace(draft, model=self._model, is_without_model=self._is_without)
 
     def show_snapshot(self, snapshot: AgentSnapshot) -> None:
         rows = tuple(row for row in model_rows(snapshot) if not row.is_selftest)
@@ -95,6 +96,8 @@ class ModelStep(SetupStep):
         if rows != self._rows:
             self._rows = rows
             self._fill()
+        else:
+            self._select()  # the step may have come into view
         self._show_pulls(snapshot)
 
     def show_error(self, error: AgentError) -> None:
@@ -107,23 +110,30 @@ class ModelStep(SetupStep):
             item = QListWidgetItem(f"{row.name}\n{row.facts}\n{FIT_WORDS[row.verdict.fit]}. {row.verdict.sentence}")
             item.setData(NAME_ROLE, row.name)
             self.models.addItem(item)
+        if self._rows:
+            nothing = QListWidgetItem(self.tr("Nothing for now\nNo model is offered until you switch one on."))
+            nothing.setData(NAME_ROLE, "")
+            self.models.addItem(nothing)
         self.models.blockSignals(False)
         self._select()
 
     def _select(self) -> None:
-        """The draft's model; else the first one that fits. None where the engine has none."""
+        """The draft's model, or one that was downloaded from here; else the first that fits is put forward.
+
+        Only to somebody who sees it: a model that comes while another step is shown would be offered unasked.
+        """
         names = [row.name for row in self._rows]
-        chosen = next((name for name in names if same_model(name, self._awaited)), "")
-        if chosen:
-            self._awaited = ""
-        chosen = chosen or next((name for name in names if same_model(name, self._model)), "")
-        if not chosen and names:
-            chosen = next((row.name for row in self._rows if row.verdict.fit is Fit.FITS), names[0])
+        before = self._model, self._is_without
+        arrived = next((name for name in names if same_model(name, self._awaited)), "")
+        if arrived:
+            self._awaited, self._model, self._is_without = "", arrived, False
+        elif not self._model and not self._is_without and names and self.isVisible() and self.models.isEnabled():
+            self._model = next((row.name for row in self._rows if row.verdict.fit is Fit.FITS), names[0])
+        row = next((index for index, name in enumerate(names) if same_model(name, self._model)), -1)
         self.models.blockSignals(True)
-        self.models.setCurrentRow(names.index(chosen) if chosen else -1)
+        self.models.setCurrentRow(len(names) if names and self._is_without else row)
         self.models.blockSignals(False)
-        if names and chosen != self._model:
-            self._model = chosen
+        if (self._model, self._is_without) != before:
             self.edited.emit()
 
     def _show_pulls(self, snapshot: AgentSnapshot) -> None:
@@ -143,7 +153,8 @@ class ModelStep(SetupStep):
 
     def _on_current_item_changed(self, item: QListWidgetItem | None) -> None:
         if item is not None:
-            self._model = str(item.data(NAME_ROLE))
+            self._model, self._awaited = str(item.data(NAME_ROLE)), ""
+            self._is_without = not self._model
             self.edited.emit()
 
     def _on_download_clicked(self) -> None:

@@ -90,7 +90,12 @@ class TryStep(SetupStep):
 
     def _show_summary(self) -> None:
         draft = self._draft
-        model = draft.model if self._has_model else self.tr("none yet; nothing is offered until you add one")
+        if self._has_model:
+            model = draft.model
+        elif draft.model:
+            model = self.tr("{0}, once it is on this computer").format(draft.model)
+        else:
+            model = self.tr("none; nothing is offered until you add one")
         when = self.tr("only when I say so") if draft.share == "by_hand" else self.tr("always")
         self._summary.say(
             "\n".join(
