@@ -24,6 +24,8 @@ Launch = Callable[[WorkerRequest], Awaitable[asyncio.subprocess.Process]]
 LOG_LINES_KEPT = 200
 _MAX_LINE = 2000  # characters
 _READY_LIMIT = 65536  # bytes of the ready line
+_ERROR_START = b'{"error":'  # how a line begins that says why the child can't start (worker_main)
+_LAST_WORDS_S = 5.0
 _LINE_HEAD = re.compile(r"[\d.]{1,32} [A-Z] ")  # llama.cpp's: the time since its start, and the level
 _NOT_KEPT = "(not kept: it may quote a prompt or an answer)"
 
@@ -81,6 +83,8 @@ class WorkerProcess:
         if not line.endswith(b"\n"):
             await self.wait_exit()
             raise EngineFailed(self.reason_of_exit(), hint=self.hint_of_exit())
+        if line.startswith(_ERROR_START):
+            await self._wait_last_words()
         ready = _parse_ready(line, self._last_error_line())
         self._is_ready = True  # nobody has heard its port yet
         return ready
@@ -90,6 +94,12 @@ class WorkerProcess:
         code = await self._process.wait()
         await asyncio.wait([self._reader])
         return code
+
+    async def _wait_last_words(self) -> None:
+        """It ends now; the cause is in its log, which a thread of llama.cpp's own writes, in its own time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WORDS_S):
+                await self.wait_exit()
 
     async def end(self) -> None:
         """End the child and wait until the system has its memory back."""

@@ -30,10 +30,10 @@ def main() -> int:
     if name == "crash-at-start":
         print("0.00.001.000 E srv: ran into a wall", file=sys.stderr, flush=True)
         return 9
-    if name == "damaged":
+    if name == "damaged":  # the log last: a thread of llama.cpp's own writes it
+        print(json.dumps({"error": "load", "detail": "llama.cpp could not load it", "hint": ""}), flush=True)
         print("0.00.001.000 E llama_model_load: error loading model: tensor is not within the file", file=sys.stderr)
         print("0.00.002.000 E srv: exiting due to model loading error", file=sys.stderr, flush=True)
-        print(json.dumps({"error": "load", "detail": "llama.cpp could not load it", "hint": ""}), flush=True)
         return 70
     if name == "babble":
         print("hello", flush=True)
