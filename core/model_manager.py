@@ -164,7 +164,7 @@ class ModelManager:
             self.problem, self.problem_hint = f"{name} cannot be loaded: {why}", "titan models"
         elif not self.supported:
             self.problem = "no model is named to be offered"
-            self.problem_hint = "Name one: titan config set supported_models NAME"
+            self.problem_hint = "Tick one on the Models page, or: titan config set supported_models NAME"
         else:
             tests_only = [name for name in self.supported if self._is_for_tests(name)]
             missing = [name for name in self.supported if name not in tests_only]
@@ -185,8 +185,8 @@ def _missing_hint(engine_name: str, wanted: str, have: tuple[EngineModel, ...]) 
         return f"Offer one that is there ({names}): titan config set supported_models NAME"
     if engine_name == "embedded":
         return (
-            "Put a GGUF file into the models folder (titan config path), "
-            "then name it: titan config set supported_models NAME"
+            "Put a GGUF file into the models folder (titan config path) and tick it on the Models page, "
+            "or: titan config set supported_models NAME"
         )
     return "Load a model in that server, then name it: titan config set supported_models NAME"
 

@@ -114,10 +114,24 @@ def add_text(engine: str) -> str:
         case "ollama":
             return "Names are listed on ollama.com/library. A download starts only when you ask for it."
         case "embedded":
-            return "To add a model, put its GGUF file into the models folder (see Settings). It appears here by itself."
+            return (
+                "The easy way to a model is Ollama, a free program from ollama.com: install it, and models are "
+                "downloaded from here. Or put a model's file (its name ends in .gguf) into the models folder: "
+                "it appears here by itself."
+            )
         case "openai":
             return "To add a model, load it in that server. It appears here by itself."
     return ""
+
+
+def model_site(engine: str) -> str:
+    """Where this engine's models, or Ollama itself, come from; "" where there is no such place."""
+    return {"ollama": "ollama.com/library", "embedded": "ollama.com"}.get(engine, "")
+
+
+def takes_files(engine: str) -> bool:
+    """Whether a model is added by putting its file into the models folder."""
+    return engine == "embedded"
 
 
 def can_pull(engine: str) -> bool:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from PySide6.QtCore import QObject
+from PySide6.QtGui import QDesktopServices
 
 from core.commands import CommandOutcome
 from core.errors import AgentError
 from titan_gui.bridge import AgentBridge
+from titan_gui.opening import Opener, OpenUrl
 from titan_gui.pages.models import ModelsPage
 
 COMMANDS = ("pull_model", "cancel_pull", "delete_model", "offer_model", "withdraw_model")
@@ -15,9 +19,16 @@ COMMANDS = ("pull_model", "cancel_pull", "delete_model", "offer_model", "withdra
 class ModelsWiring(QObject):
     """Wishes become commands; their answers come back to the page."""
 
-    def __init__(self, page: ModelsPage, bridge: AgentBridge) -> None:
+    def __init__(
+        self, page: ModelsPage, bridge: AgentBridge, folder: Path, *, open_url: OpenUrl = QDesktopServices.openUrl
+    ) -> None:
         super().__init__(page)
         self._page = page
+        self.opener = Opener(folder, open_url=open_url, parent=self)
+        page.add.show_folder(str(folder))
+        page.add.folder_requested.connect(self.opener.open_folder)
+        page.add.site_requested.connect(self.opener.open_site)
+        self.opener.failed.connect(page.show_error)
         page.pull_requested.connect(lambda name: bridge.command("pull_model", {"model": name}))
         page.cancel_requested.connect(lambda name: bridge.command("cancel_pull", {"model": name}))
         page.delete_requested.connect(lambda name: bridge.command("delete_model", {"model": name}))

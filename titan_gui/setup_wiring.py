@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from PySide6.QtCore import QObject, QTimer, Signal
+from PySide6.QtGui import QDesktopServices
 
 from core.commands import CommandOutcome
 from core.config_edit import change_settings
@@ -16,6 +17,7 @@ from core.errors import AgentError, StorageError
 from core.logs import get_logger
 from titan_gui.background import Background
 from titan_gui.bridge import AgentBridge
+from titan_gui.opening import Opener, OpenUrl
 from titan_gui.pages.setup import SetupWindow
 from titan_gui.settings_text import error_text
 from titan_gui.setup_draft import SetupDraft, Step, changes_of, draft_of, drop_draft, read_draft, write_draft
@@ -38,6 +40,7 @@ class SetupWiring(QObject):
         *,
         environ: Mapping[str, str] | None = None,
         change: Callable[..., object] = change_settings,
+        open_url: OpenUrl = QDesktopServices.openUrl,
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
@@ -47,6 +50,8 @@ class SetupWiring(QObject):
         self._background = Background(self)
         self._is_done = False
         self.window = SetupWindow(read_draft(self._folder, draft_of(loaded)), loaded.origins)
+        self.opener = Opener(loaded.settings.models_dir, open_url=open_url, parent=self)
+        self.window.model.add.show_folder(str(loaded.settings.models_dir))
         self._keep = QTimer(self, singleShot=True, interval=KEEP_AFTER_MS)
         self._keep.timeout.connect(self._on_keep_timeout)
         self._connect()
@@ -68,6 +73,9 @@ class SetupWiring(QObject):
         window.address.port_check_requested.connect(lambda port: bridge.command("check_port", {"port": port}))
         window.model.pull_requested.connect(lambda name: bridge.command("pull_model", {"model": name}))
         window.model.cancel_requested.connect(lambda name: bridge.command("cancel_pull", {"model": name}))
+        window.model.add.folder_requested.connect(self.opener.open_folder)
+        window.model.add.site_requested.connect(self.opener.open_site)
+        self.opener.failed.connect(window.model.show_error)
         window.test.test_requested.connect(self._on_test_requested)
         bridge.snapshot_changed.connect(window.render)
         bridge.command_finished.connect(self._on_command_finished)

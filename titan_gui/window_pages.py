@@ -35,7 +35,7 @@ def add_pages(window: MainWindow, desktop: Desktop) -> None:
         show_setting=lambda name: _show_setting(window, name),
     )
     models, settings = ModelsPage(), SettingsPage()
-    ModelsWiring(models, desktop.bridge)
+    ModelsWiring(models, desktop.bridge, desktop.loaded.settings.models_dir)
     files = SettingsFiles(desktop.loaded, parent=settings)
     SettingsWiring(settings, files, desktop.bridge, start_agent=desktop.start_agent)
     files.loaded.connect(desktop.use_settings)

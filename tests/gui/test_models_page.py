@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import cast
 
 import pytest
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, QUrl
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import (
     QApplication,
@@ -188,7 +189,7 @@ def test_an_engine_without_downloads_says_how_a_model_is_added(page: ModelsPage)
     snapshot = busy_snapshot()
     page.render(replace(snapshot, models=(), engine=replace(snapshot.engine, name="embedded")))
     assert not button(page, "Download").isVisible()
-    assert "put its GGUF file into the models folder" in words(page)
+    assert "(its name ends in .gguf) into the models folder" in words(page)
     assert "There is no model yet." in words(page)
 
 
@@ -227,7 +228,7 @@ def test_a_hidden_page_renders_when_it_is_shown(qtbot: QtBot) -> None:
 
 def test_wishes_become_commands_and_answers_come_back(page: ModelsPage, qtbot: QtBot) -> None:
     bridge = FakeBridge()
-    ModelsWiring(page, cast(AgentBridge, bridge))
+    ModelsWiring(page, cast(AgentBridge, bridge), Path("models"), open_url=lambda url: False)
     page.pull_requested.emit("a")
     page.cancel_requested.emit("a")
     page.delete_requested.emit("a")
@@ -247,3 +248,42 @@ def test_wishes_become_commands_and_answers_come_back(page: ModelsPage, qtbot: Q
     assert "not this page's" not in words(page)
     bridge.command_failed.emit("pull_model", AgentError("a is being downloaded already"))
     assert "A is being downloaded already." in words(page)
+
+
+def test_the_models_folder_is_named_made_and_opened_at_a_click(page: ModelsPage, qtbot: QtBot, tmp_path: Path) -> None:
+    folder, opened = tmp_path / "data" / "models", list[str]()
+
+    def open_url(url: QUrl) -> bool:
+        opened.append(url.toLocalFile() or url.toString())
+        return True
+
+    wiring = ModelsWiring(page, cast(AgentBridge, FakeBridge()), folder, open_url=open_url)
+    embedded = replace(busy_snapshot().engine, name="embedded")
+    page.render(snapshot_with(engine=embedded))
+    assert f"Models folder: {folder}" in words(page)
+    assert "ends in .gguf" in words(page)
+    assert opened == []
+    assert not folder.exists()
+    button(page, "Open the folder").click()
+    qtbot.waitUntil(lambda: bool(opened))
+    assert opened == [str(folder)]
+    assert folder.is_dir()
+    button(page, "Open ollama.com").click()
+    assert opened[1:] == ["https://ollama.com"]
+    assert wiring.opener.wait()
+
+
+def test_a_folder_that_cannot_be_opened_is_said(page: ModelsPage, qtbot: QtBot, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    wiring = ModelsWiring(page, cast(AgentBridge, FakeBridge()), tmp_path / "file" / "models", open_url=lambda _: False)
+    wiring.opener.open_folder()
+    qtbot.waitUntil(lambda: "Cannot make the folder" in words(page))
+    wiring.opener.open_site("ollama.com")
+    assert "no program that opens ollama.com" in words(page)
+
+
+def test_the_folder_is_no_matter_where_ollama_has_its_own(page: ModelsPage) -> None:
+    page.add.show_folder("models")
+    page.render(snapshot_with())
+    assert "Models folder" not in words(page)
+    assert not button(page, "Open ollama.com/library").isHidden()

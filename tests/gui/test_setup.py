@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import cast
 
 import pytest
+from PySide6.QtCore import QUrl
 from PySide6.QtWidgets import QApplication, QLabel, QPushButton, QWidget
 from pytestqt.qtbot import QtBot
 
@@ -255,6 +256,28 @@ def test_a_model_that_comes_after_the_question_is_not_offered(
     default = Settings().supported_models[0]
     bridge.snapshot_changed.emit(held_snapshot(EngineModel(name=default, size_bytes=1_000_000_000)))
     assert kept_models(finish(setup, bridge, qtbot)) == []
+
+
+def test_without_a_model_the_folder_and_ollama_s_site_are_one_click_away(
+    loaded: LoadedSettings, bridge: FakeBridge, qtbot: QtBot
+) -> None:
+    opened: list[str] = []
+
+    def open_url(url: QUrl) -> bool:
+        opened.append(url.toLocalFile() or url.toString())
+        return True
+
+    setup = SetupWiring(loaded, cast(AgentBridge, bridge), environ={}, open_url=open_url)
+    qtbot.addWidget(setup.window)
+    setup.window.bring_up()
+    bridge.snapshot_changed.emit(held_snapshot(engine=replace(busy_snapshot().engine, name="embedded")))
+    go_to(setup.window, Step.MODEL)
+    assert f"Models folder: {loaded.settings.models_dir}" in words(setup.window)
+    press(setup.window, "Open the folder")
+    press(setup.window, "Open ollama.com")
+    qtbot.waitUntil(lambda: len(opened) == 2)
+    assert sorted(opened) == sorted([str(loaded.settings.models_dir), "https://ollama.com"])
+    assert setup.wait()
 
 
 def test_the_test_asks_the_chosen_model_and_shows_its_speed(setup: SetupWiring, bridge: FakeBridge) -> None:

@@ -18,8 +18,9 @@ from PySide6.QtWidgets import (
 from core.errors import AgentError
 from core.fit import FitRule, judge
 from core.snapshot import AgentSnapshot
-from titan_gui.models_view import add_text, can_pull, engine_text, model_rows, pull_rows, summary_text
+from titan_gui.models_view import can_pull, engine_text, model_rows, pull_rows, summary_text
 from titan_gui.settings_text import error_text
+from titan_gui.widgets.add_model import AddModel
 from titan_gui.widgets.model_rows import ModelRowWidget, PullRowWidget
 from titan_gui.widgets.notes import Note, dim_note, good_note, problem_note
 
@@ -39,7 +40,8 @@ class ModelsPage(QWidget):
         self._snapshot: AgentSnapshot | None = None
         self._models: dict[str, ModelRowWidget] = {}
         self._pulls: dict[str, PullRowWidget] = {}
-        self._engine, self._summary, self._how = Note(), dim_note(), dim_note()
+        self._engine, self._summary = Note(), dim_note()
+        self.add = AddModel(self.tr("To offer it, tick “Offered”."))
         self._done, self._problem = good_note(), problem_note()
         self._wanted = QLineEdit()
         self._wanted.setPlaceholderText(self.tr("Name of a model, for example llama3.2:3b"))
@@ -83,7 +85,7 @@ class ModelsPage(QWidget):
         rows = model_rows(snapshot, self._rule)
         self._engine.say(engine_text(snapshot))
         self._summary.say(summary_text(rows))
-        self._how.say(add_text(snapshot.engine.name))
+        self.add.show_engine(snapshot.engine.name)
         self._pull_bar.setVisible(can_pull(snapshot.engine.name))
         if [row.name for row in rows] != list(self._models):
             self._rebuild_models([row.name for row in rows])
@@ -151,7 +153,7 @@ class ModelsPage(QWidget):
         layout.addWidget(self._problem)
         layout.addWidget(self._done)
         layout.addWidget(self._pull_bar)
-        layout.addWidget(self._how)
+        layout.addWidget(self.add)
 
     def _answered(self) -> None:
         for row in self._models.values():

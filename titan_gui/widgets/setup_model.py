@@ -20,9 +20,10 @@ from core.engines.names import same_model
 from core.errors import AgentError
 from core.fit import Fit
 from core.snapshot import AgentSnapshot
-from titan_gui.models_view import ModelRow, add_text, can_pull, engine_text, model_rows, pull_rows
+from titan_gui.models_view import ModelRow, can_pull, engine_text, model_rows, pull_rows
 from titan_gui.settings_text import error_text
 from titan_gui.setup_draft import SetupDraft
+from titan_gui.widgets.add_model import AddModel
 from titan_gui.widgets.model_rows import FIT_WORDS, PullRowWidget
 from titan_gui.widgets.notes import Note, dim_note, problem_note
 from titan_gui.widgets.setup_step import Origins, SetupStep
@@ -44,7 +45,8 @@ class ModelStep(SetupStep):
         self.models.setSpacing(3)
         self.models.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.models.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self._engine, self._none, self._how, self._bad = dim_note(), Note(), dim_note(), problem_note()
+        self._engine, self._none, self._bad = dim_note(), Note(), problem_note()
+        self.add = AddModel()
         self.wanted = QLineEdit()
         self.wanted.setPlaceholderText(self.tr("Name of a model, for example llama3.2:3b"))
         self.wanted.setAccessibleName(self.tr("Model to download"))
@@ -65,7 +67,7 @@ class ModelStep(SetupStep):
         self.lines.addWidget(self.models, 1)
         self.lines.addLayout(self._pull_lines)
         self.lines.addWidget(self._pull_bar)
-        self.lines.addWidget(self._how)
+        self.lines.addWidget(self.add)
         self.lines.addStretch(0)  # keeps the lines together while there is no list to fill the room
         self.lock("supported_models", self.models)
         self.models.currentItemChanged.connect(self._on_current_item_changed)
@@ -82,7 +84,7 @@ class ModelStep(SetupStep):
     def show_snapshot(self, snapshot: AgentSnapshot) -> None:
         rows = tuple(row for row in model_rows(snapshot) if not row.is_selftest)
         self._engine.say(engine_text(snapshot))
-        self._how.say(add_text(snapshot.engine.name))
+        self.add.show_engine(snapshot.engine.name)
         self._pull_bar.setVisible(can_pull(snapshot.engine.name))
         self._none.say(
             ""
