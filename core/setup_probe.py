@@ -16,9 +16,11 @@ from core.agent import Agent
 from core.commands import CommandError, CommandOutcome, CommandTable
 from core.config import Settings
 from core.errors import AgentError, ConfigError
-from core.network import DEFAULT_COORDINATOR_PORT, is_unspecified_host, parse_endpoint, parse_port
+from core.network import DEFAULT_COORDINATOR_PORT, MAX_PORT, is_unspecified_host, parse_endpoint, parse_port
 
 PROBE_LIMIT_S = 8.0
+DEFAULT_AGENT_PORT = Settings().agent_port
+_PORTS_TRIED = 100
 # Documentation addresses (RFC 5737, RFC 3849): connecting a datagram socket there sends nothing, and tells which of
 # our addresses the system would use towards the world.
 _FAR_AWAY = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
@@ -144,6 +146,12 @@ def port_problem(port: int) -> str:
     return ""
 
 
+def free_port_near(port: int) -> int | None:
+    """The next port above that can be listened on, so that it looks like the usual one; None where there is none."""
+    nearby = range(port + 1, min(port + 1 + _PORTS_TRIED, MAX_PORT + 1))
+    return next((candidate for candidate in nearby if not port_problem(candidate)), None)
+
+
 def add_setup_commands(table: CommandTable, agent: Agent) -> None:
     """What the setup asks the running (held) agent for."""
 
@@ -167,6 +175,17 @@ def add_setup_commands(table: CommandTable, agent: Agent) -> None:
         problem = "" if is_ours else await asyncio.to_thread(port_problem, port)
         return CommandOutcome(problem or f"Port {port} is free.", {"port": port, "problem": problem})
 
+    async def find_port(arguments: Mapping[str, str]) -> CommandOutcome:
+        try:
+            wanted = parse_port(arguments.get("port", ""))
+        except ConfigError:
+            wanted = DEFAULT_AGENT_PORT - 1
+        port = await asyncio.to_thread(free_port_near, wanted)
+        if port is None:
+            raise CommandError(f"no port above {wanted} is free", hint="Type another one.")
+        return CommandOutcome(f"Port {port} is free.", {"port": port})
+
     table.add("test_coordinator", test_coordinator, arguments=("endpoint", "tls"))
     table.add("find_addresses", find_addresses)
     table.add("check_port", check_port, arguments=("port",))
+    table.add("find_port", find_port, arguments=("port",))

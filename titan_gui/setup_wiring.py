@@ -49,6 +49,7 @@ class SetupWiring(QObject):
         self._folder = loaded.paths.config_dir
         self._background = Background(self)
         self._is_done = False
+        self._finishing: SetupDraft | None = None  # until its port is checked
         self.window = SetupWindow(read_draft(self._folder, draft_of(loaded)), loaded.origins)
         self.opener = Opener(loaded.settings.models_dir, open_url=open_url, parent=self)
         self.window.model.add.show_folder(str(loaded.settings.models_dir))
@@ -70,7 +71,8 @@ class SetupWiring(QObject):
         window.finish_requested.connect(self._on_finish_requested)
         window.closed.connect(self._on_window_closed)
         window.coordinator.test_requested.connect(self._on_coordinator_test_requested)
-        window.address.port_check_requested.connect(lambda port: bridge.command("check_port", {"port": port}))
+        window.address.port_check_requested.connect(self._check_port)
+        window.address.free_port_requested.connect(lambda port: bridge.command("find_port", {"port": port.strip()}))
         window.model.pull_requested.connect(lambda name: bridge.command("pull_model", {"model": name}))
         window.model.cancel_requested.connect(lambda name: bridge.command("cancel_pull", {"model": name}))
         window.model.add.folder_requested.connect(self.opener.open_folder)
@@ -86,7 +88,10 @@ class SetupWiring(QObject):
     def _on_step_shown(self, step: int) -> None:
         if step == Step.ADDRESS:
             self._bridge.command("find_addresses")
-            self._bridge.command("check_port", {"port": self.window.draft.agent_port})
+            self._check_port(self.window.draft.agent_port)
+
+    def _check_port(self, port: str) -> None:
+        self._bridge.command("check_port", {"port": port.strip()})
 
     def _on_coordinator_test_requested(self, endpoint: str, tls: bool) -> None:
         self._bridge.command("test_coordinator", {"endpoint": endpoint, "tls": "true" if tls else "false"})
@@ -102,7 +107,10 @@ class SetupWiring(QObject):
             case "find_addresses":
                 window.show_addresses(_hosts(result))
             case "check_port":
-                window.address.show_port(str(result.get("problem", "")), outcome.message)
+                window.address.show_port(str(result.get("port", "")), str(result.get("problem", "")), outcome.message)
+                self._finish_after_check()
+            case "find_port":
+                window.address.use_port(str(result.get("port", "")), outcome.message)
             case "self_test" if window.test.is_running:
                 window.test.show_result(result)
 
@@ -112,7 +120,10 @@ class SetupWiring(QObject):
             case "test_coordinator":
                 window.coordinator.show_error(error)
             case "check_port":
-                window.address.show_port(error_text(error), "")
+                window.address.show_port_error(error_text(error))
+                self._finish_after_check()
+            case "find_port":
+                window.address.show_port_error(error_text(error))
             case "pull_model" | "cancel_pull":
                 window.model.show_error(error)
             case "self_test" if window.test.is_running:
@@ -134,6 +145,7 @@ class SetupWiring(QObject):
     def _on_window_closed(self) -> None:
         """Over once the draft is on disk; the Qt thread doesn't wait for that."""
         self._keep.stop()
+        self._finishing = None
         draft = None if self._is_done else self.window.draft
 
         def keep() -> None:
@@ -147,7 +159,25 @@ class SetupWiring(QObject):
         self._background.run(keep, lambda _: self.closed.emit(), failed)
 
     def _on_finish_requested(self, draft: SetupDraft) -> None:
+        """The port once more: since the second step another program may have taken it."""
         self._keep.stop()
+        if self.window.address.port.isEnabled():
+            self._finishing = draft
+            self._check_port(draft.agent_port)
+        else:
+            self._write(draft)
+
+    def _finish_after_check(self) -> None:
+        """The port has been looked at (or nobody can: then the agent says it). Nothing where nobody waits for that."""
+        draft, self._finishing = self._finishing, None
+        if draft is None:
+            return
+        if self.window.address.port_problem:
+            self.window.go_back_to(Step.ADDRESS)
+        else:
+            self._write(draft)
+
+    def _write(self, draft: SetupDraft) -> None:
         changes = changes_of(draft, self._loaded)
 
         def write() -> LoadedSettings:

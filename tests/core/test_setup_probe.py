@@ -11,6 +11,7 @@ from core.config import Settings
 from core.local_coordinator import LocalCoordinator
 from core.owner_commands import owner_commands
 from core.setup_probe import (
+    free_port_near,
     local_addresses,
     outgoing_addresses,
     port_problem,
@@ -121,3 +122,15 @@ async def test_the_commands_answer_in_words_and_figures() -> None:
         assert own.result["problem"] == ""  # ours already
         with pytest.raises(CommandError, match="not a port"):
             await table.execute("check_port", {"port": "many"})
+
+
+def test_a_free_port_is_found_beside_one_that_is_taken() -> None:
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        taken.listen(1)
+        port = taken.getsockname()[1]
+        found = free_port_near(port)
+        assert found is not None
+        assert port < found <= port + 100
+        assert port_problem(found) == ""
+    assert free_port_near(65535) is None

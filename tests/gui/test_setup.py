@@ -81,6 +81,12 @@ def go_to(window: SetupWindow, step: Step) -> None:
         assert window.step == before + 1, window.problem_shown
 
 
+def answer_port(bridge: FakeBridge, problem: str = "") -> None:
+    name, arguments = bridge.commands[-1]
+    assert name == "check_port"
+    bridge.command_finished.emit(name, CommandOutcome("", {"port": int(arguments["port"]), "problem": problem}))
+
+
 def commands(bridge: FakeBridge) -> list[str]:
     return [name for name, _ in bridge.commands]
 
@@ -142,16 +148,76 @@ def test_found_addresses_fill_the_field_and_are_not_called_verified(setup: Setup
     bridge.command_finished.emit("find_addresses", CommandOutcome("", {"addresses": addresses}))
     assert window.draft.public_host == "192.168.1.20"
     assert "Not verified yet" in window.address.said
-    bridge.command_finished.emit(
-        "check_port", CommandOutcome("x", {"problem": "Port 50052 is not free on this machine: address in use."})
-    )
-    assert "Port 50052 is not free" in window.address.said
     window.address.host.setEditText("gpu.example.com")
     assert window.draft.public_host == "gpu.example.com"
     press(window, "Back")
     press(window, "Next")
     assert window.draft.public_host == "gpu.example.com"
     assert window.address.host.currentText() == "gpu.example.com"
+
+
+TAKEN = "Port 50052 is not free on this machine: address already in use."
+
+
+def test_a_taken_port_keeps_its_step_until_another_one_is_there(setup: SetupWiring, bridge: FakeBridge) -> None:
+    window = setup.window
+    press(window, "Next")
+    answer_port(bridge, TAKEN)
+    assert TAKEN in window.address.said
+    press(window, "Next")
+    assert window.step is Step.ADDRESS
+    assert "Type another port" in window.problem_shown
+    press(window, "Use a free port")
+    assert bridge.commands[-1] == ("find_port", {"port": "50052"})
+    bridge.command_finished.emit("find_port", CommandOutcome("Port 50053 is free.", {"port": 50053}))
+    assert window.draft.agent_port == "50053"
+    assert window.address.said.startswith("Port 50053 is free.")
+    assert window.problem_shown == ""
+    press(window, "Next")
+    assert window.draft.step == Step.SHARE
+
+
+def test_an_answer_about_another_port_says_nothing_of_this_one(setup: SetupWiring, bridge: FakeBridge) -> None:
+    window = setup.window
+    press(window, "Next")
+    window.address.port.setText("6000")
+    answer_port(bridge, TAKEN)
+    assert TAKEN not in window.address.said
+    press(window, "Next")
+    assert window.step is Step.SHARE
+
+
+def test_a_port_taken_meanwhile_is_found_before_the_last_click_counts(
+    setup: SetupWiring, bridge: FakeBridge, loaded: LoadedSettings, qtbot: QtBot
+) -> None:
+    window = setup.window
+    go_to(window, Step.TEST)
+    with qtbot.assertNotEmitted(setup.finished):
+        press(window, "Start sharing untested")
+        answer_port(bridge, TAKEN)
+        assert setup.wait()
+    assert window.step is Step.ADDRESS
+    assert TAKEN in window.address.said
+    assert not loaded.paths.config_file.exists()
+    window.address.port.setText("6000")
+    go_to(window, Step.TEST)
+    with qtbot.waitSignal(setup.finished) as done:
+        press(window, "Start sharing untested")
+        bridge.command_failed.emit("check_port", AgentError("the agent has stopped"))  # nobody can look: no reason
+    assert done.args is not None
+    assert done.args[0].settings.agent_port == 6000
+
+
+def test_closing_while_the_port_is_checked_writes_no_settings(
+    setup: SetupWiring, bridge: FakeBridge, loaded: LoadedSettings, qtbot: QtBot
+) -> None:
+    go_to(setup.window, Step.TEST)
+    press(setup.window, "Start sharing untested")
+    with qtbot.waitSignal(setup.closed):
+        setup.window.close()
+    answer_port(bridge)
+    assert setup.wait()
+    assert not loaded.paths.config_file.exists()
 
 
 def test_back_keeps_every_answer(setup: SetupWiring) -> None:
@@ -219,6 +285,7 @@ def finish(setup: SetupWiring, bridge: FakeBridge, qtbot: QtBot) -> LoadedSettin
     go_to(setup.window, Step.TEST)
     with qtbot.waitSignal(setup.finished) as done:
         press(setup.window, "Start sharing untested")
+        answer_port(bridge)
     assert done.args is not None
     return cast(LoadedSettings, done.args[0])
 
@@ -320,6 +387,7 @@ def test_the_last_click_writes_the_settings_and_asks_for_the_start(
     go_to(setup.window, Step.TEST)
     with qtbot.waitSignal(setup.finished) as done:
         press(setup.window, "Start sharing untested")
+        answer_port(bridge)
     assert done.args is not None
     settings = done.args[0].settings
     assert settings == load_settings({}).settings
@@ -365,6 +433,7 @@ def test_a_full_disk_at_the_last_click_is_said_and_nothing_is_lost_or_started(
     go_to(setup.window, Step.TEST)
     with qtbot.assertNotEmitted(setup.finished):
         press(setup.window, "Start sharing untested")
+        answer_port(bridge)
         qtbot.waitUntil(lambda: "The disk is full" in setup.window.problem_shown)
     assert setup.window.isVisible()
     press(setup.window, "Back")

@@ -99,6 +99,12 @@ class SetupWindow(QWidget):
         self._problem.say(error_text(error))
         self._update()
 
+    def go_back_to(self, step: Step) -> None:
+        """The last click was one too early: this step's answer won't do."""
+        self._is_finishing = False
+        self._show_step(step)
+        self._problem.say(self._problem_of(step))
+
     # Qt overrides
 
     def showEvent(self, event: QShowEvent) -> None:
@@ -188,7 +194,7 @@ class SetupWindow(QWidget):
 
     def _on_next_clicked(self) -> None:
         self._take_answers()
-        problem = problem_of(self._draft, self.step)
+        problem = self._problem_of(self.step)
         if problem:
             self._problem.say(problem)
         elif self.step is not Step.TEST:
@@ -196,12 +202,16 @@ class SetupWindow(QWidget):
         else:
             self._finish()
 
+    def _problem_of(self, step: Step) -> str:
+        """What the answers say of themselves, and what the machine said of them."""
+        if step is Step.ADDRESS and self.address.port_problem:  # the step itself says what was found
+            return problem_of(self._draft, step) or self.tr("Type another port, or use a free one.")
+        return problem_of(self._draft, step)
+
     def _finish(self) -> None:
         for step in Step:  # a kept draft may hold an answer that the machine doesn't allow any more
-            problem = problem_of(self._draft, step)
-            if problem:
-                self._show_step(step)
-                self._problem.say(problem)
+            if self._problem_of(step):
+                self.go_back_to(step)
                 return
         self._is_finishing = True
         self._update()

@@ -93,6 +93,7 @@ class AddressStep(SetupStep):
     title = "How do others reach this computer?"
     intro = "People's programs connect to this computer directly, at an address and a port."
     port_check_requested = Signal(str)
+    free_port_requested = Signal(str)  # the one that is taken
 
     def __init__(self, origins: Origins) -> None:
         super().__init__(origins)
@@ -104,14 +105,21 @@ class AddressStep(SetupStep):
         self.port.setAccessibleName(self.tr("Port"))
         self.port.setFixedWidth(110)
         self._found: tuple[str, ...] = ()
-        self._is_answered = False
+        self._taken: tuple[str, str] = ("", "")  # the port that was found taken, and the sentence
         form = QFormLayout()
         form.addRow(self.tr("Address"), self.host)
         form.addRow(self.tr("Port"), self.port)
         self.lines.addLayout(form)
         self._good, self._bad = good_note(), problem_note()
         self._note = dim_note()
-        for line in (self._bad, self._good, self._note):
+        self._use_free = QPushButton(self.tr("Use a free port"))
+        self._use_free.hide()
+        row = QHBoxLayout()
+        row.addWidget(self._use_free)
+        row.addStretch(1)
+        self.lines.addWidget(self._bad)
+        self.lines.addLayout(row)
+        for line in (self._good, self._note):
             self.lines.addWidget(line)
         self.lock("public_host", self.host)
         self.lock("agent_port", self.port)
@@ -119,6 +127,7 @@ class AddressStep(SetupStep):
         self.host.editTextChanged.connect(self._on_host_edited)
         self.port.textEdited.connect(self._on_port_edited)
         self.port.editingFinished.connect(lambda: self.port_check_requested.emit(self.port.text()))
+        self._use_free.clicked.connect(lambda: self.free_port_requested.emit(self.port.text()))
 
     @property
     def said(self) -> str:
@@ -149,14 +158,44 @@ class AddressStep(SetupStep):
         self._found = tuple(hosts)
         self.show_draft(draft)
 
-    def show_port(self, problem: str, message: str) -> None:
+    @property
+    def port_problem(self) -> str:
+        """Why the port that is typed can't be used, as the last check found; "" where it found it free, or none did.
+
+        A port that the environment decides is nothing that this step could mend.
+        """
+        taken, problem = self._taken
+        return problem if taken == _plain(self.port.text()) and self.port.isEnabled() else ""
+
+    def show_port(self, port: str, problem: str, message: str) -> None:
+        """What a check found of `port`; nothing, where another one is typed by now."""
+        if _plain(port) != _plain(self.port.text()):
+            return
+        self._taken = (_plain(port), problem)
         self._bad.say(problem)
         self._good.say("" if problem else message)
+        self._use_free.setVisible(bool(self.port_problem))
+
+    def show_port_error(self, words: str) -> None:
+        """No check, or no free port found: said, and no reason to stay."""
+        self._bad.say(words)
+        self._good.say("")
+
+    def use_port(self, port: str, message: str) -> None:
+        """One that was found free."""
+        self.port.setText(port)
+        self.show_port(port, "", message)
+        self.edited.emit()
 
     def _on_host_edited(self) -> None:
         self.edited.emit()
 
     def _on_port_edited(self) -> None:
+        self._use_free.hide()
         self._bad.say("")
         self._good.say("")
         self.edited.emit()
+
+
+def _plain(port: str) -> str:
+    return port.strip().lstrip("0")
