@@ -98,6 +98,7 @@ class Agent:
         if is_held:
             self.reasons.put(setup_not_done())
         for notice in loaded.notices:
+            log.warning("noticed while reading the settings", notice=notice)
             self.report.add_notice(notice)
 
     def _make_serving_parts(self, factories: Mapping[str, EngineFactory], allow_selftest: bool) -> None:

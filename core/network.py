@@ -67,9 +67,7 @@ def parse_endpoint(text: str, *, default_port: int | None = None) -> Endpoint:
     A missing port is `default_port`; without one it is an error. Raises ConfigError with the remedy.
     """
     if "://" in text:
-        raise ConfigError(
-            [f"{text!r} is a URL, not host:port"], hint=f"Write {text.split('://', 1)[1]!r} without the scheme."
-        )
+        raise ConfigError([f"{text!r} is a URL, not host:port"], hint=_hint_for_url(text, default_port))
     host, port_text = _split(text)
     if port_text is None:
         if default_port is None:
@@ -93,6 +91,16 @@ def parse_host(text: str) -> str:
     if not is_name or (labels[-1].isdigit() and _ip_address(host) is None):
         raise ConfigError([f"{text!r} is not a host name"], hint="Write a host name or an IP address.")
     return host
+
+
+def _hint_for_url(url: str, default_port: int | None) -> str:
+    """The address in the URL, where it is one; never one that would be refused too."""
+    address = re.split(r"[/?#]", url.split("://", 1)[1], maxsplit=1)[0]
+    try:
+        parse_endpoint(address, default_port=default_port)
+    except ConfigError:
+        return "Write it as host:port, for example localhost:50051."
+    return f"Write {address!r} without the scheme."
 
 
 def parse_port(text: str) -> int:

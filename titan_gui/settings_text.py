@@ -159,9 +159,13 @@ def names_text(names: Iterable[str]) -> str:
 
 def error_text(error: AgentError) -> str:
     """What went wrong and what to do, as sentences."""
-    detail = _capitalised(error.detail)
-    end = "" if not detail or detail[-1] in ".!?" else "."
-    return f"{detail}{end} {error.hint}".strip()
+    return f"{as_sentence(error.detail)} {error.hint}".strip()
+
+
+def as_sentence(text: str) -> str:
+    """With a capital letter and a full stop, where it hasn't got them."""
+    end = "" if not text or text[-1] in ".!?" else "."
+    return f"{_capitalised(text)}{end}"
 
 
 def _grouped(number: float) -> str:

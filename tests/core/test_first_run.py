@@ -96,3 +96,14 @@ async def test_a_port_that_is_taken_does_not_keep_the_setup_from_running() -> No
             async with open_agent(loaded, lock, shut_down=lambda: None, is_held=True) as running:
                 assert running.agent.report.port != port
                 assert "self_test" in running.commands.names
+
+
+def test_what_reading_the_settings_found_is_logged_and_shown(caplog: pytest.LogCaptureFixture) -> None:
+    paths = load_settings().paths
+    paths.ensure()
+    paths.config_file.write_text("not = = toml")
+    loaded = identified(load_settings(overrides={"engine": "ollama"}))
+    agent = Agent(held_settings(loaded), factories={"ollama": FakeEngine}, stats=FixedStats(), is_held=True)
+    said = [record for record in caplog.records if "damaged" in str(vars(record).get("event_fields"))]
+    assert [record.levelname for record in said] == ["WARNING"]
+    assert any("set aside as settings.toml.damaged-1" in notice for notice in agent.report.notices)

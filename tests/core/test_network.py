@@ -176,3 +176,19 @@ class NoIpv6Socket(socket.socket):
 def test_machine_without_ipv6_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "socket", NoIpv6Socket)
     assert not has_ipv6()
+
+
+@pytest.mark.parametrize(
+    ("url", "hint"),
+    [
+        ("http://coordinator.example.com:50051", "Write 'coordinator.example.com:50051' without the scheme."),
+        ("https://coordinator.example.com/path?x", "Write 'coordinator.example.com' without the scheme."),
+        ("http://foo bar:99999", "Write it as host:port, for example localhost:50051."),
+        ("://", "Write it as host:port, for example localhost:50051."),
+        ("a://b://c", "Write it as host:port, for example localhost:50051."),
+    ],
+)
+def test_the_hint_for_a_url_is_an_address_that_is_right(url: str, hint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_endpoint(url, default_port=50051)
+    assert caught.value.hint == hint

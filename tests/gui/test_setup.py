@@ -220,6 +220,28 @@ def test_closing_while_the_port_is_checked_writes_no_settings(
     assert not loaded.paths.config_file.exists()
 
 
+def test_what_happened_to_the_old_settings_stands_on_top_of_every_step(setup: SetupWiring, bridge: FakeBridge) -> None:
+    notice = "settings.toml was damaged (line 3); it was set aside as settings.toml.damaged-1"
+    assert "damaged" not in words(setup.window)
+    bridge.snapshot_changed.emit(held_snapshot(notices=(notice,)))
+    QApplication.processEvents()
+    for step in Step:
+        go_to(setup.window, step)
+        assert words(setup.window).startswith(f"S{notice[1:]}.")
+
+
+def test_the_summary_says_what_stays_with_me(setup: SetupWiring) -> None:
+    window = setup.window
+    go_to(window, Step.SHARE)
+    window.share.reserve.setValue(8)
+    go_to(window, Step.TEST)
+    assert "Kept for myself: 2.0 GB of 8.0 GB of graphics memory" in window.test.said
+
+
+def test_the_window_has_the_program_s_icon(setup: SetupWiring) -> None:
+    assert not setup.window.windowIcon().isNull()
+
+
 def test_back_keeps_every_answer(setup: SetupWiring) -> None:
     window = setup.window
     go_to(window, Step.WHEN)

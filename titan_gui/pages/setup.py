@@ -12,8 +12,9 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QStackedWidget, 
 from core.config_load import Origin
 from core.errors import AgentError
 from core.snapshot import AgentSnapshot
-from titan_gui.settings_text import error_text
+from titan_gui.settings_text import as_sentence, error_text
 from titan_gui.setup_draft import SetupDraft, Step, problem_of
+from titan_gui.tray_icon import app_icon
 from titan_gui.widgets.notes import dim_note, heading, problem_note
 from titan_gui.widgets.setup_model import ModelStep
 from titan_gui.widgets.setup_place import AddressStep, CoordinatorStep
@@ -34,6 +35,7 @@ class SetupWindow(QWidget):
         super().__init__(parent)
         self.setObjectName("setup")
         self.setWindowTitle(self.tr("Set up TitanCompute"))
+        self.setWindowIcon(app_icon())
         self._draft = draft
         self._snapshot: AgentSnapshot | None = None
         self._is_finishing = False
@@ -48,6 +50,7 @@ class SetupWindow(QWidget):
             self.when,
             self.test,
         )
+        self._notices = problem_note()  # a damaged settings file set aside, and the like
         self._count, self._title = dim_note(), heading("", scale=1.4)
         self._stack = QStackedWidget()
         for step in self._steps:
@@ -118,6 +121,7 @@ class SetupWindow(QWidget):
         self.closed.emit()
 
     def _show_snapshot(self, snapshot: AgentSnapshot) -> None:
+        self._notices.say("\n".join(as_sentence(notice) for notice in snapshot.notices))
         for step in self._steps:
             step.show_snapshot(snapshot)
 
@@ -133,6 +137,7 @@ class SetupWindow(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(24, 20, 24, 16)
         layout.setSpacing(12)
+        layout.addWidget(self._notices)
         layout.addWidget(self._count)
         layout.addWidget(self._title)
         layout.addWidget(self._stack, 1)

@@ -15,7 +15,8 @@ from core.engines.names import same_model
 from core.errors import AgentError
 from core.snapshot import AgentSnapshot
 from titan_gui.settings_text import error_text
-from titan_gui.setup_draft import SetupDraft
+from titan_gui.setup_draft import SetupDraft, Shareable, reserve_of, shareable
+from titan_gui.view_model import memory_text
 from titan_gui.widgets.notes import Note, good_note, problem_note
 from titan_gui.widgets.setup_step import Origins, SetupStep
 
@@ -43,6 +44,7 @@ class TryStep(SetupStep):
         self._draft = SetupDraft()
         self._selftest = ""
         self._has_model = False
+        self._shareable = Shareable(kind="ram", total_mb=None, sentence="")
         self._run.clicked.connect(self._on_run_clicked)
 
     @property
@@ -62,6 +64,7 @@ class TryStep(SetupStep):
 
     def show_snapshot(self, snapshot: AgentSnapshot) -> None:
         self._selftest = next((model.name for model in snapshot.models if model.is_selftest), "")
+        self._shareable = shareable(snapshot)
         self._has_model = any(same_model(model.name, self._draft.model) for model in snapshot.models)
         self._show_summary()
 
@@ -102,12 +105,20 @@ class TryStep(SetupStep):
                 (
                     self.tr("Coordinator: {0}").format(draft.coordinator_endpoint),
                     self.tr("This computer: {0}, port {1}").format(draft.public_host, draft.agent_port),
+                    self.tr("Kept for myself: {0}").format(self._kept_text()),
                     self.tr("Sessions at once: {0}").format(draft.max_concurrent_jobs),
                     self.tr("Model: {0}").format(model),
                     self.tr("When: {0}").format(when),
                 )
             )
         )
+
+    def _kept_text(self) -> str:
+        total_mb, kept_mb = self._shareable.total_mb, reserve_of(self._draft, self._shareable)
+        if total_mb is None or kept_mb is None:
+            return self.tr("a tenth of the memory")
+        words = self.tr("{0} of {1} of graphics memory") if self._shareable.kind == "vram" else self.tr("{0} of {1}")
+        return words.format(memory_text(kept_mb), memory_text(total_mb))
 
     def _on_run_clicked(self) -> None:
         self.is_running = True
