@@ -113,6 +113,13 @@ def value_text(value: float | None, unit: Unit) -> str:
     return memory_text(value) if unit is Unit.MEMORY else f"{value:.0f} {unit.value}"
 
 
+def widest_texts(spec: ChartSpec) -> tuple[str, ...]:
+    """What `value_text` can say at its widest within the axis, in figures of one width."""
+    if spec.unit is Unit.MEMORY:
+        return (memory_text(1023), memory_text(max(spec.top, 1024)))
+    return (value_text(100.0, spec.unit),)
+
+
 def axis_steps(spec: ChartSpec) -> tuple[float, ...]:
     """Where the value axis has its figures: zero, the middle and the top, as whole as they can be."""
     if spec.unit is not Unit.MEMORY:

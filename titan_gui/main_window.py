@@ -66,6 +66,7 @@ class MainWindow(QMainWindow):
         layout.addLayout(side)
         layout.addWidget(self._stack, 1)
         self.setCentralWidget(centre)
+        self.statusBar()  # made now and never taken away: an answer in it must not change the pages' height
         self._restore_place()
 
     @property

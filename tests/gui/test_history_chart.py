@@ -6,13 +6,16 @@ import subprocess
 import sys
 
 import pytest
-from PySide6.QtWidgets import QScrollArea
+from PySide6.QtCore import QPoint
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication, QGraphicsView, QLabel, QScrollArea
 from pytestqt.qtbot import QtBot
 
 from core.snapshot import Reason
 from tests.fakes.machines import card, measured
 from titan_gui.charts import ChartData
 from titan_gui.history import History, Span
+from titan_gui.pages.dashboard import DashboardPage
 from titan_gui.widgets.charts_panel import ChartsPanel
 from titan_gui.widgets.history_chart import HistoryChart
 
@@ -178,3 +181,46 @@ def test_a_paused_stretch_is_painted(panel: ChartsPanel, history: History, clock
 
     middle = image.width() * 3 // 4, image.height() // 2
     assert image.pixelColor(*middle) != before.pixelColor(*middle)
+
+
+def test_the_wheel_over_a_chart_scrolls_the_page(qtbot: QtBot, history: History, clock: Clock) -> None:
+    page = DashboardPage(history, clock=clock)
+    qtbot.addWidget(page)
+    page.resize(900, 400)
+    with qtbot.waitSignal(page.charts.ready, timeout=20_000):
+        page.show()
+    area = page.findChild(QScrollArea)
+    assert area is not None
+    bar = area.verticalScrollBar()
+    qtbot.waitUntil(lambda: bar.maximum() > 0)
+    plot = page.charts.charts["ram"].findChild(QGraphicsView)
+    assert plot is not None
+    for spot in (plot.rect().center(), QPoint(10, plot.height() // 2)):  # on the curves, and on the values' axis
+        bar.setValue(bar.maximum())
+        area.ensureWidgetVisible(plot, 0, 0)
+        qtbot.waitUntil(lambda at=spot: page.childAt(plot.mapTo(page, at)) is plot.viewport())  # type: ignore[misc]
+        before = bar.value()
+
+        QTest.wheelEvent(page.windowHandle(), plot.mapTo(page, spot), QPoint(0, 120))  # up
+
+        qtbot.waitUntil(lambda was=before: bar.value() < was, timeout=2000)  # type: ignore[misc]
+
+
+def test_a_legend_stays_where_it_is_when_figures_change(panel: ChartsPanel, history: History, clock: Clock) -> None:
+    chart = panel.charts["gpu_load"]
+
+    def places() -> list[tuple[int, int]]:
+        QApplication.processEvents()
+        marks = [label for label in chart.findChildren(QLabel) if label.text() == "■"]
+        return [(mark.mapTo(chart, QPoint()).x(), mark.width()) for mark in marks]
+
+    seen = []
+    for step, load in enumerate((1.0, 64.0, 100.0, 7.0)):
+        at = NOW + 70 + 2 * step
+        history.record(measured(at, card("a", load=load), card("b", load=load)), at)
+        clock.now = at
+        panel.refresh("")
+        seen.append(places())
+
+    assert len(seen[0]) == 2
+    assert seen == [seen[0]] * 4

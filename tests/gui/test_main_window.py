@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import QSettings, Qt
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QLabel, QListWidget, QWidget
+from PySide6.QtWidgets import QLabel, QListWidget, QStatusBar, QWidget
 from pytestqt.qtbot import QtBot
 
 from core.snapshot import AgentSnapshot
@@ -151,3 +151,21 @@ def test_a_minimised_window_comes_back(make_window: MakeWindow) -> None:
     window.bring_up()
     assert window.isVisible()
     assert not window.isMinimized()
+
+
+def test_an_answer_in_the_status_bar_changes_no_pages_height(qtbot: QtBot, make_window: MakeWindow) -> None:
+    window = make_window()
+    pages = fill(window)
+    with qtbot.waitExposed(window):
+        window.show()
+    bar = window.findChild(QStatusBar)
+    assert bar is not None
+    assert bar.isVisible()
+    before = pages["dashboard"].height()
+
+    bar.showMessage("Paused.")
+    qtbot.wait(0)
+    assert pages["dashboard"].height() == before
+    bar.clearMessage()
+    qtbot.wait(0)
+    assert pages["dashboard"].height() == before

@@ -9,7 +9,7 @@ from PySide6.QtCore import QEvent, QPointF, QRectF, Qt, QTimer, Signal
 from PySide6.QtGui import QBrush, QColor, QPainter, QPaintEvent, QPen, QPolygonF
 from PySide6.QtWidgets import QFrame, QGraphicsItem, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
-from titan_gui.charts import ChartData, Line, Shape, axis_steps, axis_text, time_ticks, value_text
+from titan_gui.charts import ChartData, Line, Shape, axis_steps, axis_text, time_ticks, value_text, widest_texts
 from titan_gui.history import Shade
 from titan_gui.theme import Colours, colours_of, dimmed, tabular
 from titan_gui.widgets.text_labels import ElidedLabel
@@ -108,6 +108,9 @@ class HistoryChart(QWidget):
             self._restyle()
 
     def eventFilter(self, watched: Any, event: QEvent) -> bool:
+        if event.type() is QEvent.Type.Wheel:
+            event.ignore()  # the axes would swallow it: there is nothing to zoom, and the page scrolls
+            return True
         if event.type() is QEvent.Type.Leave:
             self.hover_at(None)
         return super().eventFilter(watched, event)
@@ -128,7 +131,7 @@ class HistoryChart(QWidget):
         if self._hover_x is not None:
             at = time.strftime("%H:%M:%S", time.localtime(data.now + self._hover_x))
             at = " ".join(filter(None, (at, data.shade_at(self._hover_x))))
-        self._legend.show_values(at, values, colours_of(self.palette()))
+        self._legend.show_values(at, values, widest_texts(data.spec), colours_of(self.palette()))
         self._plot.setAccessibleDescription(self._legend.text)
 
     def _restyle(self) -> None:
@@ -150,7 +153,7 @@ class HistoryChart(QWidget):
 
 
 class _Legend(QWidget):
-    """A coloured square, a name and a value per line; widths only grow, so nothing jumps."""
+    """A coloured square, a name and a value per line, each as wide as its widest value: nothing moves sideways."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -166,14 +169,16 @@ class _Legend(QWidget):
         parts = [value.text() for _, value in self._labels.values()]
         return ", ".join([self._at.text(), *parts] if self._at.text() else parts)
 
-    def show_values(self, at: str, values: dict[Line, str], colours: Colours) -> None:
+    def show_values(self, at: str, values: dict[Line, str], widest: tuple[str, ...], colours: Colours) -> None:
+        """`at`: the moment under the pointer, "" for now; `widest`: what a value can be at its widest."""
         if list(values) != list(self._labels):
             self._rebuild(values)
         _set_text(self._at, at)
         for line, value in values.items():
             mark, label = self._labels[line]
             _set_text(label, f"{line.label} {value}".strip())
-            wanted = label.fontMetrics().horizontalAdvance(label.text())
+            metrics = label.fontMetrics()
+            wanted = max(metrics.horizontalAdvance(f"{line.label} {one}".strip()) for one in (value, *widest))
             if wanted > label.minimumWidth():
                 label.setMinimumWidth(wanted)
             colour = colour_of(line.role, colours)
