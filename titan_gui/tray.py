@@ -163,3 +163,12 @@ class Tray(QObject):
     def _on_icon_activated(self, reason: QSystemTrayIcon.ActivationReason) -> None:
         if reason in (QSystemTrayIcon.ActivationReason.Trigger, QSystemTrayIcon.ActivationReason.DoubleClick):
             self.window_requested.emit()
+        elif reason is QSystemTrayIcon.ActivationReason.MiddleClick:
+            self._switch_pause()
+
+    def _switch_pause(self) -> None:
+        """The quick way: pause until resumed, or resume."""
+        if self.view.can_resume:
+            self.resume_requested.emit()
+        elif self.view.can_pause:
+            self.pause_requested.emit(None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from core.snapshot import AgentSnapshot
 from core.state import AgentState
-from titan_gui.view_model import Mood, clock_text, headline_of, mood_of, rate_text, sessions_text, tooltip_of
+from titan_gui.view_model import Mood, clock_text, headline_of, mood_of, rate_of, rate_text, sessions_text, tooltip_of
 
 PAUSES_S = (("15 minutes", 900), ("1 hour", 3600), ("4 hours", 4 * 3600))
 MORNING_HOUR = 8
@@ -37,8 +37,10 @@ def tray_view_of(snapshot: AgentSnapshot, *, is_quitting: bool = False) -> TrayV
     if is_quitting:
         status = _finishing(snapshot)
         return TrayView(mood=mood, status=status, tooltip=f"TitanCompute: {status}", is_quitting=True)
-    is_running = snapshot.state in _RUNNING
-    is_paused = any(reason.code == "paused_by_owner" for reason in snapshot.reasons)
+    codes = {reason.code for reason in snapshot.reasons}
+    # Before the first setup nothing is shared; a pause made then would still hold after the last click on it.
+    is_running = snapshot.state in _RUNNING and "setup_not_done" not in codes
+    is_paused = "paused_by_owner" in codes
     return TrayView(
         mood=mood,
         status=_cut(_status(snapshot)),
@@ -60,7 +62,7 @@ def tomorrow_morning(now: float) -> float:
 def _status(snapshot: AgentSnapshot) -> str:
     headline = headline_of(snapshot)
     if headline.mood is Mood.SERVING:
-        return f"{headline.state}: {sessions_text(snapshot)}, {rate_text(snapshot.tokens_per_second)}"
+        return f"{headline.state}: {sessions_text(snapshot)}, {rate_text(rate_of(snapshot))}"
     if headline.mood is Mood.PAUSED and headline.ends_at is not None:
         return f"{headline.state} until {clock_text(headline.ends_at)}"
     if headline.mood is Mood.READY:

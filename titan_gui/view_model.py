@@ -25,7 +25,14 @@ class Mood(StrEnum):
 
 
 NEEDS_ATTENTION = frozenset(
-    {"engine_attention", "engine_unreachable", "model_not_ready", "no_public_address", "registration_refused"}
+    {
+        "setup_not_done",
+        "engine_attention",
+        "engine_unreachable",
+        "model_not_ready",
+        "no_public_address",
+        "registration_refused",
+    }
 )
 
 
@@ -96,12 +103,17 @@ def tooltip_of(snapshot: AgentSnapshot) -> str:
     headline = headline_of(snapshot)
     lines = [f"TitanCompute: {headline.state}", headline.sentence]
     if snapshot.state in (AgentState.READY, AgentState.PAUSED, AgentState.CONNECTING):
-        lines.append(f"{sessions_text(snapshot)}, {rate_text(snapshot.tokens_per_second)}")
+        lines.append(f"{sessions_text(snapshot)}, {rate_text(rate_of(snapshot))}")
     return "\n".join(lines)
 
 
 def sessions_text(snapshot: AgentSnapshot) -> str:
     return f"{snapshot.running_jobs} of {snapshot.max_jobs} sessions"
+
+
+def rate_of(snapshot: AgentSnapshot) -> float | None:
+    """Tokens per second now. The measured rate is smoothed, and would go on for a while after the last session."""
+    return snapshot.tokens_per_second if snapshot.running_jobs else 0.0
 
 
 def rate_text(tokens_per_second: float | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from PySide6.QtCore import QPoint, Qt
 from PySide6.QtWidgets import QLabel, QWidget
 from pytestqt.qtbot import QtBot
 
@@ -105,6 +106,15 @@ def test_the_pause_menu_asks_for_each_length(qtbot: QtBot, page: DashboardPage) 
     assert asked[3] is not None
     assert asked[3] > NOW
     assert asked[4] is None
+
+
+def test_one_click_on_pause_pauses_until_resumed(qtbot: QtBot, page: DashboardPage) -> None:
+    page.render(measured(NOW, card()))
+    shown(qtbot, page)
+    button = page.switch.pause_button
+    with qtbot.waitSignal(page.pause_requested, timeout=0) as asked:
+        qtbot.mouseClick(button, Qt.MouseButton.LeftButton, pos=QPoint(8, button.height() // 2))
+    assert asked.args == [None]
 
 
 def test_the_buttons_say_what_is_wanted(qtbot: QtBot, page: DashboardPage) -> None:

@@ -11,6 +11,7 @@ from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QMenu, QSystemTrayIcon
 from pytestqt.qtbot import QtBot
 
+from core.reasons import setup_not_done
 from core.snapshot import AgentSnapshot, Reason
 from core.state import AgentState
 from tests.fakes.snapshots import NOW, busy_snapshot, paused_snapshot
@@ -20,6 +21,8 @@ from titan_gui.tray_view import LONGEST_LINE, TrayView, tomorrow_morning, tray_v
 from titan_gui.view_model import Mood
 
 READY = replace(busy_snapshot(), running_jobs=0, sessions=(), tokens_per_second=0.0)
+
+NOT_SET_UP = replace(READY, state=AgentState.PAUSED, reasons=(setup_not_done(),))
 
 
 @pytest.fixture
@@ -49,6 +52,17 @@ def test_a_serving_agent_says_sessions_and_speed() -> None:
     assert (view.mood, view.status) == (Mood.SERVING, "Serving: 1 of 4 sessions, 43.2 tokens/s")
     assert view.tooltip.splitlines()[-1] == "1 of 4 sessions, 43.2 tokens/s"
     assert (view.can_pause, view.can_resume, view.can_finish, view.can_take_back) == (True, False, True, True)
+
+
+def test_without_a_session_the_speed_is_nothing() -> None:
+    """The measured one is smoothed, and goes on for seconds after the last session."""
+    view = tray_view_of(replace(READY, tokens_per_second=755.0))
+    assert view.tooltip.splitlines()[-1] == "0 of 4 sessions, 0.0 tokens/s"
+
+
+def test_before_the_setup_there_is_nothing_to_pause_or_take_back() -> None:
+    view = tray_view_of(replace(NOT_SET_UP, loaded_models=busy_snapshot().loaded_models))
+    assert (view.can_pause, view.can_resume, view.can_finish, view.can_take_back) == (False,) * 4
 
 
 def test_a_timed_pause_says_until_when() -> None:
@@ -228,6 +242,20 @@ def test_left_click_opens_the_window_and_a_right_click_does_not(panel: FakePanel
         panel.icon.activated.emit(reason.Trigger)
     with qtbot.assertNotEmitted(panel.tray.window_requested):
         panel.icon.activated.emit(reason.Context)
+
+
+def test_a_middle_click_pauses_until_resumed_and_resumes(panel: FakePanel, qtbot: QtBot) -> None:
+    middle = QSystemTrayIcon.ActivationReason.MiddleClick
+    panel.tray.render(READY)
+    with qtbot.waitSignal(panel.tray.pause_requested) as asked:
+        panel.icon.activated.emit(middle)
+    assert asked.args == [None]
+    panel.tray.render(paused_snapshot())
+    with qtbot.waitSignal(panel.tray.resume_requested), qtbot.assertNotEmitted(panel.tray.pause_requested):
+        panel.icon.activated.emit(middle)
+    panel.tray.render(NOT_SET_UP)
+    with qtbot.assertNotEmitted(panel.tray.pause_requested), qtbot.assertNotEmitted(panel.tray.resume_requested):
+        panel.icon.activated.emit(middle)
 
 
 # Panels that come and go

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from PySide6.QtCore import Signal, SignalInstance
-from PySide6.QtWidgets import QHBoxLayout, QMenu, QPushButton, QWidget
+from PySide6.QtCore import Qt, Signal, SignalInstance
+from PySide6.QtWidgets import QHBoxLayout, QMenu, QPushButton, QSizePolicy, QToolButton, QWidget
 
 from core.snapshot import AgentSnapshot
 from titan_gui.tray_view import PAUSES_S, TrayView, tomorrow_morning, tray_view_of
@@ -25,12 +25,12 @@ class PauseSwitch(QWidget):
         super().__init__()
         self._clock = clock
         self._view: TrayView | None = None
-        self.pause_button = QPushButton(self.tr("Pause"))
-        self.pause_button.setMenu(self._make_menu())
+        self.pause_button = self._make_pause_button()
         self.resume_button = self._make_button(self.tr("Resume"), self.resume_requested)
         self.start_button = self._make_button(self.tr("Start"), self.start_requested)
         self.take_back_button = self._make_button(self.tr("Take my GPU back now"), self.take_back_requested)
         self.take_back_button.setToolTip(self.tr("Stop the running sessions, pause, and free the memory at once"))
+        self.pause_button.setMinimumHeight(self.resume_button.sizeHint().height())
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         for button in (self.pause_button, self.resume_button, self.start_button, self.take_back_button):
@@ -46,7 +46,7 @@ class PauseSwitch(QWidget):
         self.start_button.setVisible(view.can_start)
         self.pause_button.setVisible(not view.can_start)
         self.pause_button.setEnabled(view.can_pause)
-        self.pause_button.setText(self.tr("Pause for …") if view.can_resume else self.tr("Pause"))
+        self._show_pause_button(view)
         self.finish_action.setEnabled(view.can_finish)
         self.take_back_button.setVisible(not view.can_start)
         self.take_back_button.setEnabled(view.can_take_back)
@@ -55,6 +55,31 @@ class PauseSwitch(QWidget):
         button = QPushButton(text)
         button.clicked.connect(lambda _=False: intent.emit())
         return button
+
+    def _make_pause_button(self) -> QToolButton:
+        """Split: its face pauses at one click, its arrow has the times."""
+        button = QToolButton()
+        button.setText(self.tr("Pause"))
+        button.setToolTip(self.tr("Pause until you resume; the arrow has other times"))
+        button.setPopupMode(QToolButton.ToolButtonPopupMode.MenuButtonPopup)
+        button.setFocusPolicy(Qt.FocusPolicy.StrongFocus)  # as push buttons have it: Tab and click
+        button.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
+        button.setMenu(self._make_menu())
+        button.clicked.connect(self._on_pause_clicked)
+        return button
+
+    def _show_pause_button(self, view: TrayView) -> None:
+        """While a pause holds, the face has nothing to add: it opens the times."""
+        mode = QToolButton.ToolButtonPopupMode
+        self.pause_button.setPopupMode(mode.InstantPopup if view.can_resume else mode.MenuButtonPopup)
+        self.pause_button.setText(self.tr("Pause for …") if view.can_resume else self.tr("Pause"))
+        self.pause_button.setToolTip(
+            "" if view.can_resume else self.tr("Pause until you resume; the arrow has other times")
+        )
+
+    def _on_pause_clicked(self) -> None:
+        if self._view is not None and not self._view.can_resume:
+            self.pause_requested.emit(None)
 
     def _make_menu(self) -> QMenu:
         menu = QMenu(self)

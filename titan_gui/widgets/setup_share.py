@@ -107,7 +107,7 @@ class ShareStep(SetupStep):
 
 class WhenStep(SetupStep):
     title = "When do you share?"
-    intro = "You can pause at any time, with one click on the icon."
+    intro = "You can pause at any time, with one click in the window or from the icon's menu."
 
     def __init__(self, origins: Origins) -> None:
         super().__init__(origins)
