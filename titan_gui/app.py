@@ -102,10 +102,7 @@ class Desktop(QObject):
         QTimer.singleShot(0, self._begin)
 
     def _begin(self) -> None:
-        if not self.loaded.settings.setup_done:
-            self.open_setup()
-            return
-        self.start_agent()
+        self.start_agent()  # before the setup is done it is held: the icon says that something is to do
         if not self._is_hidden:
             self.open_window()
         elif not self.tray.is_shown:
@@ -227,7 +224,7 @@ class Desktop(QObject):
     def _on_snapshot_changed(self, snapshot: AgentSnapshot) -> None:
         self.history.record(snapshot, time.time())
         self.tray.render(snapshot, is_quitting=self.quitting.is_quitting)
-        if not self.quitting.is_quitting:
+        if self.loaded.settings.setup_done and not self.quitting.is_quitting:  # before, the icon and the setup say it
             self.notifier.render(snapshot)
         if self.window is not None:
             self.window.render_snapshot(snapshot)
@@ -273,8 +270,12 @@ class Desktop(QObject):
             self._no_tray_question.ask(self.window)
 
     def _on_no_tray_timeout(self) -> None:
-        """Nothing shows that we run: the window does, out of the way."""
-        if not self.tray.is_shown and (self.window is None or not self.window.isVisible()):
+        """Nothing shows that we run: the window does, out of the way; or the setup, which waits for answers."""
+        if self.tray.is_shown or self._setup is not None or self.quitting.is_quitting:
+            return
+        if not self.loaded.settings.setup_done:
+            self.open_setup()
+        elif self.window is None or not self.window.isVisible():
             if self.window is None:
                 self.window = self._make_window()
             self.window.showMinimized()

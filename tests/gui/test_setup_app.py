@@ -16,6 +16,7 @@ from titan_gui import window_pages
 from titan_gui.app import Desktop
 from titan_gui.setup_draft import DRAFT_NAME, Step
 from titan_gui.setup_wiring import SetupWiring
+from titan_gui.view_model import Mood
 
 pytestmark = pytest.mark.qt_log_ignore("This plugin does not support")  # what the offscreen display can't do
 
@@ -24,14 +25,24 @@ UP = (AgentState.READY, AgentState.PAUSED, AgentState.CONNECTING)
 
 
 @pytest.fixture
-def desktop(qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desktop]:
+def is_hidden() -> bool:
+    return False
+
+
+@pytest.fixture
+def panel() -> FakePanel:
+    return FakePanel()
+
+
+@pytest.fixture
+def desktop(qtbot: QtBot, monkeypatch: pytest.MonkeyPatch, is_hidden: bool, panel: FakePanel) -> Iterator[Desktop]:
     monkeypatch.setattr(window_pages, "add_pages", lambda window, desktop: None)  # pages have tests of their own
     monkeypatch.setattr("PySide6.QtWidgets.QApplication.exit", lambda code=0: None)
     for name, text in (("TITAN_ENGINE", "embedded"), ("AGENT_PORT", "0"), ("COORDINATOR_ENDPOINT", "127.0.0.1:1")):
         monkeypatch.setenv(name, text)
     loaded = load_settings()
     with InstanceLock(loaded.paths.lock_file, loaded.settings.profile) as lock:
-        desktop = Desktop(loaded, lock, tray=FakePanel().tray)
+        desktop = Desktop(loaded, lock, is_hidden=is_hidden, tray=panel.tray)
         desktop.start()
         qtbot.waitUntil(lambda: desktop.bridge.snapshot.state in UP, timeout=START_MS)
         yield desktop
@@ -99,3 +110,28 @@ def test_without_an_icon_finish_later_ends_the_program(
     monkeypatch.setattr(type(desktop.tray), "is_shown", property(lambda tray: False))
     with qtbot.waitSignal(desktop.quitting.finished, timeout=START_MS):
         press(desktop, "Finish later")
+
+
+@pytest.mark.parametrize("is_hidden", [True])
+def test_a_hidden_start_before_the_setup_shows_an_icon_that_wants_attention_and_no_window(
+    desktop: Desktop, panel: FakePanel, qtbot: QtBot
+) -> None:
+    assert desktop._setup is None
+    assert desktop.window is None
+    qtbot.waitUntil(lambda: desktop.tray.view.mood is Mood.ATTENTION, timeout=START_MS)
+    assert desktop.tray.view.status == "Needs attention: Not set up yet: nothing is shared."
+    assert reasons(desktop)[0] == "setup_not_done"
+    desktop.tray.window_requested.emit()  # a click on the icon
+    assert setup_of(desktop).window.isVisible()
+
+
+@pytest.mark.parametrize("is_hidden", [True])
+def test_a_hidden_start_before_the_setup_without_a_tray_asks_in_the_window(
+    desktop: Desktop, panel: FakePanel, qtbot: QtBot
+) -> None:
+    panel.host.go()
+    assert desktop._no_tray.isActive()
+    desktop._no_tray.start(0)  # the panel has had its time
+    qtbot.waitUntil(lambda: desktop._setup is not None, timeout=START_MS)
+    assert setup_of(desktop).window.isVisible()
+    assert desktop.window is None
