@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")  # before anything imports Qt
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # before anything imports gRPC: core/__init__.py says why
 
 SEED_NAMES = (
     "AGENT_ID",

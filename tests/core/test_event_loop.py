@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,6 +15,7 @@ import pytest
 
 from core.event_loop import loop_factory
 
+ROOT = Path(__file__).resolve().parents[2]
 needs_uvloop = pytest.mark.skipif(sys.platform == "win32", reason="uvloop has no Windows")
 
 
@@ -95,3 +97,12 @@ def test_a_unix_socket_is_served_and_removed(
 
     with asyncio.Runner(loop_factory=factory) as runner:
         assert runner.run(talk()) == b"hello\n"
+
+
+def test_grpc_handles_no_forks_of_the_agent() -> None:
+    """Its handlers run in the child of a fork too, as uvloop starts one, and crash some."""
+    script = "import os, core; print(os.environ['GRPC_ENABLE_FORK_SUPPORT'])"
+    environ = {name: value for name, value in os.environ.items() if name != "GRPC_ENABLE_FORK_SUPPORT"}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("0\n", "")
