@@ -1,4 +1,4 @@
-"""The reasons that exist, and which of them hold now, as the rules page lists them. Pure."""
+"""The reasons that exist, and which of them hold now, as the rules page lists them: those that hold first. Pure."""
 
 from __future__ import annotations
 
@@ -26,10 +26,20 @@ class RuleView:
 
 
 def rule_views(reasons: Sequence[Reason]) -> tuple[RuleView, ...]:
-    """Every kind of reason in a fixed order, strongest first; then those that this version's list doesn't know."""
+    """Every kind of reason: those that hold, also ones that this version doesn't know, then the others.
+
+    Both parts are strongest first, so the order changes only where a reason begins or ends to hold.
+    """
     holding = {reason.code: reason for reason in reasons}
     known = [_view(kind, holding.pop(kind.code, None)) for kind in CATALOGUE]
-    return (*known, *(_unknown(reason) for reason in holding.values()))
+    unknown = [_unknown(reason) for reason in holding.values()]
+    return (*(view for view in known if view.now), *unknown, *(view for view in known if not view.now))
+
+
+def sentences(*parts: str) -> str:
+    """The parts that say something, one after the other, each ended by a full stop where it has no end of its own."""
+    said = [part.strip() for part in parts if part.strip()]
+    return " ".join(part if part[-1] in ".!?…" else f"{part}." for part in said)
 
 
 def summary_of(reasons: Sequence[Reason]) -> str:
@@ -83,4 +93,4 @@ def what_to_do(sentence: str, remedy: str, ends_at: float | None) -> str:
 
 
 def _now(reason: Reason) -> str:
-    return " ".join(filter(None, (reason.sentence, what_to_do(reason.sentence, reason.remedy, reason.ends_at))))
+    return sentences(reason.sentence, what_to_do(reason.sentence, reason.remedy, reason.ends_at))

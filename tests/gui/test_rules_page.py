@@ -6,6 +6,7 @@ import ast
 from pathlib import Path
 
 import pytest
+from PySide6.QtWidgets import QApplication, QScrollArea, QWidget
 from pytestqt.qtbot import QtBot
 
 import core.reasons
@@ -13,8 +14,8 @@ from core.config import DECLARATIONS
 from core.reasons import CATALOGUE, STRENGTH
 from core.snapshot import AgentSnapshot, Reason
 from core.state import AgentState
-from titan_gui.pages.rules import RulesPage
-from titan_gui.rules_view import rule_views, summary_of, what_to_do
+from titan_gui.pages.rules import RuleCard, RulesPage
+from titan_gui.rules_view import rule_views, sentences, summary_of, what_to_do
 from titan_gui.view_model import clock_text
 
 pytestmark = pytest.mark.qt_log_ignore("propagateSizeHints")
@@ -57,8 +58,25 @@ def test_every_kind_is_explained_and_names_a_setting_that_exists() -> None:
         assert kind.setting == "" or kind.setting in DECLARATIONS
 
 
-def test_the_order_never_changes() -> None:
-    assert [view.code for view in rule_views((ENGINE, PAUSED))] == [view.code for view in rule_views(())]
+def test_what_holds_stands_first_and_the_rest_keeps_its_order() -> None:
+    codes = [view.code for view in rule_views((ENGINE, NEW, PAUSED))]
+    rest = [kind.code for kind in CATALOGUE if kind.code not in ("paused_by_owner", "engine_unreachable")]
+
+    assert codes == ["paused_by_owner", "engine_unreachable", "too_hot", *rest]
+    assert [view.code for view in rule_views(())] == [kind.code for kind in CATALOGUE]
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        (("It isn't this machine's", "Choose another port"), "It isn't this machine's. Choose another port."),
+        (("Paused by you.", "", "Ends at 10:00."), "Paused by you. Ends at 10:00."),
+        (("Is it on?", "Look…"), "Is it on? Look…"),
+        (("", " "), ""),
+    ],
+)
+def test_sentences_are_joined_by_full_stops(parts: tuple[str, ...], said: str) -> None:
+    assert sentences(*parts) == said
 
 
 def test_what_holds_says_what_to_do_and_until_when() -> None:
@@ -83,7 +101,7 @@ def test_the_end_is_not_said_twice() -> None:
 
 
 def test_a_reason_that_this_list_does_not_know_is_shown_all_the_same() -> None:
-    view = rule_views((NEW,))[-1]
+    view = rule_views((NEW,))[0]
 
     assert (view.code, view.title, view.setting) == ("too_hot", "Too hot", "vram_reserve_mb")
     assert view.now == "The card is at 91 °C."
@@ -124,3 +142,49 @@ def test_a_hidden_page_shows_the_newest_when_it_is_shown(qtbot: QtBot) -> None:
     page.show()
 
     assert page.cards["engine_unreachable"].now
+
+
+def test_cards_that_hold_are_above_the_others_on_the_page(page: RulesPage) -> None:
+    def top_down() -> list[str]:
+        QApplication.processEvents()
+        return sorted(page.cards, key=lambda code: page.cards[code].y())
+
+    page.render(AgentSnapshot(reasons=(ENGINE, NEW)))
+    assert top_down()[:2] == ["engine_unreachable", "too_hot"]
+    page.render(AgentSnapshot(reasons=(PAUSED,)))
+    assert top_down()[0] == "paused_by_owner"
+    page.render(AgentSnapshot())
+    assert top_down() == [kind.code for kind in CATALOGUE]
+
+
+def test_the_page_scrolls_to_its_end_and_no_further(qtbot: QtBot, page: RulesPage) -> None:
+    area = page.findChild(QScrollArea)
+    assert area is not None
+    content = area.widget()
+    assert content is not None
+    page.render(AgentSnapshot(reasons=(ENGINE, PAUSED)))
+    for width in (960, 420, 960):  # narrow on the way: what it took there must not stay
+        page.resize(width, 640)
+        last = page.cards[rule_views((ENGINE, PAUSED))[-1].code]
+
+        def empty(content: QWidget = content, last: RuleCard = last) -> int:
+            return content.height() - last.geometry().bottom() - 1
+
+        qtbot.waitUntil(lambda: empty() <= 14, timeout=2000)  # a gap between cards and the margin
+        assert area.verticalScrollBar().maximum() == content.height() - area.viewport().height() > 0
+        assert content.height() == content.heightForWidth(content.width())
+
+
+def test_the_keyboard_goes_through_the_cards_from_top_to_bottom(page: RulesPage) -> None:
+    page.render(AgentSnapshot(reasons=(ENGINE,)))
+    page.render(AgentSnapshot(reasons=(PAUSED,)))
+
+    buttons = [page.cards[view.code].button for view in rule_views((PAUSED,))]
+    found: list[QWidget] = []
+    after = page.nextInFocusChain()
+    while after is not None and after is not page:
+        if after in buttons:
+            found.append(after)
+        after = after.nextInFocusChain()
+
+    assert found == buttons

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from PySide6.QtCore import QEvent, Qt, Signal
 from PySide6.QtGui import QColor, QShowEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
@@ -15,7 +17,7 @@ from titan_gui.widgets.text_labels import TextLabel, WrappedLabel
 
 
 class RulesPage(QWidget):
-    """`render(snapshot)`; the list keeps its order, so that nothing jumps."""
+    """`render(snapshot)`; what holds stands first, and a card moves only when its reason begins or ends to hold."""
 
     setting_requested = Signal(str)
 
@@ -64,13 +66,20 @@ class RulesPage(QWidget):
         self._summary.show_text(self.tr(summary_of(reasons)))
         views = rule_views(reasons)
         for code in self._cards.keys() - {view.code for view in views}:
-            self._cards.pop(code).deleteLater()
-        for view in views:
+            gone = self._cards.pop(code)
+            self._column.removeWidget(gone)
+            gone.deleteLater()
+        for row, view in enumerate(views, start=1):  # the summary is row 0
             if view.code not in self._cards:
-                self._cards[view.code] = card = RuleCard()
-                card.setting_requested.connect(self.setting_requested)
-                self._column.insertWidget(self._column.count() - 1, card)
-            self._cards[view.code].show_rule(view)
+                self._cards[view.code] = RuleCard()
+                self._cards[view.code].setting_requested.connect(self.setting_requested)
+            card = self._cards[view.code]
+            card.show_rule(view)
+            if self._column.indexOf(card) != row:
+                self._column.insertWidget(row, card)
+        buttons = [self._cards[view.code].button for view in views]
+        for before, after in pairwise(buttons):
+            QWidget.setTabOrder(before, after)  # the keyboard goes from top to bottom too
 
 
 class RuleCard(Card):

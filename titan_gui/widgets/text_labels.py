@@ -44,6 +44,15 @@ class WrappedLabel(TextLabel):
         policy.setHeightForWidth(True)
         self.setSizePolicy(policy)
 
+    def sizeHint(self) -> QSize:
+        """As high as at this width: Qt's own guess is for a narrow column, and scroll areas keep it as empty room."""
+        return QSize(super().sizeHint().width(), self.heightForWidth(self.width()))
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        if event.size().width() != event.oldSize().width():
+            self.updateGeometry()
+
 
 class ElidedLabel(QWidget):
     """At most `lines` lines, the rest as "…" and whole in the tool tip: keeps its height whatever it says."""
