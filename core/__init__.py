@@ -4,6 +4,6 @@ import os
 
 __version__ = "0.1.0"
 
-# Before anything imports grpc, which reads it then. uvloop starts a process by fork, with every library's fork handlers:
+# Before anything imports grpc, which reads it then. uvloop starts a process by fork, with all libraries' fork handlers:
 # gRPC's are for a child that goes on with gRPC, and crashed one engine in twenty before it began while calls ran.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
