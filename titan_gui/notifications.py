@@ -15,11 +15,13 @@ from titan_gui.view_model import Mood, headline_of, mood_of
 
 QUIET_S = 6 * 3600.0  # between two messages of one kind
 SETTLE_S = 15.0  # trouble that goes by itself within this is none: an engine that starts, a link that comes back
+AWAY_S = 600.0  # a restarted coordinator or router is back before this; later the owner may want to look
 _EARLY_S = 1.0  # a timed pause may end this much before the second that the snapshot names
 
 
 class Kind(StrEnum):
     TROUBLE = "trouble"
+    AWAY = "away"
     RESUMED = "resumed"
     FIRST_SESSION = "first_session"
 
@@ -39,25 +41,33 @@ class NotificationRules:
         self.shown_at = dict(shown_at or {})
         self._last: AgentSnapshot | None = None
         self._trouble_since: float | None = None
+        self._away_since: float | None = None
+        self._is_away_told = False  # one absence, one message, be it a night long
 
     def look(self, snapshot: AgentSnapshot, now: float, *, is_on: bool = True) -> tuple[Message, ...]:
         """The messages that this snapshot makes due. While off nothing is shown, and nothing is saved up."""
         before, self._last = self._last, snapshot
         is_trouble = mood_of(snapshot) is Mood.ATTENTION
         self._trouble_since = (self._trouble_since or now) if is_trouble else None
-        found = [self._trouble(snapshot, now)]
+        self._away_since = (self._away_since or now) if _is_away(snapshot) else None
+        self._is_away_told = self._is_away_told and self._away_since is not None
+        found = [self._trouble(snapshot, now), self._away(now)]
         if before is not None:
             found += [_resumed(before, snapshot, now), self._first_session(before, snapshot, now)]
         due = tuple(message for message in found if message is not None and is_on and self._is_quiet(message.kind, now))
         for message in due:
             self.shown_at[message.kind] = now
+            self._is_away_told = self._is_away_told or message.kind is Kind.AWAY
         return due
 
     def look_again_in(self, now: float) -> float | None:
         """Seconds until the last snapshot should be looked at once more; None: not before the next one."""
-        if self._trouble_since is None or not self._is_quiet(Kind.TROUBLE, now):
-            return None
-        return max(0.0, self._trouble_since + SETTLE_S - now)
+        waits = []
+        if self._trouble_since is not None and self._is_quiet(Kind.TROUBLE, now):
+            waits.append(self._trouble_since + SETTLE_S - now)
+        if self._away_since is not None and not self._is_away_told and self._is_quiet(Kind.AWAY, now):
+            waits.append(self._away_since + AWAY_S - now)
+        return max(0.0, min(waits)) if waits else None
 
     def _is_quiet(self, kind: Kind, now: float) -> bool:
         last = self.shown_at.get(kind)
@@ -70,6 +80,14 @@ class NotificationRules:
             return None
         headline = headline_of(snapshot)
         return Message(Kind.TROUBLE, headline.state, f"{headline.sentence} {headline.remedy}".strip())
+
+    def _away(self, now: float) -> Message | None:
+        if self._away_since is None or self._is_away_told or now - self._away_since < AWAY_S:
+            return None
+        text = (
+            "The coordinator has not answered for 10 minutes, so nobody new is sent here. It is tried again by itself."
+        )
+        return Message(Kind.AWAY, "Offline", text)
 
     def _first_session(self, before: AgentSnapshot, after: AgentSnapshot, now: float) -> Message | None:
         if before.is_busy or not after.is_busy:
@@ -112,7 +130,7 @@ class Notifier(QObject):
         wait_s = self._rules.look_again_in(now) if self.is_on else None
         if wait_s is None:
             self._again.stop()
-        elif not self._again.isActive():
+        else:  # anew each time: what came last may be due first
             self._again.start(round(wait_s * 1000) + 1)
 
     def _on_again_timeout(self) -> None:
@@ -144,6 +162,15 @@ def _resumed(before: AgentSnapshot, after: AgentSnapshot, now: float) -> Message
     if after.state in (AgentState.STOPPING, AgentState.STOPPED, AgentState.FAILED):
         return None
     return Message(Kind.RESUMED, "Sharing again", "The pause is over.")
+
+
+def _is_away(snapshot: AgentSnapshot) -> bool:
+    """The coordinator is away, and that is what keeps work from coming: no pause, no trouble that is told itself."""
+    if not any(reason.code == "coordinator_away" for reason in snapshot.reasons):
+        return False
+    if snapshot.state in (AgentState.STOPPING, AgentState.STOPPED):
+        return False
+    return mood_of(snapshot) in (Mood.OFFLINE, Mood.READY, Mood.SERVING)
 
 
 def _is_paused(snapshot: AgentSnapshot) -> bool:

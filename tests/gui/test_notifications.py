@@ -15,6 +15,7 @@ from core.state import AgentState
 from tests.fakes.snapshots import NOW, busy_snapshot, paused_snapshot
 from titan_gui.failure import failed_snapshot
 from titan_gui.notifications import (
+    AWAY_S,
     QUIET_S,
     SETTLE_S,
     Kind,
@@ -30,6 +31,8 @@ TROUBLE = replace(
     state=AgentState.PAUSED,
     reasons=(Reason(code="engine_unreachable", sentence="Ollama does not answer.", remedy="Start Ollama."),),
 )
+AWAY_REASON = Reason(code="coordinator_away", sentence="No answer: UNAVAILABLE: ipv4:10.0.0.1:50051.", blocks=False)
+AWAY = replace(READY, state=AgentState.CONNECTING, reasons=(AWAY_REASON,))
 DAY_S = 24 * 3600.0
 
 
@@ -72,6 +75,60 @@ def test_a_pause_by_hand_is_no_trouble_whatever_else_is_wrong(rules: Notificatio
     kinds(rules, paused, NOW)
     assert kinds(rules, paused, NOW + 60) == []
     assert rules.look_again_in(NOW) is None
+
+
+# A coordinator that is away
+
+
+def test_an_away_coordinator_is_told_once_after_ten_minutes(rules: NotificationRules) -> None:
+    assert AWAY_S == 600
+    assert kinds(rules, AWAY, NOW) == []
+    assert rules.look_again_in(NOW) == AWAY_S
+    assert kinds(rules, AWAY, NOW + AWAY_S - 1) == []
+    (message,) = rules.look(AWAY, NOW + AWAY_S)
+    assert (message.kind, message.title) == (Kind.AWAY, "Offline")
+    assert "UNAVAILABLE" not in message.text
+    assert rules.look_again_in(NOW + AWAY_S) is None
+    assert kinds(rules, AWAY, NOW + AWAY_S + QUIET_S + 1) == []  # the same absence
+
+
+def test_a_coordinator_that_comes_back_in_time_is_not_told(rules: NotificationRules) -> None:
+    kinds(rules, AWAY, NOW)
+    kinds(rules, READY, NOW + AWAY_S - 1)
+    assert kinds(rules, AWAY, NOW + AWAY_S) == []
+    assert kinds(rules, AWAY, NOW + 2 * AWAY_S - 1) == []
+
+
+def test_another_absence_is_told_six_hours_after_the_last_at_the_earliest(rules: NotificationRules) -> None:
+    kinds(rules, AWAY, NOW)
+    assert kinds(rules, AWAY, NOW + AWAY_S) == [Kind.AWAY]
+    told_at = NOW + AWAY_S
+    kinds(rules, READY, told_at + 10)
+    kinds(rules, AWAY, told_at + 20)
+    assert kinds(rules, AWAY, told_at + QUIET_S - 1) == []
+    assert kinds(rules, AWAY, told_at + QUIET_S) == [Kind.AWAY]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(AWAY, reasons=(Reason(code="paused_by_owner", sentence="Paused by you."), AWAY_REASON)),
+        replace(AWAY, state=AgentState.STOPPING),
+        replace(AWAY, is_draining=True),
+    ],
+)
+def test_an_absence_does_not_matter_while_nothing_would_be_served(
+    rules: NotificationRules, other: AgentSnapshot
+) -> None:
+    kinds(rules, other, NOW)
+    assert rules.look_again_in(NOW) is None
+    assert kinds(rules, other, NOW + 2 * AWAY_S) == []
+
+
+def test_trouble_that_begins_during_an_absence_is_looked_at_in_time(rules: NotificationRules) -> None:
+    kinds(rules, AWAY, NOW)
+    kinds(rules, replace(TROUBLE, reasons=(*TROUBLE.reasons, AWAY_REASON)), NOW + 60)
+    assert rules.look_again_in(NOW + 60) == SETTLE_S
 
 
 # At most one of a kind in 6 hours
@@ -173,6 +230,18 @@ def test_trouble_is_looked_at_again_although_no_snapshot_comes(qtbot: QtBot, mon
     qtbot.waitUntil(lambda: bool(shown.messages), timeout=3000)
     assert shown.messages[0][0] == "Needs attention"
     assert shown.saved == {Kind.TROUBLE: shown.now}
+
+
+def test_trouble_during_an_absence_does_not_wait_for_its_ten_minutes(
+    qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("titan_gui.notifications.SETTLE_S", 0.05)
+    shown = Shown()
+    shown.notifier.render(AWAY)
+    shown.notifier.render(TROUBLE)
+    shown.now += 1
+    qtbot.waitUntil(lambda: bool(shown.messages), timeout=3000)
+    assert shown.messages[0][0] == "Needs attention"
 
 
 def test_the_setting_switches_messages_off(qtbot: QtBot) -> None:
