@@ -16,6 +16,7 @@ def add_pages(window: MainWindow, desktop: Desktop) -> None:
     `desktop` has what pages ask for: `bridge` (snapshots and commands), `loaded` (the settings as they are),
     `use_settings` (they have changed), `start_agent`, `pause`, `autostart`, `open_window("page")`, `quit`.
     """
+    from titan_gui.autostart_wiring import AutostartWiring
     from titan_gui.log_wiring import LogWiring
     from titan_gui.models_wiring import ModelsWiring
     from titan_gui.overview_wiring import OverviewWiring
@@ -38,6 +39,7 @@ def add_pages(window: MainWindow, desktop: Desktop) -> None:
     ModelsWiring(models, desktop.bridge, desktop.loaded.settings.models_dir)
     files = SettingsFiles(desktop.loaded, parent=settings)
     SettingsWiring(settings, files, desktop.bridge, start_agent=desktop.start_agent)
+    AutostartWiring(settings.login_switch, lambda: desktop.autostart)
     files.loaded.connect(desktop.use_settings)
     settings.setup_requested.connect(desktop.open_setup)
     window.add_page("dashboard", window.tr("Dashboard"), dashboard)

@@ -13,12 +13,14 @@ from core.config_load import LoadedSettings
 from core.errors import AgentError, ConfigError
 from core.snapshot import AgentSnapshot
 from titan_gui.settings_text import HIDDEN, error_text, names_text, place_problems
+from titan_gui.widgets.login_switch import LoginSwitch
 from titan_gui.widgets.notes import Note, dim_note, good_note, heading, problem_note
 from titan_gui.widgets.secret_editor import SecretEditor
 from titan_gui.widgets.setting_editor import SettingEditor
 
 SECRETS = ("openai_api_key",)  # those that something uses
 KEY_GROUP = "Engine and models"  # where the secrets stand
+WINDOW_GROUP = "The window"  # where "start at login" stands
 
 
 class SettingsPage(QWidget):
@@ -34,6 +36,7 @@ class SettingsPage(QWidget):
         super().__init__(parent)
         self._editors: dict[str, SettingEditor] = {}
         self._secrets: dict[str, SecretEditor] = {}
+        self.login_switch = LoginSwitch()
         self._groups: dict[str, QWidget] = {}
         self._pending: tuple[str, ...] = ()  # settings that count from the next start
         self._running_jobs = 0
@@ -173,6 +176,8 @@ class SettingsPage(QWidget):
                 for name in SECRETS:
                     self._secrets[name] = secret = SecretEditor(name)
                     lines.addWidget(secret)
+            if group == WINDOW_GROUP:
+                lines.addWidget(self.login_switch)
             self._groups[group] = box
             layout.addWidget(box)
         layout.addStretch(1)
@@ -261,6 +266,10 @@ class SettingsPage(QWidget):
             if group == KEY_GROUP:
                 for secret in self._secrets.values():
                     secret.setVisible(not words.strip() or words.strip().lower() in "api key secret openai")
+            if group == WINDOW_GROUP:
+                is_hit = self.login_switch.matches(words)
+                self.login_switch.setVisible(is_hit)
+                hits += is_hit
             box.setVisible(hits > 0)
             shown += hits
         self._nothing.say("" if shown else self.tr("No setting has to do with that."))
