@@ -456,7 +456,9 @@ class Agent:
     def _on_link(self, view: CoordinatorView) -> None:
         self.report.link = view
         away = view.link in ("away", "connecting") and bool(view.detail)
-        self.reasons.put_or_drop("coordinator_away", coordinator_away(view.detail) if away else None)
+        self.reasons.put_or_drop(
+            "coordinator_away", coordinator_away(view.detail, endpoint=view.endpoint) if away else None
+        )
         refused = view.link == "not-registered" and not self.reasons.is_blocked
         self.reasons.put_or_drop("registration_refused", registration_refused(view.detail) if refused else None)
         if self._is_up:

@@ -9,7 +9,8 @@ from core.reasons import CATALOGUE, ReasonKind
 from core.snapshot import Reason
 from titan_gui.view_model import clock_text
 
-COMMANDS_WITH_A_BUTTON = frozenset({"titan resume", "titan pause", "titan finish"})
+# What the window has itself: buttons, and for `titan doctor` the sentence, the link to the setting, and the log page.
+COMMANDS_WITH_A_BUTTON = frozenset({"titan resume", "titan pause", "titan finish", "titan doctor"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

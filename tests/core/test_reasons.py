@@ -69,3 +69,23 @@ def test_timed_pause_says_when_it_ends() -> None:
     assert reason.ends_at == 1_800_000_000.0
     assert "until" in reason.sentence
     assert "you resume" in reasons.paused_by_owner(None).sentence
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        (
+            "UNAVAILABLE: ipv4:127.0.0.1:50051: Failed to connect to remote host: Connection refused",
+            "connection refused",
+        ),
+        ("UNAVAILABLE: DNS resolution failed for coordinator.example:50051", "its name isn't found"),
+        ("UNAVAILABLE: Ssl handshake failed", "no secure connection"),
+        ("RegisterAgent took longer than 5 s", "no answer"),
+        ("", "no answer"),
+    ],
+)
+def test_a_lost_coordinator_is_told_in_our_words(said: str, kind: str) -> None:
+    reason = reasons.coordinator_away(said, endpoint="coordinator.example:50051")
+    assert reason.sentence == (
+        f"The coordinator at coordinator.example:50051 can't be reached ({kind}). It is tried again by itself."
+    )

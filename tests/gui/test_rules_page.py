@@ -89,7 +89,8 @@ def test_what_holds_says_what_to_do_and_until_when() -> None:
 
 def test_a_command_that_has_a_button_here_is_left_out_and_others_are_called_one() -> None:
     assert what_to_do("Paused by you.", "titan resume", None) == ""
-    assert what_to_do("No answer.", "titan doctor", None) == "In a terminal: titan doctor"
+    assert what_to_do("Stuck.", "titan retry", None) == "In a terminal: titan retry"
+    assert what_to_do("No answer.", "titan doctor", None) == ""
     assert what_to_do("No answer.", "Start Ollama.", None) == "Start Ollama."
 
 
