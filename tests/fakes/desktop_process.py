@@ -18,7 +18,9 @@ class DesktopProcess(AgentProcess):
     program: Sequence[str] = ("-m", "titan_gui")
 
     def __init__(self, home: Path, session: SessionBus, *arguments: str, **environ: str) -> None:
-        self._desktop_environ = {"TITAN_SETUP_DONE": "true", "TITAN_LOG_FORMAT": "json", **session.environ, **environ}
+        # Without messages unless a test is about them: each one makes the tray a new icon, in the middle of a click.
+        quiet = {"TITAN_SETUP_DONE": "true", "TITAN_LOG_FORMAT": "json", "TITAN_NOTIFICATIONS": "false"}
+        self._desktop_environ = {**quiet, **session.environ, **environ}
         super().__init__(home, *arguments, **self._desktop_environ)
 
     async def start(self) -> None:
