@@ -3,7 +3,6 @@ goes."""
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 
@@ -18,11 +17,6 @@ from titan_gui.tray_icon import mood_icon
 from titan_gui.tray_view import PAUSES_S, TrayView, tomorrow_morning, tray_view_of
 
 TOOLTIP_INTERVAL_MS = 1000  # token counts change 4 times a second, and each new tooltip is a message on the bus
-
-
-# So long after a message, Qt's icon on a Linux panel stays at the picture and the tooltip of that moment
-# (QSystemTrayIcon.showMessage's own time; it marks the item as NeedsAttention meanwhile).
-MESSAGE_MS = 10_000
 
 
 class Tray(QObject):
@@ -49,7 +43,6 @@ class Tray(QObject):
         *,
         make_icon: Callable[[], QSystemTrayIcon] = QSystemTrayIcon,
         clock: Callable[[], float] = time.time,
-        platform: str = sys.platform,
     ) -> None:
         super().__init__()
         self._make_icon = make_icon
@@ -59,8 +52,6 @@ class Tray(QObject):
         self._shown_tooltip = ""
         self._tooltip_timer = QTimer(self, singleShot=True, interval=TOOLTIP_INTERVAL_MS)
         self._tooltip_timer.timeout.connect(self._show_tooltip)
-        self._freezes_with_message = platform.startswith("linux")
-        self._message_timer = QTimer(self, singleShot=True, interval=MESSAGE_MS)
         self.menu = self._make_menu()
         self._fill_menu(None)
         self._host = host
@@ -84,7 +75,8 @@ class Tray(QObject):
             return
         before, self.view = self.view, view
         if self._icon is not None and view.mood is not before.mood:
-            self._follow_mood(self._icon)
+            self._icon.setIcon(mood_icon(view.mood))
+            self._show_tooltip()
         elif not self._tooltip_timer.isActive():
             self._tooltip_timer.start()
         self._fill_menu(before)
@@ -93,13 +85,10 @@ class Tray(QObject):
         """A balloon, where there is a tray; the window says the same things, so nothing is lost without one."""
         if self._icon is not None:
             self._icon.showMessage(title, text, mood_icon(self.view.mood))
-            if self._freezes_with_message:
-                self._message_timer.start()
 
     def remove(self) -> None:
         """Take the icon away before the program ends; some panels keep a dead one until the mouse comes by."""
         self._tooltip_timer.stop()
-        self._message_timer.stop()
         if self._icon is not None:
             self._icon.hide()
             self._icon = None
@@ -154,15 +143,7 @@ class Tray(QObject):
             self._shown_tooltip = self.view.tooltip
             self._icon.setToolTip(self.view.tooltip)
 
-    def _follow_mood(self, icon: QSystemTrayIcon) -> None:
-        """At once, also while a message has frozen the icon: a pause that the panel doesn't show looks like none."""
-        if self._message_timer.isActive():
-            self._put_new_icon()
-            return
-        icon.setIcon(mood_icon(self.view.mood))
-        self._show_tooltip()
-
-    def _put_new_icon(self) -> None:
+    def _on_host_appeared(self) -> None:
         self.remove()
         icon = self._make_icon()
         icon.setIcon(mood_icon(self.view.mood))
@@ -173,9 +154,6 @@ class Tray(QObject):
         self._shown_tooltip = ""
         self._show_tooltip()
         icon.show()
-
-    def _on_host_appeared(self) -> None:
-        self._put_new_icon()
         self.appeared.emit()
 
     def _on_host_vanished(self) -> None:

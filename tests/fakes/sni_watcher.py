@@ -166,24 +166,6 @@ class SniWatcher:
             raise AssertionError(f"the menu stayed at {labels}") from None
         return menu
 
-    async def wait_properties(self, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """The first description for which the condition holds, looked at after each update; of a new icon, too."""
-        properties: dict[str, Any] = {}
-        try:
-            async with asyncio.timeout(LIMIT_S):
-                while not properties or not condition(properties):
-                    if properties:
-                        await self._changed.wait()
-                    self._changed.clear()
-                    try:
-                        properties = await self.properties()
-                    except AssertionError:  # that icon has just gone; the next one says when it is there
-                        await self._changed.wait()
-        except TimeoutError:
-            told = {name: properties.get(name) for name in ("Status", "ToolTip")}
-            raise AssertionError(f"the icon stayed at {told}") from None
-        return properties
-
     async def wait_until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(LIMIT_S):
             while not condition():

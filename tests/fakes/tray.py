@@ -68,11 +68,11 @@ class FakeIcon(QObject):
 class FakePanel:
     """A tray on a fake panel; `icons` are all that it was ever given, the last one being the present one."""
 
-    def __init__(self, *, is_there: bool = True, now: float = 1_800_000_000.0, platform: str = "linux") -> None:
+    def __init__(self, *, is_there: bool = True, now: float = 1_800_000_000.0) -> None:
         self.host = FakeHost(is_there=is_there)
         self.icons: list[FakeIcon] = []
         self.now = now
-        self.tray = Tray(self.host, make_icon=self._make_icon, clock=lambda: self.now, platform=platform)
+        self.tray = Tray(self.host, make_icon=self._make_icon, clock=lambda: self.now)
 
     @property
     def icon(self) -> FakeIcon:

@@ -25,7 +25,6 @@ from tests.fakes.sni_watcher import SniWatcher
 from tests.integration.client import OK, client_of, token_of, within
 from tests.integration.settings import EMBEDDED, MODEL, TINY, ollama
 from titan_gui.quitting import BY_HAND
-from titan_gui.tray import MESSAGE_MS
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(missing_programs()), reason=missing_programs())]
 
@@ -168,29 +167,6 @@ async def test_take_my_gpu_back_ends_the_session_and_unloads(
         assert (snapshot["state"], snapshot["running_jobs"], snapshot["loaded_models"]) == ("paused", 0, [])
         assert engine.bodies("/api/generate")[-1]["keep_alive"] == 0  # how Ollama is told to unload
         assert await program.stop(LOGOUT_LIMIT_S) == 0
-
-
-async def test_right_after_a_message_the_icon_still_follows_the_state(
-    session: SessionBus, served: tuple[FaultyCoordinator, FakeOllama, DesktopProcess]
-) -> None:
-    """Qt freezes picture and tooltip for ten seconds with each message: the owner would see a pause that is over."""
-    _, _, program = served
-    async with SniWatcher(session.address) as panel:
-        await panel.wait_item()
-        await program.wait_state("ready")
-        await panel.wait_menu(lambda menu: found(menu, "Take my GPU back now"))
-        ready = await panel.wait_properties(lambda shown: "Ready" in str(shown["ToolTip"]))
-        await panel.click("Take my GPU back now")
-        paused = await panel.wait_properties(lambda shown: shown["Status"] == "NeedsAttention")
-        assert paused["AttentionIconPixmap"] != ready["IconPixmap"]
-
-        async with asyncio.timeout(0.8 * MESSAGE_MS / 1000):  # later it would be right by itself
-            await panel.click("Resume")
-            shown = await panel.wait_properties(lambda shown: "Ready" in str(shown["ToolTip"]))
-        assert (shown["Status"], shown["IconPixmap"]) == ("Active", ready["IconPixmap"])
-        await panel.click("Quit")
-        assert await program.wait_end(QUIT_LIMIT_S) == 0
-    assert traces(program) == []
 
 
 async def test_left_click_opens_the_window_and_closing_it_leaves_the_program_in_the_tray(

@@ -297,29 +297,6 @@ def test_a_message_shows_on_the_icon(panel: FakePanel) -> None:
     assert panel.icon.messages == [("Serving", "The first session of today has begun.")]
 
 
-def test_a_change_right_after_a_message_gets_an_icon_that_the_message_has_not_frozen(panel: FakePanel) -> None:
-    panel.tray.render(busy_snapshot())
-    frozen = panel.icon
-    panel.tray.show_message("Serving", "The first session of today has begun.")
-    panel.tray.render(paused_snapshot())
-    assert panel.icon is not frozen
-    assert (frozen.is_shown, panel.icon.is_shown) == (False, True)
-    assert "Paused" in panel.icon.tooltips[-1]
-    again = panel.icon
-    panel.tray.render(busy_snapshot())  # no message since then
-    assert panel.icon is again
-
-
-def test_elsewhere_a_message_freezes_nothing(qtbot: QtBot) -> None:
-    panel = FakePanel(platform="win32")
-    panel.tray.start()
-    panel.tray.render(busy_snapshot())
-    panel.tray.show_message("Serving", "The first session of today has begun.")
-    panel.tray.render(paused_snapshot())
-    assert len(panel.icons) == 1
-    panel.tray.remove()
-
-
 def test_views_of_equal_snapshots_are_equal() -> None:
     assert tray_view_of(busy_snapshot()) == tray_view_of(busy_snapshot())
     assert tray_view_of(busy_snapshot()) != TrayView(mood=Mood.SERVING, status="", tooltip="")
