@@ -28,23 +28,16 @@ from core.errors import (
 )
 from core.jwt_validator import JwtValidator, TokenClaims, check_request_model
 from core.key_keeper import KeyKeeper
+from tests.fakes.fake_clock import FakeClock
 from tests.fakes.token_factory import DEFAULT_MODEL, TokenFactory, new_key, public_pem, shared_key
 
 NOW = 1_800_000_000
 CLAIM_NAMES = ("agent_id", "client_id", "model", "jti", "iat", "nbf", "exp", "iss")
 
 
-class FakeClock:
-    def __init__(self, now: float = NOW) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> FakeClock:
-    return FakeClock()
+    return FakeClock(NOW)
 
 
 @pytest.fixture

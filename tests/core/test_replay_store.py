@@ -23,23 +23,16 @@ from core.errors import ReplayStoreFull, TokenExpired, TokenReplayed
 from core.jwt_validator import TokenClaims
 from core.replay_file import RECORD_BYTES, ReplayFile
 from core.replay_store import ReplayStore
+from tests.fakes.fake_clock import FakeClock
 
 NOW = 1_800_000_000
 EXP = NOW + 60
 HEAD_BYTES = 2 * RECORD_BYTES
 
 
-class FakeClock:
-    def __init__(self, now: float = NOW) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> FakeClock:
-    return FakeClock()
+    return FakeClock(NOW)
 
 
 @pytest.fixture
@@ -206,7 +199,7 @@ def test_spent_tokens_survive_a_kill_of_the_process(path: Path) -> None:
         assert child.stdout is not None
         assert child.stdout.readline() == b"spent\n"
         child.send_signal(signal.SIGKILL)
-    store = ReplayStore(path, clock=FakeClock())
+    store = ReplayStore(path, clock=FakeClock(NOW))
     assert_spent(store, *(f"jti-{number}" for number in range(100)))
     store.close()
 
@@ -460,7 +453,7 @@ def test_folder_in_the_place_of_the_file_is_set_aside(path: Path, clock: FakeClo
 def test_any_file_content_opens(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     path = tmp_path_factory.mktemp("any") / "spent-tokens"
     path.write_bytes(data)
-    store = ReplayStore(path, clock=FakeClock())
+    store = ReplayStore(path, clock=FakeClock(NOW))
     store.spend("one", EXP)
     assert_spent(store, "one")
     assert store.refuse_issued_before == NOW
@@ -600,7 +593,7 @@ class ReplayMachine(RuleBasedStateMachine):
 
         self.folder = tempfile.TemporaryDirectory()
         self.path = Path(self.folder.name) / "spent-tokens"
-        self.clock = FakeClock()
+        self.clock = FakeClock(NOW)
         self.store = ReplayStore(self.path, capacity=8, clock=self.clock)
         self.spent: dict[str, int] = {}
 
