@@ -1,6 +1,6 @@
 """What the owner's rules look at: one frozen `Signals` value, and the protocol of the probes that fill it.
 
-A signal that can't be told here is `Unknown` with its cause, in words for the owner. It is shown as such, and never read
+A signal that can't be told here is `Unknown` with its cause, in words for the owner. It is shown so, and never read
 as "idle", "on mains" or "nothing runs". Importing this package asks nothing of the system.
 """
 
