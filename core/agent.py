@@ -40,6 +40,8 @@ from core.sessions import Admission, EndReason
 from core.snapshot import AgentSnapshot, CoordinatorView, SnapshotStore
 from core.state import AgentState
 from core.stats_collector import StatsCollector, SystemStats
+from core.time_use_file import FILE_NAME as TIME_USE_NAME
+from core.time_use_file import TimeUse
 
 log = get_logger(__name__)
 
@@ -170,6 +172,8 @@ class Agent:
         )
         self.keys = KeyKeeper(JwtValidator(settings.agent_id), self.coordinator.fetch_key)
         self.ledger = Ledger(self.paths.ledger_file, on_notice=self._on_notice)
+        self.time_use = TimeUse(self.paths.data_dir / TIME_USE_NAME, on_notice=self._on_notice)
+        self.store.subscribe(self.time_use.look)
         self.publisher = SnapshotPublisher(
             self.store, self.report.snapshot_fields, is_busy=lambda: self.admission.running_jobs > 0
         )
@@ -272,6 +276,7 @@ class Agent:
         )
         self.report.add_notice(notice)
         self.ledger.start()
+        self.time_use.start()
         await asyncio.to_thread(self._pulled.load)
         problem = public_address_problem(settings)
         if problem is not None:
@@ -358,6 +363,7 @@ class Agent:
         if self.spent is not None:
             self.spent.close()
         await self.ledger.close()
+        await self.time_use.close()
 
     async def _keep_health(self) -> None:
         """Answer grpc.health.v1 as the reasons say, for ever."""
@@ -403,6 +409,7 @@ class Agent:
 
     def _on_sample(self, stats: SystemStats) -> None:
         self.report.take_sample(stats)
+        self.time_use.look(self.store.current)  # also where nothing changes
         self.keeper.show()  # a child may have given up between two looks
         if self._has_loaded_unseen():
             self._engine_processes.refresh()

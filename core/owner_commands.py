@@ -14,6 +14,7 @@ from core.owner import PauseMode
 from core.sessions import EndReason
 from core.setup_probe import add_setup_commands
 from core.take_back import once_kept, take_back
+from core.time_use_file import time_use_json
 
 LONGEST_PAUSE_S = 366 * 24 * 3600.0
 
@@ -83,6 +84,9 @@ def owner_commands(
     async def apply_settings(_: Arguments) -> CommandOutcome:
         return await apply_settings_outcome(agent)
 
+    async def time_use(_: Arguments) -> CommandOutcome:
+        return CommandOutcome("What the last 24 hours went to.", time_use_json(agent.time_use.today()))
+
     async def shutdown(_: Arguments) -> CommandOutcome:
         shut_down()
         return CommandOutcome("Stopping.", {})
@@ -97,6 +101,7 @@ def owner_commands(
     table.add("retry_engine", retry_engine)
     table.add("self_test", run_self_test, arguments=("model",))
     table.add("apply_settings", apply_settings)
+    table.add("time_use", time_use)
     add_model_commands(table, agent)
     add_setup_commands(table, agent)
     table.add("shutdown", shutdown)

@@ -51,6 +51,7 @@ def build_app() -> typer.Typer:
     from core.cli.owner_cmds import finish, pause, resume, sessions
     from core.cli.run_cmd import run
     from core.cli.status_cmd import status
+    from core.cli.time_cmd import show_time
 
     app = typer.Typer(
         help="Lend this machine's models to a network, and take it back with one command.",
@@ -65,6 +66,7 @@ def build_app() -> typer.Typer:
         *(ask, demo, selftest, doctor, retry),
     ):
         app.command(command.__name__)(command)
+    app.command("time")(show_time)
     app.command("logs")(show_logs)
     app.add_typer(config_app, name="config")
     return app
