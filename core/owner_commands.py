@@ -14,7 +14,7 @@ from core.owner import PauseMode
 from core.sessions import EndReason
 from core.setup_probe import add_setup_commands
 from core.take_back import once_kept, take_back
-from core.time_use_file import time_use_json
+from core.time_use import time_use_json
 
 LONGEST_PAUSE_S = 366 * 24 * 3600.0
 

@@ -7,9 +7,10 @@ does both).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 
+from core.reasons import CATALOGUE
 from core.snapshot import AgentSnapshot
 from core.state import AgentState
 
@@ -199,6 +200,37 @@ def shares_of(stretches: Sequence[Stretch]) -> tuple[Share, ...]:
         if seconds > 0
     ]
     return tuple(sorted(shares, key=lambda share: (order.index(share.what), -share.seconds)))
+
+
+def time_use_json(stretches: tuple[Stretch, ...]) -> dict[str, object]:
+    """`day()` and its shares as plain values, for the control door, the window and `titan time --json`."""
+    shares = [{**asdict(share), "title": title_of(share.what, share.reason_code)} for share in shares_of(stretches)]
+    return {
+        "since": stretches[0].start if stretches else 0.0,
+        "until": stretches[-1].end if stretches else 0.0,
+        "stretches": [asdict(stretch) for stretch in stretches],
+        "shares": shares,
+    }
+
+
+_TITLES = {
+    Doing.SERVING: "Serving",
+    Doing.READY: "Ready, nobody asked",
+    Doing.PAUSED: "Paused",
+    Doing.UNREACHABLE: "No coordinator",
+    Doing.BROKEN: "Not working",
+    Doing.ASLEEP: "Asleep",
+    Doing.OFF: "Not running",
+}
+
+
+def title_of(what: Doing, reason_code: str) -> str:
+    """For people: "Serving", "Paused: a listed program runs"."""
+    if not reason_code or what is Doing.UNREACHABLE:
+        return _TITLES[what]
+    kind = next((kind for kind in CATALOGUE if kind.code == reason_code), None)
+    named = kind.title if kind else reason_code.replace("_", " ").capitalize()
+    return named if named.startswith(_TITLES[what]) else f"{_TITLES[what]}: {named[:1].lower()}{named[1:]}"
 
 
 def _append(whole: list[Stretch], stretch: Stretch) -> None:

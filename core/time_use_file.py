@@ -13,16 +13,14 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 
 from core.atomic_file import set_aside, write_atomically
 from core.errors import StorageError
 from core.logs import get_logger
 from core.paths import storage_error
-from core.reasons import CATALOGUE
 from core.snapshot import AgentSnapshot
-from core.time_use import DAY_S, Doing, Stretch, TimeRecord, day, doing_of, shares_of
+from core.time_use import DAY_S, Doing, Stretch, TimeRecord, day, doing_of
 
 log = get_logger(__name__)
 
@@ -166,37 +164,6 @@ def _open_file(path: Path, now: float) -> tuple[tuple[Stretch, ...], str, str]:
     except StorageError as error:
         return stretches, notice, _not_kept(error)
     return stretches, notice, ""
-
-
-def time_use_json(stretches: tuple[Stretch, ...]) -> dict[str, object]:
-    """`day()` and its shares as plain values, for the control door, the window and `titan time --json`."""
-    shares = [{**asdict(share), "title": title_of(share.what, share.reason_code)} for share in shares_of(stretches)]
-    return {
-        "since": stretches[0].start if stretches else 0.0,
-        "until": stretches[-1].end if stretches else 0.0,
-        "stretches": [asdict(stretch) for stretch in stretches],
-        "shares": shares,
-    }
-
-
-_TITLES = {
-    Doing.SERVING: "Serving",
-    Doing.READY: "Ready, nobody asked",
-    Doing.PAUSED: "Paused",
-    Doing.UNREACHABLE: "No coordinator",
-    Doing.BROKEN: "Not working",
-    Doing.ASLEEP: "Asleep",
-    Doing.OFF: "Not running",
-}
-
-
-def title_of(what: Doing, reason_code: str) -> str:
-    """For people: "Serving", "Paused: a listed program runs"."""
-    if not reason_code or what is Doing.UNREACHABLE:
-        return _TITLES[what]
-    kind = next((kind for kind in CATALOGUE if kind.code == reason_code), None)
-    named = kind.title if kind else reason_code.replace("_", " ").capitalize()
-    return named if named.startswith(_TITLES[what]) else f"{_TITLES[what]}: {named[:1].lower()}{named[1:]}"
 
 
 def _stretch_of(path: Path, number: int, line: str) -> Stretch:

@@ -65,8 +65,8 @@ def _time_use(profile: str | None) -> dict[str, Any]:
     try:
         return door.execute(profile, "time_use")[1]
     except AgentNotRunning:
-        from core.time_use import day
-        from core.time_use_file import FILE_NAME, read_stretches, time_use_json
+        from core.time_use import day, time_use_json
+        from core.time_use_file import FILE_NAME, read_stretches
 
         stretches = read_stretches(door.paths_of(profile).data_dir / FILE_NAME)
         return time_use_json(day(stretches, time.time()))

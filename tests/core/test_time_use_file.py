@@ -15,14 +15,12 @@ from core.owner_commands import owner_commands
 from core.paths import profile_paths
 from core.snapshot import AgentSnapshot, Reason
 from core.state import AgentState
-from core.time_use import DAY_S, Doing, Stretch
+from core.time_use import DAY_S, Doing, Stretch, time_use_json, title_of
 from core.time_use_file import (
     FILE_NAME,
     FLUSH_INTERVAL_S,
     TimeUse,
     read_stretches,
-    time_use_json,
-    title_of,
 )
 from tests.fakes.fake_clock import FakeClock
 from tests.fakes.fake_engine import FakeEngine, pieces_of
