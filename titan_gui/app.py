@@ -21,10 +21,11 @@ from core.instance_lock import InstanceLock
 from core.logs import get_logger
 from core.snapshot import AgentSnapshot
 from titan_gui.bridge import AgentBridge
+from titan_gui.desktop_notifications import DesktopNotifications
 from titan_gui.history import History
 from titan_gui.main_window import MainWindow
 from titan_gui.no_tray import NoTrayQuestion
-from titan_gui.notifications import Kind, NotificationRules, Notifier, read_shown, write_shown
+from titan_gui.notifications import Kind, Message, NotificationRules, Notifier, read_shown, write_shown
 from titan_gui.quitting import AT_ONCE, BY_HAND, SESSION_ENDS, Quitting
 from titan_gui.tray import Tray
 from titan_gui.tray_host import TrayHost
@@ -60,6 +61,7 @@ class Desktop(QObject):
         self._memory = QSettings(str(loaded.paths.state_dir / MEMORY_NAME), QSettings.Format.IniFormat)
         self.notifier = Notifier(NotificationRules(read_shown(self._memory)), save=self._save_shown)
         self.notifier.is_on = loaded.settings.notifications
+        self.messages = DesktopNotifications(os.environ)
         self.quitting = Quitting(self.bridge)
         self._door = WaitingDoor(lock)
         self._no_tray_question = NoTrayQuestion()
@@ -92,7 +94,9 @@ class Desktop(QObject):
         self._door.window_requested.connect(self.open_window)
         self._door.quit_requested.connect(self.quit)
         self._door.closed.connect(self._on_door_closed)
-        self.notifier.message_due.connect(tray.show_message)
+        self.notifier.message_due.connect(self.messages.show)
+        self.messages.not_shown.connect(tray.show_message)
+        self.messages.clicked.connect(self.open_window)
         self.quitting.began.connect(lambda: self._on_snapshot_changed(bridge.snapshot))
         self.quitting.finished.connect(self._on_quitting_finished)
 
@@ -187,7 +191,8 @@ class Desktop(QObject):
         if self.window is not None:
             self.window.close_for_good()
         self._door.close()
-        return self.bridge.join(timeout_s) and self._door.join(timeout_s)
+        self.messages.close()
+        return self.bridge.join(timeout_s) and self._door.join(timeout_s) and self.messages.join(timeout_s)
 
     def _make_window(self) -> MainWindow:
         from titan_gui.tray_icon import app_icon
@@ -242,7 +247,7 @@ class Desktop(QObject):
         if self.window is not None and self.window.isVisible():
             self.window.statusBar().showMessage(f"{title}: {text}" if title else text, ANSWER_MS)
         elif is_urgent:
-            self.tray.show_message(title or "TitanCompute", text)
+            self.messages.show(Message(Kind.ANSWER, title or "TitanCompute", text))
 
     def _save_shown(self, shown_at: Mapping[Kind, float]) -> None:
         write_shown(self._memory, shown_at)

@@ -20,6 +20,9 @@ _EARLY_S = 1.0  # a timed pause may end this much before the second that the sna
 
 
 class Kind(StrEnum):
+    """A later message takes the place of the last one of its kind, where the desktop can do that."""
+
+    ANSWER = "answer"  # to a click, so never held back
     TROUBLE = "trouble"
     AWAY = "away"
     RESUMED = "resumed"
@@ -101,7 +104,7 @@ class NotificationRules:
 class Notifier(QObject):
     """Looks at snapshots and hands what is due to `show`; remembers across starts through `save`."""
 
-    message_due = Signal(str, str)  # title, text
+    message_due = Signal(object)  # Message
 
     def __init__(
         self,
@@ -124,7 +127,7 @@ class Notifier(QObject):
         now = self._clock()
         due = self._rules.look(snapshot, now, is_on=self.is_on)
         for message in due:
-            self.message_due.emit(message.title, message.text)
+            self.message_due.emit(message)
         if due:
             self._save(self._rules.shown_at)
         wait_s = self._rules.look_again_in(now) if self.is_on else None

@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QMenu, QSystemTrayIcon
 
 from core.snapshot import AgentSnapshot
 from core.state import AgentState
+from titan_gui.notifications import Message
 from titan_gui.tray_host import TrayHost
 from titan_gui.tray_icon import mood_icon
 from titan_gui.tray_view import PAUSES_S, TrayView, tomorrow_morning, tray_view_of
@@ -81,10 +82,14 @@ class Tray(QObject):
             self._tooltip_timer.start()
         self._fill_menu(before)
 
-    def show_message(self, title: str, text: str) -> None:
-        """A balloon, where there is a tray; the window says the same things, so nothing is lost without one."""
-        if self._icon is not None:
-            self._icon.showMessage(title, text, mood_icon(self.view.mood))
+    def show_message(self, message: Message) -> None:
+        """A balloon of Qt's own, where there is an icon; the window says the same things, so nothing is lost without.
+
+        Not on a panel with a StatusNotifierItem: Qt sends that kind of message to the same notification server that
+        has not taken it, and keeps the icon and the tooltip of this moment for ten seconds.
+        """
+        if self._icon is not None and not self._host.has_items:
+            self._icon.showMessage(message.title, message.text, mood_icon(self.view.mood))
 
     def remove(self) -> None:
         """Take the icon away before the program ends; some panels keep a dead one until the mouse comes by."""

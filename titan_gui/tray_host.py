@@ -24,6 +24,7 @@ class TrayHost(QObject):
 
     def __init__(self, *, platform: str = sys.platform) -> None:
         super().__init__()
+        self.has_items = False  # the panel takes StatusNotifierItems, not icons of the older kind
         self._is_there = False
         self._watcher: QDBusServiceWatcher | None = None
         self._settle = QTimer(self, singleShot=True, interval=SETTLE_MS)
@@ -60,5 +61,11 @@ class TrayHost(QObject):
     def _announce(self) -> None:
         self._is_there = QSystemTrayIcon.isSystemTrayAvailable()
         if self._is_there:
+            self.has_items = self._is_watcher_there()
             self._look_timer.stop()
             self.appeared.emit()
+
+    def _is_watcher_there(self) -> bool:
+        if self._watcher is None:
+            return False
+        return bool(self._watcher.connection().interface().isServiceRegistered(WATCHER_NAME).value())

@@ -166,6 +166,21 @@ class SniWatcher:
             raise AssertionError(f"the menu stayed at {labels}") from None
         return menu
 
+    async def wait_properties(self, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """The icon's first description for which the condition holds, looked at after each update."""
+        properties: dict[str, Any] = {}
+        try:
+            async with asyncio.timeout(LIMIT_S):
+                while not properties or not condition(properties):
+                    if properties:
+                        await self._changed.wait()
+                    self._changed.clear()
+                    properties = await self.properties()
+        except TimeoutError:
+            told = {name: properties.get(name) for name in ("Status", "ToolTip")}
+            raise AssertionError(f"the icon stayed at {told}") from None
+        return properties
+
     async def wait_until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(LIMIT_S):
             while not condition():

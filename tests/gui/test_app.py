@@ -53,6 +53,7 @@ def panel(qtbot: QtBot) -> FakePanel:
 def start(qtbot: QtBot, panel: FakePanel, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     monkeypatch.setattr(window_pages, "add_pages", lambda window, desktop: None)  # pages have tests of their own
     monkeypatch.setattr("PySide6.QtWidgets.QApplication.exit", lambda code=0: None)
+    monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS", raising=False)  # no message on the desktop of who runs the tests
     opened: list[tuple[Desktop, InstanceLock]] = []
 
     def begin(*, is_hidden: bool = True, **more: str) -> Desktop:

@@ -218,7 +218,7 @@ class Shown:
         self.messages: list[tuple[str, str]] = []
         self.saved: dict[Kind, float] = {}
         self.notifier = Notifier(NotificationRules(memory), save=self.saved.update, clock=lambda: self.now)
-        self.notifier.message_due.connect(lambda title, text: self.messages.append((title, text)))
+        self.notifier.message_due.connect(lambda due: self.messages.append((due.title, due.text)))
 
 
 def test_trouble_is_looked_at_again_although_no_snapshot_comes(qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:

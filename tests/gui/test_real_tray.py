@@ -20,6 +20,7 @@ import pytest
 from tests.fakes.desktop_process import DesktopProcess, WatchedDesktopProcess
 from tests.fakes.fake_ollama import FakeOllama
 from tests.fakes.faulty_coordinator import FaultyCoordinator
+from tests.fakes.notification_server import FakeNotificationServer
 from tests.fakes.session_bus import SessionBus, missing_programs
 from tests.fakes.sni_watcher import SniWatcher
 from tests.integration.client import OK, client_of, token_of, within
@@ -31,6 +32,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(missing_programs()), rea
 AGENT = "agent-1"
 QUIT_LIMIT_S = 10.0
 LOGOUT_LIMIT_S = 3.0
+QTS_MESSAGE_S = 10.0  # how long QSystemTrayIcon.showMessage changes the icon
 
 
 @pytest.fixture
@@ -167,6 +169,33 @@ async def test_take_my_gpu_back_ends_the_session_and_unloads(
         assert (snapshot["state"], snapshot["running_jobs"], snapshot["loaded_models"]) == ("paused", 0, [])
         assert engine.bodies("/api/generate")[-1]["keep_alive"] == 0  # how Ollama is told to unload
         assert await program.stop(LOGOUT_LIMIT_S) == 0
+
+
+async def test_after_a_message_the_icon_follows_at_once_and_a_click_on_it_opens_the_window(
+    session: SessionBus, served: tuple[FaultyCoordinator, FakeOllama, DesktopProcess]
+) -> None:
+    """Qt's own messages mark the icon as NeedsAttention and keep its picture and tooltip for ten seconds."""
+    _, _, program = served
+    async with SniWatcher(session.address) as panel, FakeNotificationServer(session.address) as server:
+        await panel.wait_item()
+        await program.wait_state("ready")
+        await panel.wait_menu(lambda menu: found(menu, "Take my GPU back now"))
+        ready = await panel.wait_properties(lambda shown: "Ready" in str(shown["ToolTip"]))
+        await panel.click("Take my GPU back now")
+        message = await server.wait_shown()
+        shown_at = time.monotonic()
+        assert message.body.startswith("Paused until you resume")
+        paused = await panel.wait_properties(lambda shown: "Paused" in str(shown["ToolTip"]))
+        await panel.click("Resume")
+        again = await panel.wait_properties(lambda shown: "Ready" in str(shown["ToolTip"]))
+        assert paused["IconPixmap"] != again["IconPixmap"] == ready["IconPixmap"]
+        assert {shown["Status"] for shown in (ready, paused, again)} == {"Active"}
+        assert time.monotonic() - shown_at < QTS_MESSAGE_S  # later it would be right by itself
+        server.click(message.number)
+        await program.wait_event("window shown")
+        await panel.click("Quit")
+        assert await program.wait_end(QUIT_LIMIT_S) == 0
+    assert traces(program) == []
 
 
 async def test_left_click_opens_the_window_and_closing_it_leaves_the_program_in_the_tray(

@@ -17,11 +17,13 @@ from core.state import AgentState
 from tests.fakes.snapshots import NOW, busy_snapshot, paused_snapshot
 from tests.fakes.tray import FakePanel
 from titan_gui.failure import failed_snapshot
+from titan_gui.notifications import Kind, Message
 from titan_gui.tray_view import LONGEST_LINE, TrayView, tomorrow_morning, tray_view_of
 from titan_gui.view_model import Mood
 
 READY = replace(busy_snapshot(), running_jobs=0, sessions=(), tokens_per_second=0.0)
 
+MESSAGE = Message(Kind.FIRST_SESSION, "Serving", "The first session of today has begun.")
 NOT_SET_UP = replace(READY, state=AgentState.PAUSED, reasons=(setup_not_done(),))
 
 
@@ -265,7 +267,7 @@ def test_without_a_panel_there_is_no_icon_and_messages_go_nowhere(qtbot: QtBot) 
     panel = FakePanel(is_there=False)
     panel.tray.start()
     panel.tray.render(busy_snapshot())
-    panel.tray.show_message("a", "b")
+    panel.tray.show_message(MESSAGE)
     assert not panel.tray.is_shown
     assert panel.icons == []
 
@@ -292,9 +294,15 @@ def test_a_panel_that_goes_takes_its_icon_and_a_new_one_gets_a_new_one(panel: Fa
     assert panel.icon.is_shown
 
 
-def test_a_message_shows_on_the_icon(panel: FakePanel) -> None:
-    panel.tray.show_message("Serving", "The first session of today has begun.")
-    assert panel.icon.messages == [("Serving", "The first session of today has begun.")]
+def test_a_message_that_no_server_took_shows_on_an_icon_of_the_older_kind(panel: FakePanel) -> None:
+    panel.tray.show_message(MESSAGE)
+    assert panel.icon.messages == [(MESSAGE.title, MESSAGE.text)]
+
+
+def test_it_does_not_freeze_the_icon_of_a_panel_with_items(panel: FakePanel) -> None:
+    panel.host.has_items = True
+    panel.tray.show_message(MESSAGE)
+    assert panel.icon.messages == []
 
 
 def test_views_of_equal_snapshots_are_equal() -> None:
