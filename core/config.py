@@ -13,13 +13,17 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
 
+from core.config_rules import RULE_SETTINGS, RuleFields
 from core.config_values import Declaration, declare, setting
 from core.paths import DEFAULT_PROFILE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """Every setting's value. What a field means, its unit and its range stand in its declaration."""
+class Settings(RuleFields):
+    """Every setting's value. What a field means, its unit and its range stand in its declaration.
+
+    Those of the rules are declared in core/config_rules.py.
+    """
 
     profile: str = setting(
         DEFAULT_PROFILE,
@@ -35,7 +39,7 @@ class Settings:
         default_text="agent- and 12 random hex digits, made once per profile",
     )
     coordinator_endpoint: str = setting(
-        "localhost:50051", "The coordinator's gRPC address.", form="host:port", seed_name="COORDINATOR_ENDPOINT"
+        "localhost:50051", "The coordinator's address.", form="host:port", seed_name="COORDINATOR_ENDPOINT"
     )
     coordinator_tls: bool = setting(False, "Speak TLS with the coordinator.")
     coordinator_ca: Path | None = setting(None, "PEM file of the authority that signed the coordinator's certificate.")
@@ -188,8 +192,10 @@ _GROUPS = {
     "ram_budget_mb": "The owner's share",
     "setup_done": "The window",
     "log_level": "Logs",
+    "pause_while_in_use": "Rules",
 }
-DECLARATIONS: Mapping[str, Declaration] = MappingProxyType(declare(_GROUPS, fields(Settings)))
+_FIELDS = sorted(fields(Settings), key=lambda item: item.name in RULE_SETTINGS)  # the rules last: sorting is stable
+DECLARATIONS: Mapping[str, Declaration] = MappingProxyType(declare(_GROUPS, _FIELDS))
 
 # Secrets never stand in the settings file; core/secrets.py keeps them, and these names override it on headless hosts.
 SECRET_ENVIRONMENT: Mapping[str, str] = MappingProxyType(

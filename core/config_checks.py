@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from core.config_rules import EFFECT_SETTINGS
 from core.config_values import shown
 from core.errors import ConfigError
 from core.network import DEFAULT_COORDINATOR_PORT, is_unspecified_host, parse_endpoint, parse_host
+from core.rules.effects import BadEffect, parse_effect
+from core.rules.schedule import BadSchedule, parse_schedule
 
 if TYPE_CHECKING:
     from core.config import Settings
@@ -18,7 +21,7 @@ MAX_AGENT_ID_CHARACTERS = 128
 
 def cross_problems(settings: Settings, sources: Mapping[str, str]) -> list[str]:
     """One sentence per problem, each naming the key, its value, its source and the remedy."""
-    found = (*_addresses(settings), *_combinations(settings))
+    found = (*_addresses(settings), *_combinations(settings), *_rules(settings))
     return [f"{key} = {shown(str(getattr(settings, key)))!r} ({sources[key]}): {remedy}" for key, remedy in found]
 
 
@@ -50,6 +53,25 @@ def _combinations(settings: Settings) -> Iterator[tuple[str, str]]:
         yield "coordinator_ca", "has no effect without coordinator_tls: set coordinator_tls = true"
     if settings.engine == "openai" and not settings.openai_base_url:
         yield "engine", "needs openai_base_url, the address of the OpenAI-compatible server"
+
+
+def _rules(settings: Settings) -> Iterator[tuple[str, str]]:
+    for key in EFFECT_SETTINGS:
+        try:
+            parse_effect(getattr(settings, key))
+        except BadEffect as error:
+            yield key, str(error)
+    try:
+        parse_schedule(settings.schedule)
+    except BadSchedule as error:
+        yield "schedule", str(error)
+    if settings.gpu_resume_c > settings.gpu_max_c:
+        yield "gpu_resume_c", f"must be at most gpu_max_c, which is {settings.gpu_max_c:g}"
+    if settings.gpu_others_resume_percent > settings.gpu_others_percent:
+        yield (
+            "gpu_others_resume_percent",
+            f"must be at most gpu_others_percent, which is {settings.gpu_others_percent:g}",
+        )
 
 
 def _connectable(text: str) -> None:

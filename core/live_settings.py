@@ -12,6 +12,7 @@ from core.agent import Agent
 from core.commands import CommandOutcome
 from core.config import DECLARATIONS, Settings
 from core.config_reload import reload_settings
+from core.config_rules import RULE_SETTINGS
 from core.public_door import request_limits, session_limits
 
 log = logs.get_logger(__name__)
@@ -120,6 +121,7 @@ LIVE: Mapping[str, Apply] = MappingProxyType(
         "finish_limit_s": _finish_limit,
         "notifications": _by_report,
         "log_level": _log_level,
+        **dict.fromkeys(RULE_SETTINGS, _by_report),
     }
 )
 
