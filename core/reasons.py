@@ -213,7 +213,7 @@ def coordinator_away(detail: str, remedy: str = "titan doctor", *, endpoint: str
     where = f"The coordinator at {endpoint}" if endpoint else "The coordinator"
     return Reason(
         code="coordinator_away",
-        sentence=f"{where} can't be reached ({_kind_of_silence(detail)}). It is tried again by itself.",
+        sentence=f"{where} can't be reached ({kind_of_silence(detail)}). It is tried again by itself.",
         icon="offline",
         setting="coordinator_endpoint",
         remedy=remedy,
@@ -221,7 +221,7 @@ def coordinator_away(detail: str, remedy: str = "titan doctor", *, endpoint: str
     )
 
 
-def _kind_of_silence(detail: str) -> str:
+def kind_of_silence(detail: str) -> str:
     """The few kinds that an owner can tell apart; the log has the text itself."""
     text = detail.lower()
     if "refused" in text:

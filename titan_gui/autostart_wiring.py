@@ -10,7 +10,7 @@ from PySide6.QtCore import QObject
 from core.errors import AgentError
 from titan_gui.autostart import Autostart
 from titan_gui.background import Background
-from titan_gui.settings_text import error_text
+from titan_gui.remedies import error_text
 from titan_gui.widgets.login_switch import LoginSwitch
 
 

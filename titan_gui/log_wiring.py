@@ -17,6 +17,7 @@ from core.snapshot import AgentSnapshot
 from titan_gui.background import Background
 from titan_gui.log_lines import LogLine, read_line
 from titan_gui.pages.log import MAX_LINES, LogPage
+from titan_gui.remedies import error_text
 from titan_gui.widgets.diagnostics_dialog import DiagnosticsDialog
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class LogWiring(QObject):
 
     def _on_failed(self, error: AgentError) -> None:
         self._page.save_button.setEnabled(True)
-        self._page.show_problem(f"{error.title}: {error.detail} {error.hint}".strip())
+        self._page.show_problem(f"{error.title}: {error_text(error)}")
 
     # On the worker thread
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from core.engines import EngineModel
 from core.engines.names import find_model, same_model
 from core.fit import FitRule, FitVerdict, judge, room_of
+from core.plurals import counted
 from core.snapshot import AgentSnapshot, PullView
+from titan_gui.remedies import plain, sentences
 from titan_gui.view_model import duration_text, memory_text, size_text
 
 ENGINE_NAMES = {
@@ -84,7 +86,7 @@ def pull_text(pull: PullView) -> str:
     if pull.phase == "cancelled":
         return "Cancelled. What has come already is kept: another try goes on from there."
     if pull.phase == "failed":
-        return f"Not downloaded: {pull.problem}. {pull.hint}".strip()
+        return sentences(f"Not downloaded: {plain(pull.problem)}", plain(pull.hint))
     if pull.total_bytes is None or pull.completed_bytes is None:
         return f"{pull.status[:1].upper()}{pull.status[1:]}" if pull.status else "Starting"
     parts = [f"{size_text(pull.completed_bytes)} of {size_text(pull.total_bytes)}"]
@@ -104,7 +106,7 @@ def engine_text(snapshot: AgentSnapshot) -> str:
     status = engine.status
     name = " ".join(part for part in (ENGINE_NAMES.get(engine.name, engine.name), status.version) if part)
     if status.state in ("fault", "attention"):
-        return f"{name}: {status.detail} {status.hint}".strip()
+        return sentences(f"{name}: {plain(status.detail)}", plain(status.hint))
     return f"{name}, on {status.device}" if status.device else name
 
 
@@ -143,7 +145,7 @@ def summary_text(rows: tuple[ModelRow, ...]) -> str:
     if not real:
         return "There is no model yet but the built-in one for tests." if rows else "There is no model yet."
     offered = sum(row.is_offered for row in real)
-    return f"{len(real)} model{'s' if len(real) != 1 else ''}, {offered} offered to the network."
+    return f"{counted(len(real), 'model')}, {offered} offered to the network."
 
 
 def _facts(snapshot: AgentSnapshot, model: EngineModel) -> str:

@@ -12,6 +12,7 @@ from titan_gui.bridge import AgentBridge
 from titan_gui.pages.activity import ActivityPage
 from titan_gui.pages.dashboard import DashboardPage
 from titan_gui.pages.rules import RulesPage
+from titan_gui.remedies import Action, Does
 
 CONTRIBUTION = "contribution"
 EXPORT = "export_ledger"
@@ -39,13 +40,30 @@ class OverviewWiring(QObject):
         *,
         pause: Callable[[float | None], None],
         start_agent: Callable[[], None],
+        open_setup: Callable[[], None],
+        show_page: Callable[[str], None],
         show_setting: Callable[[str], None],
     ) -> None:
         """What the program itself does. `pause` takes the end in seconds since the epoch; None: until resumed."""
         self._dashboard.pause_requested.connect(pause)
         self._dashboard.start_requested.connect(start_agent)
-        self._dashboard.setting_requested.connect(show_setting)
-        self._rules.setting_requested.connect(show_setting)
+        does: dict[Does, Callable[[], None]] = {
+            Does.START: start_agent,
+            Does.RETRY: partial(self._bridge.command, "retry_engine"),
+            Does.RESUME: partial(self._bridge.command, "resume"),
+            Does.SETUP: open_setup,
+            Does.MODELS: partial(show_page, "models"),
+            Does.LOG: partial(show_page, "log"),
+        }
+
+        def act(action: Action) -> None:
+            if action.does is Does.SETTING:
+                show_setting(action.setting)
+            else:
+                does[action.does]()
+
+        self._dashboard.action_requested.connect(act)
+        self._rules.action_requested.connect(act)
 
     def _on_stop_requested(self, session_id: str) -> None:
         self._bridge.command("cancel_session", {"session_id": session_id})

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 
 from core.reasons import CATALOGUE, ReasonKind
 from core.snapshot import Reason
+from titan_gui.remedies import Action, plain, remedy_of, sentences
 from titan_gui.view_model import clock_text
-
-# What the window has itself: buttons, and for `titan doctor` the sentence, the link to the setting, and the log page.
-COMMANDS_WITH_A_BUTTON = frozenset({"titan resume", "titan pause", "titan finish", "titan doctor"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +22,7 @@ class RuleView:
     setting: str
     blocks: bool
     now: str = ""  # the sentence, the remedy and the end while it holds; "" while it doesn't
+    actions: tuple[Action, ...] = ()  # what can be done while it holds
 
 
 def rule_views(reasons: Sequence[Reason]) -> tuple[RuleView, ...]:
@@ -35,12 +34,6 @@ def rule_views(reasons: Sequence[Reason]) -> tuple[RuleView, ...]:
     known = [_view(kind, holding.pop(kind.code, None)) for kind in CATALOGUE]
     unknown = [_unknown(reason) for reason in holding.values()]
     return (*(view for view in known if view.now), *unknown, *(view for view in known if not view.now))
-
-
-def sentences(*parts: str) -> str:
-    """The parts that say something, one after the other, each ended by a full stop where it has no end of its own."""
-    said = [part.strip() for part in parts if part.strip()]
-    return " ".join(part if part[-1] in ".!?…" else f"{part}." for part in said)
 
 
 def summary_of(reasons: Sequence[Reason]) -> str:
@@ -63,6 +56,7 @@ def _view(kind: ReasonKind, holding: Reason | None) -> RuleView:
         setting=(holding and holding.setting) or kind.setting,
         blocks=kind.blocks,
         now=_now(holding) if holding else "",
+        actions=remedy_of(holding).actions if holding else (),
     )
 
 
@@ -77,21 +71,16 @@ def _unknown(reason: Reason) -> RuleView:
         setting=reason.setting,
         blocks=reason.blocks,
         now=_now(reason),
+        actions=remedy_of(reason).actions,
     )
 
 
 def what_to_do(sentence: str, remedy: str, ends_at: float | None) -> str:
-    """The remedy as a sentence, and the end where the first sentence doesn't name it.
-
-    The core's remedies are often commands: what the window has a button for is left out, the others are said to be one.
-    """
-    if remedy in COMMANDS_WITH_A_BUTTON:
-        remedy = ""
-    elif remedy.startswith("titan "):
-        remedy = f"In a terminal: {remedy}"
+    """The remedy as a sentence, and the end where the first sentence doesn't name it."""
     ends = clock_text(ends_at) if ends_at is not None else ""
-    return " ".join(filter(None, (remedy, f"Ends at {ends}." if ends and ends not in sentence else "")))
+    return sentences(remedy, f"Ends at {ends}." if ends and ends not in sentence else "")
 
 
 def _now(reason: Reason) -> str:
-    return sentences(reason.sentence, what_to_do(reason.sentence, reason.remedy, reason.ends_at))
+    sentence = plain(reason.sentence)
+    return sentences(sentence, what_to_do(sentence, remedy_of(reason).sentence, reason.ends_at))

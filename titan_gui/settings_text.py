@@ -8,7 +8,6 @@ from types import MappingProxyType
 from core.config import DECLARATIONS
 from core.config_load import Layer, Origin
 from core.config_values import BadValue, Declaration, Kind, Value, display, parse_text
-from core.errors import AgentError
 
 TITLES: Mapping[str, str] = MappingProxyType(
     {
@@ -155,11 +154,6 @@ def place_problems(problems: Iterable[str]) -> tuple[dict[str, str], tuple[str, 
 def names_text(names: Iterable[str]) -> str:
     """Settings' names for people: "Port, Engine"."""
     return ", ".join(title_of(name) for name in names)
-
-
-def error_text(error: AgentError) -> str:
-    """What went wrong and what to do, as sentences."""
-    return f"{as_sentence(error.detail)} {error.hint}".strip()
 
 
 def as_sentence(text: str) -> str:

@@ -19,7 +19,7 @@ from titan_gui.background import Background
 from titan_gui.bridge import AgentBridge
 from titan_gui.opening import Opener, OpenUrl
 from titan_gui.pages.setup import SetupWindow
-from titan_gui.settings_text import error_text
+from titan_gui.remedies import error_text
 from titan_gui.setup_draft import SetupDraft, Step, changes_of, draft_of, drop_draft, read_draft, write_draft
 
 log = get_logger(__name__)

@@ -9,7 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
+from core.plurals import counted
+from core.reasons import kind_of_silence
 from core.snapshot import AgentSnapshot, EngineView
+from titan_gui.remedies import Action, Does, plain
 from titan_gui.view_model import clock_text, duration_text, memory_text
 
 DASH = "–"
@@ -33,6 +36,7 @@ class Tile:
     value: str
     detail: str = ""
     is_trouble: bool = False
+    action: Action | None = None  # a button for it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,9 +114,16 @@ def _coordinator(snapshot: AgentSnapshot) -> Tile:
     value = LINK_WORDS.get(view.link, view.link)
     if view.link == "registered" and view.rtt_ms is not None:
         value = f"{view.rtt_ms:.0f} ms" if view.rtt_ms >= 1 else "< 1 ms"
-    detail = view.endpoint if view.link == "registered" else view.detail or view.endpoint
+    detail = view.endpoint
+    if view.link == "away":  # the detail is gRPC's: only its kind is for people
+        detail = f"{view.endpoint}: {kind_of_silence(view.detail)}"
+    elif view.link != "registered":
+        detail = plain(view.detail) or view.endpoint
     is_trouble = view.link in ("away", "not-registered") and not snapshot.blocking_reasons
-    return Tile(name="coordinator", title="Coordinator", value=value, detail=detail, is_trouble=is_trouble)
+    action = Action(Does.SETTING, "coordinator_endpoint") if is_trouble else None
+    return Tile(
+        name="coordinator", title="Coordinator", value=value, detail=detail, is_trouble=is_trouble, action=action
+    )
 
 
 def _engine(engine: EngineView) -> Tile:
@@ -124,10 +135,11 @@ def _engine(engine: EngineView) -> Tile:
     elif engine.breaker == "half-open":
         parts.append("trying again")
     elif engine.status.state != "ready":
-        parts = [engine.status.detail or engine.status.state]
+        parts = [plain(engine.status.detail) or engine.status.state]
     value = ENGINE_NAMES.get(engine.name, engine.name or DASH)
     detail = " · ".join(part for part in parts if part) if engine.name else engine.chosen_because
-    return Tile(name="engine", title="Engine", value=value, detail=detail, is_trouble=is_trouble)
+    action = Action(Does.RETRY) if is_trouble else None
+    return Tile(name="engine", title="Engine", value=value, detail=detail, is_trouble=is_trouble, action=action)
 
 
 def _capacity(snapshot: AgentSnapshot) -> Tile:
@@ -147,7 +159,7 @@ def _capacity(snapshot: AgentSnapshot) -> Tile:
 def _sums_tile(name: str, title: str, sums: object) -> Tile:
     values = _mapping(sums)
     sessions, seconds = _integer(values.get("sessions")), _integer(values.get("seconds"))
-    detail = f"{sessions:,} session{'s' if sessions != 1 else ''}"
+    detail = counted(sessions, "session")
     if seconds:
         detail += f", {duration_text(seconds)}"
     tokens = f"{count_text(_integer(values.get('completion_tokens')))} tokens"

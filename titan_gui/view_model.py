@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from core.snapshot import AgentSnapshot, Reason
 from core.state import AgentState
+from titan_gui.remedies import Action, plain, remedy_of
 
 
 class Mood(StrEnum):
@@ -44,7 +45,7 @@ class Headline:
     state: str  # one word or two: "Serving", "Ready", "Paused" ...
     sentence: str
     remedy: str = ""
-    setting: str = ""  # the setting behind it, for a link
+    actions: tuple[Action, ...] = ()  # buttons
     ends_at: float | None = None  # seconds since the epoch
 
 
@@ -82,12 +83,13 @@ def headline_of(snapshot: AgentSnapshot) -> Headline:
     mood = mood_of(snapshot)
     reason = leading_reason(snapshot)
     if reason is not None and mood not in (Mood.SERVING, Mood.READY):
+        remedy = remedy_of(reason)
         return Headline(
             mood=mood,
             state=STATE_WORDS[mood],
-            sentence=reason.sentence,
-            remedy=reason.remedy,
-            setting=reason.setting,
+            sentence=plain(reason.sentence),
+            remedy=remedy.sentence,
+            actions=remedy.actions,
             ends_at=reason.ends_at,
         )
     return Headline(mood=mood, state=STATE_WORDS[mood], sentence=_plain_sentence(snapshot, mood))

@@ -33,6 +33,8 @@ def add_pages(window: MainWindow, desktop: Desktop) -> None:
     OverviewWiring(dashboard, activity, rules, desktop.bridge).connect_to(
         pause=desktop.pause,
         start_agent=desktop.start_agent,
+        open_setup=desktop.open_setup,
+        show_page=window.show_page,
         show_setting=lambda name: _show_setting(window, name),
     )
     models, settings = ModelsPage(), SettingsPage()

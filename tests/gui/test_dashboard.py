@@ -10,11 +10,12 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QLabel, QWidget
 from pytestqt.qtbot import QtBot
 
-from core.snapshot import AgentSnapshot, Reason
+from core.snapshot import AgentSnapshot, CoordinatorView, Reason
 from core.state import AgentState
 from tests.fakes.machines import card, measured
 from titan_gui.history import History
 from titan_gui.pages.dashboard import DashboardPage
+from titan_gui.remedies import Action, Does
 
 pytestmark = pytest.mark.qt_log_ignore("propagateSizeHints")  # the offscreen display says this of every window
 
@@ -151,10 +152,29 @@ def test_a_reason_leads_to_its_setting(qtbot: QtBot, page: DashboardPage) -> Non
     page.render(measured(NOW, card(), reasons=(reason,)))
     shown(qtbot, page)
 
-    with qtbot.waitSignal(page.setting_requested, timeout=0) as asked:
-        page.headline._setting_button.click()
+    setting = Action(Does.SETTING, "engine")
+    with qtbot.waitSignal(page.action_requested, timeout=0) as asked:
+        page.headline.actions_row.button(setting).click()
 
-    assert asked.args == ["engine"]
+    assert asked.args == [setting]
+    assert page.headline.actions_row.button(setting).text() == "Open the setting “Engine”"
+
+
+def test_a_tile_in_trouble_has_a_button_and_the_others_none(qtbot: QtBot, page: DashboardPage) -> None:
+    page.render(replace(measured(NOW, card()), coordinator=CoordinatorView(link="away", detail="UNAVAILABLE: x")))
+    shown(qtbot, page)
+
+    assert [name for name, tile in page.tiles.items() if tile.button.isVisible()] == ["coordinator"]
+    with qtbot.waitSignal(page.action_requested, timeout=0) as asked:
+        page.tiles["coordinator"].button.click()
+    assert asked.args == [Action(Does.SETTING, "coordinator_endpoint")]
+
+
+def test_what_the_switch_can_do_is_not_offered_twice(qtbot: QtBot, page: DashboardPage) -> None:
+    page.render(measured(NOW, card(), reasons=PAUSED))
+    shown(qtbot, page)
+    assert page.headline.actions_row.actions_shown == ()
+    assert page.switch.resume_button.isVisible()
 
 
 def test_text_from_outside_is_never_markup(qtbot: QtBot, page: DashboardPage) -> None:

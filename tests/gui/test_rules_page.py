@@ -15,7 +15,8 @@ from core.reasons import CATALOGUE, STRENGTH
 from core.snapshot import AgentSnapshot, Reason
 from core.state import AgentState
 from titan_gui.pages.rules import RuleCard, RulesPage
-from titan_gui.rules_view import rule_views, sentences, summary_of, what_to_do
+from titan_gui.remedies import Action, Does
+from titan_gui.rules_view import rule_views, summary_of, what_to_do
 from titan_gui.view_model import clock_text
 
 pytestmark = pytest.mark.qt_log_ignore("propagateSizeHints")
@@ -66,32 +67,12 @@ def test_what_holds_stands_first_and_the_rest_keeps_its_order() -> None:
     assert [view.code for view in rule_views(())] == [kind.code for kind in CATALOGUE]
 
 
-@pytest.mark.parametrize(
-    ("parts", "said"),
-    [
-        (("It isn't this machine's", "Choose another port"), "It isn't this machine's. Choose another port."),
-        (("Paused by you.", "", "Ends at 10:00."), "Paused by you. Ends at 10:00."),
-        (("Is it on?", "Look…"), "Is it on? Look…"),
-        (("", " "), ""),
-    ],
-)
-def test_sentences_are_joined_by_full_stops(parts: tuple[str, ...], said: str) -> None:
-    assert sentences(*parts) == said
-
-
 def test_what_holds_says_what_to_do_and_until_when() -> None:
     views = {view.code: view for view in rule_views((PAUSED, ENGINE))}
 
     assert views["engine_unreachable"].now == "The engine does not answer: refused. Start Ollama."
     assert "Ends at" in views["paused_by_owner"].now
     assert views["coordinator_away"].now == ""
-
-
-def test_a_command_that_has_a_button_here_is_left_out_and_others_are_called_one() -> None:
-    assert what_to_do("Paused by you.", "titan resume", None) == ""
-    assert what_to_do("Stuck.", "titan retry", None) == "In a terminal: titan retry"
-    assert what_to_do("No answer.", "titan doctor", None) == ""
-    assert what_to_do("No answer.", "Start Ollama.", None) == "Start Ollama."
 
 
 def test_the_end_is_not_said_twice() -> None:
@@ -128,10 +109,22 @@ def test_the_page_shows_what_holds_and_what_no_longer_does(page: RulesPage) -> N
 
 
 def test_a_rule_leads_to_its_setting(qtbot: QtBot, page: RulesPage) -> None:
-    with qtbot.waitSignal(page.setting_requested, timeout=0) as asked:
-        page.cards["model_not_ready"].button.click()
+    (button,) = page.cards["model_not_ready"].buttons
+    assert button.text() == "Open the setting “Offered models”"
+    with qtbot.waitSignal(page.action_requested, timeout=0) as asked:
+        button.click()
 
-    assert asked.args == ["supported_models"]
+    assert asked.args == [Action(Does.SETTING, "supported_models")]
+
+
+def test_what_holds_has_a_button_for_all_that_can_be_done(qtbot: QtBot, page: RulesPage) -> None:
+    page.render(AgentSnapshot(reasons=(ENGINE,)))
+    buttons = {button.text(): button for button in page.cards["engine_unreachable"].buttons}
+
+    assert list(buttons) == ["Try again", "Open the setting “Engine”"]
+    with qtbot.waitSignal(page.action_requested, timeout=0) as asked:
+        buttons["Try again"].click()
+    assert asked.args == [Action(Does.RETRY)]
 
 
 def test_a_hidden_page_shows_the_newest_when_it_is_shown(qtbot: QtBot) -> None:
@@ -180,7 +173,7 @@ def test_the_keyboard_goes_through_the_cards_from_top_to_bottom(page: RulesPage)
     page.render(AgentSnapshot(reasons=(ENGINE,)))
     page.render(AgentSnapshot(reasons=(PAUSED,)))
 
-    buttons = [page.cards[view.code].button for view in rule_views((PAUSED,))]
+    buttons = [button for view in rule_views((PAUSED,)) for button in page.cards[view.code].buttons]
     found: list[QWidget] = []
     after = page.nextInFocusChain()
     while after is not None and after is not page:

@@ -211,7 +211,7 @@ def test_settings_that_contradict_each_other_stand_at_the_field(
     box.activated.emit(box.currentIndex())
     with qtbot.waitSignal(files.save_failed):
         button(page, "Save").click()
-    assert "Needs openai_base_url" in page.editor("engine").problem_shown
+    assert "Needs “OpenAI-compatible server”" in page.editor("engine").problem_shown
     assert page.changes == {"engine": "openai"}
     assert load_settings({}).settings.engine == "auto"
 

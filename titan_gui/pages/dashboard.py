@@ -34,7 +34,7 @@ class DashboardPage(QWidget):
     finish_requested = Signal()
     take_back_requested = Signal()
     start_requested = Signal()
-    setting_requested = Signal(str)  # show this setting
+    action_requested = Signal(object)  # remedies.Action: a button beside a reason or on a tile
     contribution_requested = Signal()  # ask the command "contribution"
 
     def __init__(self, history: History, *, clock: Callable[[], float] = time.time) -> None:
@@ -110,7 +110,9 @@ class DashboardPage(QWidget):
         self._switch.finish_requested.connect(self.finish_requested)
         self._switch.take_back_requested.connect(self.take_back_requested)
         self._switch.start_requested.connect(self.start_requested)
-        self.headline.setting_requested.connect(self.setting_requested)
+        self.headline.action_requested.connect(self.action_requested)
+        for tile in self.tiles.values():
+            tile.action_requested.connect(self.action_requested)
 
     def _lay_out(self) -> None:
         content = QWidget()

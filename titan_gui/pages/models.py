@@ -19,7 +19,7 @@ from core.errors import AgentError
 from core.fit import FitRule, judge
 from core.snapshot import AgentSnapshot
 from titan_gui.models_view import can_pull, engine_text, model_rows, pull_rows, summary_text
-from titan_gui.settings_text import error_text
+from titan_gui.remedies import error_text
 from titan_gui.widgets.add_model import AddModel
 from titan_gui.widgets.model_rows import ModelRowWidget, PullRowWidget
 from titan_gui.widgets.notes import Note, dim_note, good_note, problem_note

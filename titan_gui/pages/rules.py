@@ -9,9 +9,11 @@ from PySide6.QtGui import QColor, QShowEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from core.snapshot import AgentSnapshot
+from titan_gui.remedies import Action, Does
 from titan_gui.rules_view import RuleView, rule_views, summary_of
 from titan_gui.theme import colours_of, tint
 from titan_gui.view_model import Mood
+from titan_gui.widgets.action_buttons import ActionButtons
 from titan_gui.widgets.stat_tile import Card
 from titan_gui.widgets.text_labels import TextLabel, WrappedLabel
 
@@ -19,7 +21,7 @@ from titan_gui.widgets.text_labels import TextLabel, WrappedLabel
 class RulesPage(QWidget):
     """`render(snapshot)`; what holds stands first, and a card moves only when its reason begins or ends to hold."""
 
-    setting_requested = Signal(str)
+    action_requested = Signal(object)  # remedies.Action
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,12 +74,12 @@ class RulesPage(QWidget):
         for row, view in enumerate(views, start=1):  # the summary is row 0
             if view.code not in self._cards:
                 self._cards[view.code] = RuleCard()
-                self._cards[view.code].setting_requested.connect(self.setting_requested)
+                self._cards[view.code].action_requested.connect(self.action_requested)
             card = self._cards[view.code]
             card.show_rule(view)
             if self._column.indexOf(card) != row:
                 self._column.insertWidget(row, card)
-        buttons = [self._cards[view.code].button for view in views]
+        buttons = [button for view in views for button in self._cards[view.code].buttons]
         for before, after in pairwise(buttons):
             QWidget.setTabOrder(before, after)  # the keyboard goes from top to bottom too
 
@@ -85,7 +87,7 @@ class RulesPage(QWidget):
 class RuleCard(Card):
     """One rule. While it holds it has a coloured edge and says so in words."""
 
-    setting_requested = Signal(str)
+    action_requested = Signal(object)  # remedies.Action
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,21 +96,29 @@ class RuleCard(Card):
         self._state = TextLabel(scale=0.9, is_quiet=True)
         self._now = WrappedLabel()
         self._meaning = WrappedLabel(is_quiet=True)
-        self.button = QPushButton(self.tr("Open the setting"))
-        self.button.clicked.connect(self._on_button_clicked)
+        self._actions = ActionButtons()  # while it holds
+        self._actions.action_requested.connect(self.action_requested)
+        self._setting = QPushButton()  # while it doesn't
+        self._setting.clicked.connect(self._on_setting_clicked)
         top = QHBoxLayout()
         top.addWidget(self._title)
         top.addStretch(1)
         top.addWidget(self._state)
         below = QHBoxLayout()
         below.addWidget(self._meaning, 1)
-        below.addWidget(self.button, 0, Qt.AlignmentFlag.AlignBottom)
+        below.addWidget(self._setting, 0, Qt.AlignmentFlag.AlignBottom)
         column = QVBoxLayout(self)
         column.setContentsMargins(14, 10, 12, 10)
         column.setSpacing(4)
         column.addLayout(top)
         column.addWidget(self._now)
         column.addLayout(below)
+        column.addWidget(self._actions)
+
+    @property
+    def buttons(self) -> tuple[QPushButton, ...]:
+        """Those that are offered now, from left to right."""
+        return self._actions.buttons or ((self._setting,) if self._view and self._view.setting else ())
 
     @property
     def now(self) -> str:
@@ -125,8 +135,9 @@ class RuleCard(Card):
         self._meaning.show_text(" ".join(filter(None, (view.meaning, view.effect))))
         kind = self.tr("no new sessions") if view.blocks else self.tr("good to know")
         self._state.show_text(self.tr("holds now: {0}").format(kind) if view.now else self.tr("not now"))
-        self.button.setVisible(bool(view.setting))
-        self.button.setAccessibleName(self.tr("Open the setting behind “{0}”").format(view.title))
+        self._actions.show_actions(view.actions)
+        self._setting.setText(self.tr(Action(Does.SETTING, view.setting).title))
+        self._setting.setVisible(bool(view.setting) and not view.actions)
         self.setAccessibleName(f"{view.title}: {self._state.text()}. {view.now}")
         self._tint()
 
@@ -147,6 +158,6 @@ class RuleCard(Card):
         tint(self._title, self.edge or self.palette().windowText().color())
         self.update()
 
-    def _on_button_clicked(self) -> None:
+    def _on_setting_clicked(self) -> None:
         if self._view is not None:
-            self.setting_requested.emit(self._view.setting)
+            self.action_requested.emit(Action(Does.SETTING, self._view.setting))

@@ -12,7 +12,8 @@ from core.config import DECLARATIONS
 from core.config_load import LoadedSettings
 from core.errors import AgentError, ConfigError
 from core.snapshot import AgentSnapshot
-from titan_gui.settings_text import HIDDEN, error_text, names_text, place_problems
+from titan_gui.remedies import error_text, plain
+from titan_gui.settings_text import HIDDEN, names_text, place_problems
 from titan_gui.widgets.login_switch import LoginSwitch
 from titan_gui.widgets.notes import Note, dim_note, good_note, heading, problem_note
 from titan_gui.widgets.secret_editor import SecretEditor
@@ -122,8 +123,8 @@ class SettingsPage(QWidget):
         self._is_saving = False
         by_field, elsewhere = place_problems(error.problems if isinstance(error, ConfigError) else (error.detail,))
         for name, sentence in by_field.items():
-            self._editors[name].show_problem(sentence)
-        words = "\n".join((*elsewhere, error.hint)).strip()
+            self._editors[name].show_problem(plain(sentence))
+        words = "\n".join(filter(None, map(plain, (*elsewhere, error.hint))))
         if by_field:
             words = "\n".join((self.tr("Not saved. Look at: {0}.").format(names_text(by_field)), words)).strip()
             self.focus_setting(next(iter(by_field)))

@@ -12,7 +12,8 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QStackedWidget, 
 from core.config_load import Origin
 from core.errors import AgentError
 from core.snapshot import AgentSnapshot
-from titan_gui.settings_text import as_sentence, error_text
+from titan_gui.remedies import error_text, plain
+from titan_gui.settings_text import as_sentence
 from titan_gui.setup_draft import SetupDraft, Step, problem_of
 from titan_gui.tray_icon import app_icon
 from titan_gui.widgets.notes import dim_note, heading, problem_note
@@ -121,7 +122,7 @@ class SetupWindow(QWidget):
         self.closed.emit()
 
     def _show_snapshot(self, snapshot: AgentSnapshot) -> None:
-        self._notices.say("\n".join(as_sentence(notice) for notice in snapshot.notices))
+        self._notices.say("\n".join(as_sentence(plain(notice)) for notice in snapshot.notices))
         for step in self._steps:
             step.show_snapshot(snapshot)
 

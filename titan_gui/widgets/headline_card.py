@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from PySide6.QtCore import QEvent, Qt, Signal
 from PySide6.QtGui import QColor
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from core.snapshot import AgentSnapshot
+from titan_gui.remedies import Does, plain, sentences
 from titan_gui.rules_view import what_to_do
 from titan_gui.theme import colours_of, tint
 from titan_gui.tray_icon import mood_icon
 from titan_gui.view_model import Headline, headline_of
+from titan_gui.widgets.action_buttons import ActionButtons
 from titan_gui.widgets.stat_tile import Card
 from titan_gui.widgets.text_labels import TextLabel, WrappedLabel
 
 ICON_PX = 40
+_ON_THE_SWITCH = frozenset({Does.START, Does.RESUME})  # it has these buttons itself
 
 
 class HeadlineCard(Card):
     """State, reason and remedy, with a place for the switch below."""
 
-    setting_requested = Signal(str)  # the name of the setting behind the reason
+    action_requested = Signal(object)  # remedies.Action
 
     def __init__(self, switch: QWidget) -> None:
         super().__init__()
@@ -32,17 +35,15 @@ class HeadlineCard(Card):
         self._sentence = WrappedLabel(scale=1.1)
         self._remedy = WrappedLabel()
         self._others_label = WrappedLabel(scale=0.9, is_quiet=True)
-        self._setting_button = QPushButton(self.tr("Open the setting"))
-        self._setting_button.clicked.connect(self._on_setting_button_clicked)
+        self.actions_row = ActionButtons()
+        self.actions_row.action_requested.connect(self.action_requested)
         words = QVBoxLayout()
         words.setSpacing(4)
         for label in (self._state, self._sentence, self._remedy, self._others_label):
             words.addWidget(label)
-        buttons = QHBoxLayout()
-        buttons.addWidget(self._setting_button)
-        buttons.addWidget(switch, 1)
         words.addSpacing(6)
-        words.addLayout(buttons)
+        words.addWidget(self.actions_row)
+        words.addWidget(switch)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(16, 14, 16, 14)
         layout.setSpacing(14)
@@ -59,8 +60,8 @@ class HeadlineCard(Card):
 
     def show_snapshot(self, snapshot: AgentSnapshot) -> None:
         headline = headline_of(snapshot)
-        shown = headline.sentence
-        others = tuple(reason.sentence for reason in snapshot.reasons if reason.sentence != shown) + snapshot.notices
+        said = (*(reason.sentence for reason in snapshot.reasons), *snapshot.notices)
+        others = tuple(line for line in map(plain, said) if line and line != headline.sentence)
         if headline == self._headline and others == self._others:
             return
         self._headline, self._others = headline, others
@@ -70,8 +71,8 @@ class HeadlineCard(Card):
         self._remedy.setVisible(bool(self._remedy.text()))
         self._others_label.show_text("\n".join(f"• {line}" for line in others))
         self._others_label.setVisible(bool(others))
-        self._setting_button.setVisible(bool(headline.setting))
-        self.setAccessibleName(f"{headline.state}. {headline.sentence} {headline.remedy}")
+        self.actions_row.show_actions([action for action in headline.actions if action.does not in _ON_THE_SWITCH])
+        self.setAccessibleName(sentences(headline.state, headline.sentence, headline.remedy))
         self._tint()
 
     def changeEvent(self, event: QEvent) -> None:
@@ -87,7 +88,3 @@ class HeadlineCard(Card):
         self._icon.setPixmap(mood_icon(mood).pixmap(ICON_PX, ICON_PX))
         tint(self._state, self.edge)
         self.update()
-
-    def _on_setting_button_clicked(self) -> None:
-        if self._headline is not None:
-            self.setting_requested.emit(self._headline.setting)

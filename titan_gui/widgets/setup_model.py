@@ -21,7 +21,7 @@ from core.errors import AgentError
 from core.fit import Fit
 from core.snapshot import AgentSnapshot
 from titan_gui.models_view import ModelRow, can_pull, engine_text, model_rows, pull_rows
-from titan_gui.settings_text import error_text
+from titan_gui.remedies import error_text
 from titan_gui.setup_draft import SetupDraft
 from titan_gui.widgets.add_model import AddModel
 from titan_gui.widgets.model_rows import FIT_WORDS, PullRowWidget

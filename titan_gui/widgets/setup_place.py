@@ -17,7 +17,7 @@ from PySide6.QtWidgets import (
 
 from core.errors import AgentError
 from core.network import is_loopback_endpoint
-from titan_gui.settings_text import error_text
+from titan_gui.remedies import error_text
 from titan_gui.setup_draft import SetupDraft, suggested_host
 from titan_gui.widgets.notes import dim_note, good_note, problem_note
 from titan_gui.widgets.setup_step import Origins, SetupStep

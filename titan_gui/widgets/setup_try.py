@@ -14,7 +14,7 @@ from PySide6.QtWidgets import (
 from core.engines.names import same_model
 from core.errors import AgentError
 from core.snapshot import AgentSnapshot
-from titan_gui.settings_text import error_text
+from titan_gui.remedies import error_text
 from titan_gui.setup_draft import SetupDraft, Shareable, reserve_of, shareable
 from titan_gui.view_model import memory_text
 from titan_gui.widgets.notes import Note, good_note, problem_note

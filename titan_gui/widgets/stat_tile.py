@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent, QRectF
+from PySide6.QtCore import QEvent, QRectF, Qt, Signal
 from PySide6.QtGui import QColor, QPainter, QPaintEvent
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QToolButton, QVBoxLayout, QWidget
 
 from titan_gui.theme import colours_of, tint
 from titan_gui.tiles import Tile
@@ -40,17 +40,24 @@ class Card(QWidget):
 class StatTile(Card):
     """`show_tile` changes only what differs."""
 
+    action_requested = Signal(object)  # remedies.Action
+
     def __init__(self, tile: Tile) -> None:
         super().__init__()
         self._tile: Tile | None = None
         self._title = TextLabel(scale=0.9, is_quiet=True)
         self._value = ElidedLabel(scale=1.35, bold=True)
         self._detail = ElidedLabel(lines=2, scale=0.9, is_quiet=True)
+        self.button = self._make_button()
+        top = QHBoxLayout()
+        top.addWidget(self._title, 1)
+        top.addWidget(self.button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(12, 10, 12, 10)
         layout.setSpacing(2)
-        for label in (self._title, self._value, self._detail):
-            layout.addWidget(label)
+        layout.addLayout(top)
+        layout.addWidget(self._value)
+        layout.addWidget(self._detail)
         layout.addStretch(1)
         self.show_tile(tile)
 
@@ -66,12 +73,34 @@ class StatTile(Card):
         self._value.show_text(tile.value)
         self._detail.show_text(tile.detail)
         self.setAccessibleName(f"{tile.title}: {tile.value}. {tile.detail}")
+        self.button.setVisible(tile.action is not None)
+        if tile.action is not None:
+            self.button.setText(self.tr(tile.action.short_title))
+            self.button.setAccessibleName(self.tr(tile.action.title))
+            self.button.setToolTip(self.tr(tile.action.title))
         self._tint()
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)
         if event.type() is QEvent.Type.PaletteChange and self._tile is not None:
             self._tint()
+
+    def _make_button(self) -> QToolButton:
+        """Its place is kept while it is hidden, and no higher than the title: the tile's size stays."""
+        button = QToolButton()
+        button.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        button.setFont(self._title.font())
+        button.setFixedHeight(self._title.sizeHint().height() + 4)
+        keeping = button.sizePolicy()
+        keeping.setRetainSizeWhenHidden(True)
+        button.setSizePolicy(keeping)
+        button.clicked.connect(self._on_button_clicked)
+        button.hide()
+        return button
+
+    def _on_button_clicked(self) -> None:
+        if self._tile is not None and self._tile.action is not None:
+            self.action_requested.emit(self._tile.action)
 
     def _tint(self) -> None:
         """Trouble is said by the detail; the value's colour and the edge only point at it."""

@@ -1,0 +1,246 @@
+"""What a person can do about a reason or an error: the window's own words, and the buttons that do it. Pure.
+
+The core's remedies are for the command line too. What only a terminal can do, and what gRPC says, is left out here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from types import MappingProxyType
+
+from core.config import DECLARATIONS
+from core.errors import (
+    AgentError,
+    AgentNotRunning,
+    AlreadyRunningError,
+    ConfigError,
+    ControlError,
+    CoordinatorError,
+    EngineError,
+    EngineNeedsAttention,
+    EngineUnreachable,
+    ModelError,
+    ModelNotFound,
+    PortTakenError,
+)
+from core.snapshot import Reason
+from titan_gui.settings_text import as_sentence, place_problems, title_of
+
+
+class Does(StrEnum):
+    """What a button does."""
+
+    SETTING = "setting"  # turn to one setting
+    START = "start"
+    RETRY = "retry"
+    RESUME = "resume"
+    SETUP = "setup"
+    MODELS = "models"
+    LOG = "log"
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One button. `setting` is the setting's name for `Does.SETTING`."""
+
+    does: Does
+    setting: str = ""
+
+    @property
+    def title(self) -> str:
+        return f"Open the setting “{title_of(self.setting)}”" if self.does is Does.SETTING else _TITLES[self.does]
+
+    @property
+    def short_title(self) -> str:
+        """Where there is little room; `title` says it in full to a screen reader."""
+        return "Setting" if self.does is Does.SETTING else _TITLES[self.does]
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """What to do, as sentences ("" where the buttons say it all), and the buttons, the likeliest first."""
+
+    sentence: str = ""
+    actions: tuple[Action, ...] = ()
+
+
+_TITLES: Mapping[Does, str] = MappingProxyType(
+    {
+        Does.START: "Start now",
+        Does.RETRY: "Try again",
+        Does.RESUME: "Resume",
+        Does.SETUP: "Set up",
+        Does.MODELS: "Open the models",
+        Does.LOG: "Open the log",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """`sentence` is said where the core's own hint holds nothing for a window, and always where it is `always`."""
+
+    sentence: str = ""
+    does: tuple[Does, ...] = ()
+    setting: str = ""
+    always: bool = False
+
+    @property
+    def actions(self) -> tuple[Action, ...]:
+        return tuple(Action(does) for does in self.does)
+
+
+# A reason's setting gets a button by itself: here stands what else can be done.
+FOR_REASONS: Mapping[str, _Known] = MappingProxyType(
+    {
+        "stopping": _Known(always=True),
+        "setup_not_done": _Known("Answer the first questions.", (Does.SETUP,), always=True),
+        "paused_by_owner": _Known("", (Does.RESUME,), always=True),
+        "draining": _Known("", (Does.RESUME,), always=True),
+        "engine_attention": _Known("Mend that, and try again.", (Does.RETRY, Does.LOG)),
+        "engine_unreachable": _Known("It is tried again by itself.", (Does.RETRY,)),
+        "engine_resting": _Known("It is tried again by itself, or now.", (Does.RETRY, Does.LOG), always=True),
+        "model_not_ready": _Known("Choose what to offer, or add a model.", (Does.MODELS,)),
+        "no_public_address": _Known("Type the name or address under which others reach this machine.", always=True),
+        "registration_refused": _Known("It is tried again by itself.", (Does.LOG,), always=True),
+        "coordinator_away": _Known("", (Does.LOG,), always=True),  # its sentence says that it is tried again
+        "agent_failed": _Known("Start it again. The log has more.", (Does.START, Does.LOG)),
+    }
+)
+# The first class that fits counts, so the narrower one stands first.
+FOR_ERRORS: tuple[tuple[type[AgentError], _Known], ...] = (
+    (PortTakenError, _Known("Choose another port, and start it again.", setting="agent_port", always=True)),
+    (AlreadyRunningError, _Known("Quit the other one first, or use its window.", always=True)),
+    (AgentNotRunning, _Known("Start it first.", always=True)),
+    (ControlError, _Known("The log may show why.", always=True)),
+    (ConfigError, _Known()),
+    (CoordinatorError, _Known("It is tried again by itself.", setting="coordinator_endpoint", always=True)),
+    (ModelNotFound, _Known("Add it on the Models page.", (Does.MODELS,))),
+    (ModelError, _Known("The Models page shows what there is.", (Does.MODELS,))),
+    (EngineNeedsAttention, _Known("Mend that, and try again.", (Does.RETRY,), setting="engine")),
+    (EngineUnreachable, _Known("Does the program that runs the models run?", setting="engine")),
+    (EngineError, _Known(setting="engine")),
+    (AgentError, _Known()),
+)
+
+
+def remedy_of(reason: Reason) -> Remedy:
+    """What to do about a reason that holds now; one that this version doesn't know gets its setting."""
+    known = FOR_REASONS.get(reason.code, _Known())
+    sentence = known.sentence if known.always else plain(reason.remedy) or known.sentence
+    setting = (Action(Does.SETTING, reason.setting),) if reason.setting in DECLARATIONS else ()
+    return Remedy(sentence, (*known.actions, *setting))
+
+
+def remedy_of_error(error: AgentError) -> Remedy:
+    """What to do about an error. Its actions are for a page that has room for buttons."""
+    known = next(known for kind, known in FOR_ERRORS if isinstance(error, kind))
+    sentence = known.sentence if known.always else plain(error.hint) or known.sentence
+    setting = setting_behind(error)
+    return Remedy(sentence, (*known.actions, *((Action(Does.SETTING, setting),) if setting else ())))
+
+
+def setting_behind(error: AgentError) -> str:
+    """The setting that an error comes from; "" where it isn't one."""
+    if isinstance(error, ConfigError):
+        by_field, _ = place_problems(error.problems)
+        return next(iter(by_field), "")
+    return next(known for kind, known in FOR_ERRORS if isinstance(error, kind)).setting
+
+
+def error_text(error: AgentError) -> str:
+    """What went wrong and what to do, as sentences."""
+    detail = " ".join(as_sentence(line) for line in plain(error.detail).splitlines() if line.strip())
+    return sentences(detail, remedy_of_error(error).sentence)
+
+
+def sentences(*parts: str) -> str:
+    """The parts that say something, one after the other, each ended by a full stop where it has no end of its own."""
+    said = [part.strip() for part in parts if part.strip()]
+    return " ".join(part if part[-1] in ".!?…" else f"{part}." for part in said)
+
+
+@lru_cache(maxsize=256)  # the same few sentences come with every snapshot
+def plain(text: str) -> str:
+    """The core's text without what is for a terminal or from gRPC; settings by their names for people.
+
+    A sentence is cut where the foreign part begins, back to the last colon, comma or bracket; nothing is left of one
+    that has no such place.
+    """
+    if not (_FOREIGN.search(text) or _NAMES.search(text)):
+        return text
+    lines = []
+    for line in text.splitlines():
+        kept = (_cut(part) for part in _SENTENCE_END.split(_IN_BRACKETS.sub(_without_foreign, line)))
+        lines.append(" ".join(part for part in kept if part))
+    said = _NAMES.sub(lambda found: f"“{title_of(_SETTING_OF[found.group()])}”", "\n".join(lines))
+    return _TWICE.sub(r"\1", said).strip()
+
+
+_FOREIGN = re.compile(
+    r"`|\btitan [a-z]"  # commands of ours
+    r"|\b(?:ollama (?:pull|serve|run|list)|pip install|chmod|sudo|systemctl)\b"
+    r"|(?<![\w-])--[a-z]"
+    r"|\b[A-Z][A-Z0-9_]*=|\b[a-z]+_[a-z_]+ = "  # NAME=value, name = value
+    r"|\b(?:UNKNOWN|UNAVAILABLE|INTERNAL|CANCELLED|ABORTED|UNIMPLEMENTED|UNAUTHENTICATED|INVALID_ARGUMENT|NOT_FOUND"
+    r"|ALREADY_EXISTS|DEADLINE_EXCEEDED|PERMISSION_DENIED|RESOURCE_EXHAUSTED|FAILED_PRECONDITION|OUT_OF_RANGE|DATA_LOSS)\b"
+    r"|\b[Gg][Rr][Pp][Cc]|\bipv[46]:|\bGOAWAY\b|\bRST_STREAM\b|\b(?:RegisterAgent|ReportHealth|GetPublicKey)\b"
+)
+_SENTENCE_END = re.compile(r"(?<=[.!?…])\s+(?=[A-Z“])")
+_IN_BRACKETS = re.compile(r"\s*\([^()]*\)")
+_BOUNDARY = re.compile(r"(?:,? or)?(?:[:;,](?=\s|$)|\s\()(?:\s*or:?)?")
+_FEWEST_WORDS = 2  # of what is left: "First" says nothing
+
+_SETTING_OF = {
+    name: declaration.name
+    for declaration in DECLARATIONS.values()
+    for name in (declaration.name, *declaration.environment_names)
+    if "_" in name  # "engine" and "share" are words of their own
+}
+_LONGEST_FIRST = "|".join(sorted(map(re.escape, _SETTING_OF), key=len, reverse=True))
+_NAMES = re.compile(rf"(?<!environment )(?<![\w/\\.-])(?:{_LONGEST_FIRST})(?![\w/\\])")
+_TWICE.sub(r"\1", said).strip()
+
+
+_FOREIGN = re.compile(
+    r"`|\btitan [a-z]"  # commands of ours
+    r"|\b(?:ollama (?:pull|serve|run|list)|pip install|chmod|sudo|systemctl)\b"
+    r"|(?<![\w-])--[a-z]"
+    r"|\b[A-Z][A-Z0-9_]*=|\b[a-z]+_[a-z_]+ = "  # NAME=value, name = value
+    r"|\b(?:UNKNOWN|UNAVAILABLE|INTERNAL|CANCELLED|ABORTED|UNIMPLEMENTED|UNAUTHENTICATED|INVALID_ARGUMENT|NOT_FOUND"
+    r"|ALREADY_EXISTS|DEADLINE_EXCEEDED|PERMISSION_DENIED|RESOURCE_EXHAUSTED|FAILED_PRECONDITION|OUT_OF_RANGE|DATA_LOSS)\b"
+    r"|\b[Gg][Rr][Pp][Cc]|\bipv[46]:|\bGOAWAY\b|\bRST_STREAM\b|\b(?:RegisterAgent|ReportHealth|GetPublicKey)\b"
+)
+_SENTENCE_END = re.compile(r"(?<=[.!?…])\s+(?=[A-Z“])")
+_IN_BRACKETS = re.compile(r"\s*\([^()]*\)")
+_BOUNDARY = re.compile(r"(?:,? or)?(?:[:;,](?=\s|$)|\s\()(?:\s*or:?)?")
+_FEWEST_WORDS = 2  # of what is left: "First" says nothing
+
+_SETTING_OF = {
+    name: declaration.name
+    for declaration in DECLARATIONS.values()
+    for name in (declaration.name, *declaration.environment_names)
+    if "_" in name  # "engine" and "share" are words of their own
+}
+_NAMES = re.compile(
+    rf"(?<!environment )(?<![\w/\\.-])(?:{'|'.join(sorted(map(re.escape, _SETTING_OF), key=len, reverse=True))})(?![\w/\\])"
+)
+_TWICE = re.compile(r"(“[^”]+”) \(\1\)")
+
+
+def _without_foreign(found: re.Match[str]) -> str:
+    return "" if _FOREIGN.search(found.group()) else found.group()
+
+
+def _cut(sentence: str) -> str:
+    foreign = _FOREIGN.search(sentence)
+    if foreign is None:
+        return sentence
+    before = sentence[: foreign.start()].rstrip()
+    ends = [found.start() for found in _BOUNDARY.finditer(before)]
+    kept = before[: ends[-1]].rstrip(" ,;:") if ends else ""
+    return f"{kept}." if len(kept.split()) >= _FEWEST_WORDS else ""
