@@ -19,6 +19,7 @@ from core.sessions import Admission, EndReason
 log = get_logger(__name__)
 
 LONGEST_SLEEP_S = 30.0  # a timed pause follows the wall clock: looked at this often, in case it was set
+SAVE_RETRY_S = 30.0  # a full disk is tried again: the person may have made room
 SAVE_LIMIT_S = 5.0  # a disk that is slower than this has failed, for whoever waits for an answer
 
 
@@ -54,6 +55,9 @@ class OwnerControl:
         self._drain_task: asyncio.Task[None] | None = None
         self._saving: asyncio.Future[str] | None = None  # its result: why it is not on disk, "" when it is
         self._not_kept = ""  # the notice about that
+        self._in_doubt = ""  # the notice about a file that could not be read
+        self._save_timer: asyncio.TimerHandle | None = None  # until the next try
+        self._is_closed = False
         self.is_paused = False
         self.pause_until: float | None = None  # seconds since the epoch; None: until resumed
 
@@ -66,7 +70,8 @@ class OwnerControl:
         saved = self._file.read()
         if saved.problem:
             log.warning("pause state not read", problem=saved.problem)
-            self._on_notice("", f"{saved.problem} Paused until you resume, in case you had paused: titan resume")
+            self._in_doubt = f"{saved.problem} Paused until you resume, in case you had paused."
+            self._on_notice("", self._in_doubt)
         if saved.is_paused and (saved.until is None or saved.until > self._clock()):
             self._set_pause(saved.until)
             if saved.problem:
@@ -120,12 +125,19 @@ class OwnerControl:
             self._save()
             log.info("resumed")
             self._on_change()
+        if self._in_doubt:
+            self._on_notice(self._in_doubt, "")
+            self._in_doubt = ""
         return was_on
 
     async def close(self) -> None:
-        """Stop the timers, and wait until the pause is on disk."""
+        """Stop the timers, and wait until the pause is on disk; one that isn't yet is tried once more."""
         self._stop_draining_task()
         self._clear_timers()
+        self._is_closed = True
+        self._stop_save_timer()
+        if self._not_kept:
+            self._write()
         await self.wait_saved()
 
     async def wait_saved(self) -> str:
@@ -189,16 +201,31 @@ class OwnerControl:
     def _save(self) -> None:
         """Off the loop: a slow disk must not hold up running streams. Finishing is kept as the pause it ends in."""
         self._file.keep(SavedPause(self.is_paused or self.is_draining, self.pause_until))
+        self._write()
+
+    def _write(self) -> None:
+        self._stop_save_timer()
         self._saving = asyncio.get_running_loop().run_in_executor(None, self._file.write)
         self._saving.add_done_callback(self._on_saved)
 
+    def _try_again_later(self, saving: asyncio.Future[str]) -> None:
+        if not self._is_closed and saving is self._saving:  # else a newer one is on its way
+            self._stop_save_timer()
+            self._save_timer = asyncio.get_running_loop().call_later(SAVE_RETRY_S, self._write)
+
+    def _stop_save_timer(self) -> None:
+        if self._save_timer is not None:
+            self._save_timer.cancel()
+            self._save_timer = None
+
     def _on_saved(self, saving: asyncio.Future[str]) -> None:
-        """A pause that can't be kept on disk still holds now; the owner hears what a restart would lose."""
+        """A pause that can't be kept on disk still holds; until it is, the owner reads what a restart would lose."""
         if saving.cancelled():
             return
         problem, before = saving.result(), self._not_kept
         if problem:
             log.warning("pause state not kept", problem=problem)
+            self._try_again_later(saving)
         self._not_kept = f"Pausing and resuming are not kept over a restart. {problem}" if problem else ""
         if self._not_kept != before:
             self._on_notice(before, self._not_kept)

@@ -236,7 +236,8 @@ class Desktop(QObject):
 
     def _on_command_finished(self, name: str, outcome: CommandOutcome) -> None:
         if name in TOLD:
-            self._tell("", outcome.message, is_urgent=name == "take_back")
+            is_urgent = name == "take_back" or "not_kept" in outcome.result  # a pause that a restart would forget
+            self._tell("", outcome.message, is_urgent=is_urgent)
 
     def _on_command_failed(self, name: str, error: AgentError) -> None:
         if name in TOLD:

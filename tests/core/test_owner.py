@@ -35,6 +35,7 @@ class Owner:
             clock=self.clock.wall,
         )
         self.notices: list[str] = []
+        self.notices_changed = asyncio.Event()
         self.leave = asyncio.Event()
 
     async def session(self) -> asyncio.Task[None]:
@@ -54,6 +55,7 @@ class Owner:
 
     def _take_notice(self, old: str, new: str) -> None:
         self.notices = [notice for notice in (*self.notices, new) if notice and notice != old]
+        self.notices_changed.set()
 
     @property
     def codes(self) -> list[str]:
@@ -266,7 +268,7 @@ async def test_damaged_file_means_paused_until_resumed_and_is_said(tmp_path: Pat
     aside = owner.file.with_name("pause.json.damaged-1")
     assert aside.read_bytes() == content
     (notice,) = owner.notices
-    assert (str(aside) in notice, "was damaged" in notice, "titan resume" in notice) == (True, True, True)
+    assert (str(aside) in notice, "was damaged" in notice, "until you resume" in notice) == (True, True, True)
     again = Owner(tmp_path)  # a kill now: the owner has not said anything yet
     again.control.restore()
     assert (again.control.is_paused, again.notices) == (True, [])
@@ -336,6 +338,55 @@ async def test_pause_holds_although_it_cannot_be_kept_and_that_is_said(
     (tmp_path / "file").unlink()
     owner.control.pause()
     assert (await owner.control.wait_saved(), owner.notices) == ("", [])
+    await owner.control.close()
+
+
+async def test_what_could_not_be_kept_is_tried_again_until_it_is_and_then_no_longer_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.owner.SAVE_RETRY_S", 0.01)
+    (tmp_path / "file").write_text("in the way")
+    owner = Owner(tmp_path / "file")
+    owner.control.pause()
+    assert await owner.control.wait_saved()
+    assert len(owner.notices) == 1
+    (tmp_path / "file").unlink()
+    async with asyncio.timeout(10):
+        while owner.notices:
+            await owner.notices_changed.wait()
+            owner.notices_changed.clear()
+    after_a_restart = Owner(tmp_path / "file")
+    after_a_restart.control.restore()
+    assert after_a_restart.control.is_paused
+    await owner.control.close()
+
+
+async def test_at_the_end_it_is_tried_once_more_and_never_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.owner.SAVE_RETRY_S", 3600.0)
+    (tmp_path / "file").write_text("in the way")
+    owner = Owner(tmp_path / "file")
+    owner.control.pause()
+    assert await owner.control.wait_saved()
+    (tmp_path / "file").unlink()
+    await owner.control.close()
+    assert owner.notices == []
+    assert owner.file.is_file()
+    (tmp_path / "other").write_text("in the way")
+    hopeless = Owner(tmp_path / "other")
+    hopeless.control.pause()
+    await hopeless.control.close()
+    assert hopeless.control._save_timer is None
+
+
+async def test_what_is_said_of_a_damaged_file_holds_until_the_owner_resumes(tmp_path: Path) -> None:
+    owner = Owner(tmp_path)
+    owner.file.write_bytes(b"{")
+    owner.control.restore()
+    assert len(owner.notices) == 1
+    owner.control.resume()
+    assert owner.notices == []
     await owner.control.close()
 
 

@@ -238,6 +238,29 @@ def test_what_taking_back_did_is_told_where_no_window_is(start: Start, panel: Fa
     assert panel.icon.messages[-1][1] == "Paused until you resume, no model was loaded."
 
 
+def test_a_pause_that_the_disk_does_not_keep_is_told_where_no_window_is(
+    start: Start, panel: FakePanel, qtbot: QtBot
+) -> None:
+    desktop = start()
+    wait_up(qtbot, desktop)
+    file = desktop.loaded.paths.state_dir / "pause.json"
+    file.mkdir()  # no file can take its place
+    panel.tray.pause_requested.emit(None)
+    qtbot.waitUntil(lambda: bool(panel.icon.messages), timeout=START_MS)
+    assert "A restart would forget it" in panel.icon.messages[-1][1]
+    assert panel.tray.view.can_resume
+    said = "not kept over a restart"
+    qtbot.waitUntil(lambda: any(said in notice for notice in desktop.bridge.snapshot.notices), timeout=START_MS)
+
+
+def test_a_pause_that_is_kept_needs_no_message(start: Start, panel: FakePanel, qtbot: QtBot) -> None:
+    desktop = start()
+    wait_up(qtbot, desktop)
+    with qtbot.waitSignal(desktop.bridge.command_finished, timeout=START_MS):
+        panel.tray.pause_requested.emit(None)
+    assert panel.icon.messages == []
+
+
 def test_a_command_without_an_agent_is_answered_too(start: Start, panel: FakePanel, qtbot: QtBot) -> None:
     start()
     panel.tray.take_back_requested.emit()
