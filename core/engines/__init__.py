@@ -58,6 +58,7 @@ class LoadedModel:
     total_mb: int | None = None  # None: the engine doesn't say
     vram_mb: int | None = None  # 0 = wholly in RAM; None: unknown
     context_tokens: int | None = None  # per session
+    is_owners: bool = False  # the owner's own work brought it into a shared engine: it isn't ours to unload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +113,7 @@ class Engine(Protocol):
         ...
 
     async def unload(self, model: str) -> None:
-        """Give the model's memory back. A model that isn't loaded is no error."""
+        """Give the model's memory back. A model that isn't loaded is no error; one that is the owner's stays."""
         ...
 
     def stream(self, prompt: Prompt) -> AsyncGenerator[TokenChunk, None]:

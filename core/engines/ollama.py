@@ -6,13 +6,14 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from core.engines import EngineModel, EngineStatus, LoadedModel, Prompt, TokenChunk
 from core.engines.engine_errors import error_of
 from core.engines.http import CHECK_TIMEOUT_S, EngineHttp, JsonAnswer, is_address, read_error_body
 from core.engines.names import find_model, normalize_model, same_model
 from core.engines.ollama_host import parse_ollama_host
+from core.engines.ollama_ownership import LoadedEntry, OwnLoads, SharedLook
 from core.engines.ollama_wire import (
     MAX_REPEATS,
     SMALLEST_CONTEXT,
@@ -27,6 +28,7 @@ from core.engines.ollama_wire import (
     final_chunk,
     is_honest_version,
     load_body,
+    read_expiries,
     read_lines,
     read_loaded,
     read_models,
@@ -48,6 +50,7 @@ REMEDY = "Start Ollama: ollama serve"
 _STREAM_TYPES = ("application/x-ndjson", "application/json")
 _UNLOAD_WAIT_S = 3.0
 _UNLOAD_POLL_S = 0.05
+_CLOSE_LIMIT_S = 1.0  # for giving memory back on the way out: a logout leaves 3 s for everything
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,7 @@ class OllamaEngine:
         self._version = ""
         self._device = ""
         self._trained_context: dict[str, int] = {}  # normalised name → the model's own maximum
+        self._own = OwnLoads()
 
     @property
     def status(self) -> EngineStatus:
@@ -90,6 +94,11 @@ class OllamaEngine:
         await self.check()
 
     async def close(self) -> None:
+        """Drop what we loaded (the owner's own models stay) without waiting for it to be gone, then hang up."""
+        with suppress(AgentError, TimeoutError):
+            async with asyncio.timeout(_CLOSE_LIMIT_S):
+                for name in self._own.names:
+                    await self._drop(name)
         await self._http.close()
         self._status = EngineStatus(version=self._version)
 
@@ -116,27 +125,40 @@ class OllamaEngine:
         return models
 
     async def loaded_models(self) -> tuple[LoadedModel, ...]:
-        loaded = read_loaded((await self._call("GET", "/api/ps")).body)
-        if loaded:
-            self._device = "GPU" if any(model.vram_mb for model in loaded) else "CPU"
-        self._note_ready()
-        return loaded
+        return (await self._look())[0]
+
+    async def look_at_use(self) -> SharedLook:
+        """What is in memory, when it would leave, and whether a request of ours had to do with that."""
+        loaded, expiries = await self._look()
+        entries = tuple(
+            LoadedEntry(name=model.name, expires_at=expiries[model.name], is_ours=not model.is_owners)
+            for model in loaded
+        )
+        return SharedLook(entries=entries, requests=self._own.requests, is_busy=self._own.is_busy)
+
+    def leave_to_owner(self, model: str) -> None:
+        """The owner's own work uses this model: don't unload it, and leave its keep_alive alone."""
+        self._own.leave_to_owner(model)
 
     async def load(self, model: str) -> LoadedModel:
         """Not through the `ollama` package: it can't send `shift`, and Ollama ≥ 0.30 would load the model twice."""
-        body = load_body(model, context_tokens=self._context_tokens, keep_alive=self._keep_alive)
-        await self._call("POST", "/api/generate", body, model=model, timeout_s=None)
-        loaded = await self.loaded_models()
+        with self._own.using(model):
+            if (there := await self._claim(model)) is not None:
+                return there
+            body = load_body(model, context_tokens=self._context_tokens, keep_alive=self._keep_alive)
+            await self._call("POST", "/api/generate", body, model=model, timeout_s=None)
+            loaded = await self.loaded_models()
         name = find_model(model, (entry.name for entry in loaded))
         return next((entry for entry in loaded if entry.name == name), LoadedModel(name=model))
 
     async def unload(self, model: str) -> None:
-        """Ask Ollama to drop the model, and wait until it is gone; 3 s at most, as the owner's own use may hold it."""
-        body = {"model": model, "keep_alive": 0, "stream": False}
-        try:
-            await self._call("POST", "/api/generate", body, model=model)
-        except ModelNotFound:
+        """Ask Ollama to drop the model, and wait until it is gone; 3 s at most, as the owner's own use may hold it.
+
+        A model that the owner's own work loaded is left alone.
+        """
+        if not self._own.is_ours(model):
             return
+        await self._drop(model)
         deadline = asyncio.get_running_loop().time() + _UNLOAD_WAIT_S
         while any(same_model(entry.name, model) for entry in await self.loaded_models()):
             if asyncio.get_running_loop().time() > deadline:
@@ -165,45 +187,81 @@ class OllamaEngine:
         """Answer one prompt. Iterate to the end: the connection is then kept for the next prompt."""
         if not self._version:
             await self.check()
-        context = await self._context_of(prompt.model)
-        response = await self._open(prompt, context)
-        try:
-            read = response.read  # everything that has arrived, in one call
-            lines = LineReader()
-            recent: deque[bytes] = deque(maxlen=MAX_REPEATS)  # what came last, to tell why an answer ended early
-            seen = 0  # tokens given on so far
-            while data := await read():
-                whole = lines.feed(data)
-                if not whole:
-                    continue
-                recent.append(whole[-TAIL_BYTES:])
-                plain = read_plain(whole)
-                if plain is not None:
-                    seen += plain[1]
-                    yield TokenChunk(plain[0], plain[1])
-                    continue
-                batch = read_lines(whole, prompt, is_mid_answer=seen > 0)
-                if batch.final is not None:
-                    yield final_chunk(batch, seen, context)
-                    await self._http.drain(response)
-                    return
-                if batch.text or batch.tokens:
-                    seen += batch.tokens
-                    yield TokenChunk(batch.text, batch.tokens)
-                if batch.error is not None:
-                    raise batch.error
-            raise early_end(recent, lines.rest, prompt)
-        except OSError as error:
-            raise self._http.translate(error, mid_answer=True) from None  # its text may quote the answer
-        finally:
-            response.close()  # the socket, at once: Ollama stops working on the prompt
+        with self._own.using(prompt.model):
+            there = await self._claim(prompt.model)
+            context = await self._context_of(prompt.model, there)
+            response = await self._open(prompt, context, there)
+            try:
+                read = response.read  # everything that has arrived, in one call
+                lines = LineReader()
+                recent: deque[bytes] = deque(maxlen=MAX_REPEATS)  # what came last, to tell why an answer ended early
+                seen = 0  # tokens given on so far
+                while data := await read():
+                    whole = lines.feed(data)
+                    if not whole:
+                        continue
+                    recent.append(whole[-TAIL_BYTES:])
+                    plain = read_plain(whole)
+                    if plain is not None:
+                        seen += plain[1]
+                        yield TokenChunk(plain[0], plain[1])
+                        continue
+                    batch = read_lines(whole, prompt, is_mid_answer=seen > 0)
+                    if batch.final is not None:
+                        yield final_chunk(batch, seen, context)
+                        await self._http.drain(response)
+                        return
+                    if batch.text or batch.tokens:
+                        seen += batch.tokens
+                        yield TokenChunk(batch.text, batch.tokens)
+                    if batch.error is not None:
+                        raise batch.error
+                raise early_end(recent, lines.rest, prompt)
+            except OSError as error:
+                raise self._http.translate(error, mid_answer=True) from None  # its text may quote the answer
+            finally:
+                response.close()  # the socket, at once: Ollama stops working on the prompt
 
-    async def _open(self, prompt: Prompt, context: int) -> Answer:
-        """The opened answer, its status and type checked."""
+    async def _look(self) -> tuple[tuple[LoadedModel, ...], dict[str, str]]:
+        """The models of /api/ps, each marked whose it is, and when each would leave."""
+        asked_at = self._own.requests
+        body = (await self._call("GET", "/api/ps")).body
+        loaded, expiries = read_loaded(body), read_expiries(body)
+        self._own.saw((model.name for model in loaded), asked_at=asked_at)
+        loaded = tuple(replace(model, is_owners=not self._own.is_ours(model.name)) for model in loaded)
+        if loaded:
+            self._device = "GPU" if any(model.vram_mb for model in loaded) else "CPU"
+        self._note_ready()
+        return loaded, expiries
+
+    async def _claim(self, model: str) -> LoadedModel | None:
+        """Before a request that may load `model`: what the owner's own work has of it in memory, or None; then it is
+        ours from now on.
+        """
+        if self._own.is_ours(model):
+            return None
+        loaded = await self.loaded_models()
+        there = next((entry for entry in loaded if same_model(entry.name, model)), None)
+        if there is None:
+            self._own.claim(model)
+        return there
+
+    async def _drop(self, model: str) -> None:
+        """Tell Ollama to let a model of ours go."""
+        body = {"model": model, "keep_alive": 0, "stream": False}
+        with suppress(ModelNotFound):
+            await self._call("POST", "/api/generate", body, model=model)
+
+    async def _open(self, prompt: Prompt, context: int, there: LoadedModel | None) -> Answer:
+        """The opened answer, its status and type checked.
+
+        A model that the owner's own work loaded (`there`) is used as it is: another context would make Ollama load it
+        anew, and another keep_alive would be ours.
+        """
         body = chat_body(
             prompt,
-            context_tokens=self._context_tokens,
-            keep_alive=self._keep_alive,
+            context_tokens=(there and there.context_tokens) or self._context_tokens,
+            keep_alive="" if there else self._keep_alive,
             num_predict=self._room_for_answer(prompt, context),
         )
         try:
@@ -227,7 +285,7 @@ class OllamaEngine:
         said = error_text(await read_error_body(response))
         return error_of(VOICE, response.status, said, model=prompt.model, prompt=prompt.text)
 
-    async def _context_of(self, model: str) -> int:
+    async def _context_of(self, model: str, there: LoadedModel | None) -> int:
         """The context that a session really has: ours, unless the model was trained for less (Ollama holds it there).
 
         A new Ollama refuses what doesn't fit. An old one cuts, and lists no context: it is asked once a model.
@@ -236,7 +294,8 @@ class OllamaEngine:
         if name not in self._trained_context and not is_honest_version(self._version):
             shown = await self._call("POST", "/api/show", {"model": model}, model=model)
             self._trained_context[name] = read_trained_context(shown.body) or SMALLEST_CONTEXT
-        return min(self._context_tokens, self._trained_context.get(name, self._context_tokens))
+        limit = (there and there.context_tokens) or self._context_tokens
+        return min(limit, self._context_tokens, self._trained_context.get(name, self._context_tokens))
 
     def _room_for_answer(self, prompt: Prompt, context: int) -> int:
         """num_predict. Where Ollama would cut silently, only what certainly fits: a token is at least a byte."""

@@ -50,7 +50,7 @@ _PLAIN_LINE = re.compile(
 
 
 def chat_body(prompt: Prompt, *, context_tokens: int, keep_alive: str, num_predict: int) -> dict[str, Any]:
-    """The body of POST /api/chat.
+    """The body of POST /api/chat. `keep_alive` "" leaves the model's own as it is.
 
     /api/chat and not /api/generate: both render the model's own template, but generate reads an empty prompt as "only
     load", and ends with the whole conversation as an array of token numbers. `think` false is safe for every model:
@@ -74,7 +74,7 @@ def chat_body(prompt: Prompt, *, context_tokens: int, keep_alive: str, num_predi
         "think": False,
         "truncate": False,
         "shift": False,
-        "keep_alive": keep_alive,
+        **({"keep_alive": keep_alive} if keep_alive else {}),
         "options": options,
     }
 
@@ -270,6 +270,11 @@ def read_loaded(body: Any) -> tuple[LoadedModel, ...]:
         )
         for entry in _entries(body)
     )
+
+
+def read_expiries(body: Any) -> dict[str, str]:
+    """When each model of /api/ps would leave memory, as Ollama writes it; "" from one that doesn't say."""
+    return {entry["name"]: str(entry.get("expires_at") or "") for entry in _entries(body)}
 
 
 def read_trained_context(body: Any) -> int | None:

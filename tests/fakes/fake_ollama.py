@@ -50,6 +50,8 @@ class FakeOllama(FakeEngineServer):
         self.loaded: dict[str, int] = {}  # name → context
         self.stays_loaded = False  # somebody else uses the model: unload is answered, but the model stays
         self.size_vram = 0
+        self.size = 890368 * 10
+        self.uses: dict[str, int] = {}  # name → how often it was used: each use moves its expires_at
         self.model_info: dict[str, Any] = {"general.architecture": "llama", "llama.context_length": 2048}
         self.pull_lines: list[dict[str, Any]] = [
             {"status": "pulling manifest"},
@@ -57,6 +59,11 @@ class FakeOllama(FakeEngineServer):
             {"status": "pulling 3e23a8b34ece", "digest": "sha256:3e", "total": 442815, "completed": 442815},
             {"status": "success"},
         ]
+
+    def owner_uses(self, name: str, context: int = 2048) -> None:
+        """Another program of the owner's asks this model something: it is loaded, and its expires_at moves."""
+        self.loaded.setdefault(name, context)
+        self.uses[name] = self.uses.get(name, 0) + 1
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -85,10 +92,11 @@ class FakeOllama(FakeEngineServer):
             {
                 "name": name,
                 "model": name,
-                "size": 890368 * 10,
+                "size": self.size,
                 "digest": "150a",
                 "details": {"family": "llama", "quantization_level": "unknown"},
-                "expires_at": "2026-11-24T19:56:55.249129052Z",
+                "expires_at": f"2026-11-24T19:{56 + self.uses.get(name, 0) // 60:02}:"
+                f"{self.uses.get(name, 0) % 60:02}.249129052Z",
                 "size_vram": self.size_vram,
                 "context_length": context,
             }
@@ -115,6 +123,7 @@ class FakeOllama(FakeEngineServer):
                 self.loaded.pop(name, None)
             return _answer(done | {"done_reason": "unload"})
         self.loaded[name] = self._context(body)
+        self.uses[name] = self.uses.get(name, 0) + 1
         return _answer(done | {"done_reason": "load"})
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
@@ -124,6 +133,7 @@ class FakeOllama(FakeEngineServer):
             return refusal
         assert name is not None
         context = self.loaded[name] = self._context(body)
+        self.uses[name] = self.uses.get(name, 0) + 1
         prompt_tokens = len(body["messages"][-1]["content"].encode()) + TEMPLATE_TOKENS
         if prompt_tokens > context:
             if body.get("truncate") is False and self._knows_truncate():
