@@ -8,17 +8,18 @@ from dataclasses import replace
 from core.errors import AgentError
 from core.snapshot import AgentSnapshot, Reason
 from core.state import AgentState
-from titan_gui.remedies import plain, remedy_of_error, setting_behind
+from titan_gui.plain_text import plain
+from titan_gui.remedies import remedy_of_error, setting_behind
 
 FAILED_CODE = "agent_failed"
+UNFORESEEN = "The agent stopped: something unforeseen went wrong."
 
 
 def failed_snapshot(last: AgentSnapshot, error: BaseException) -> AgentSnapshot:
     """The last snapshot, now FAILED, with the error as its first reason and nothing left that runs."""
     known = foreseen(error)
-    if known is None:
-        sentence, remedy, setting = "The agent stopped: something unforeseen went wrong.", "Start it again. The log has more.", ""
-    else:
+    sentence, remedy, setting = UNFORESEEN, "Start it again. The log has more.", ""
+    if known is not None:
         sentence, remedy = f"{known.title}: {plain(known.detail)}", remedy_of_error(known).sentence
         setting = setting_behind(known)
     reason = Reason(code=FAILED_CODE, sentence=sentence, remedy=remedy, setting=setting, icon="error")

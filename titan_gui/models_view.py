@@ -9,7 +9,7 @@ from core.engines.names import find_model, same_model
 from core.fit import FitRule, FitVerdict, judge, room_of
 from core.plurals import counted
 from core.snapshot import AgentSnapshot, PullView
-from titan_gui.remedies import plain, sentences
+from titan_gui.plain_text import plain, sentences
 from titan_gui.view_model import duration_text, memory_text, size_text
 
 ENGINE_NAMES = {

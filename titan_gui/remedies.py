@@ -1,15 +1,13 @@
 """What a person can do about a reason or an error: the window's own words, and the buttons that do it. Pure.
 
-The core's remedies are for the command line too. What only a terminal can do, and what gRPC says, is left out here.
+The core's remedies are for the command line too: here stands what the window says in their place, where it must.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
 from types import MappingProxyType
 
 from core.config import DECLARATIONS
@@ -28,6 +26,7 @@ from core.errors import (
     PortTakenError,
 )
 from core.snapshot import Reason
+from titan_gui.plain_text import plain, sentences
 from titan_gui.settings_text import as_sentence, place_problems, title_of
 
 
@@ -156,91 +155,3 @@ def error_text(error: AgentError) -> str:
     """What went wrong and what to do, as sentences."""
     detail = " ".join(as_sentence(line) for line in plain(error.detail).splitlines() if line.strip())
     return sentences(detail, remedy_of_error(error).sentence)
-
-
-def sentences(*parts: str) -> str:
-    """The parts that say something, one after the other, each ended by a full stop where it has no end of its own."""
-    said = [part.strip() for part in parts if part.strip()]
-    return " ".join(part if part[-1] in ".!?…" else f"{part}." for part in said)
-
-
-@lru_cache(maxsize=256)  # the same few sentences come with every snapshot
-def plain(text: str) -> str:
-    """The core's text without what is for a terminal or from gRPC; settings by their names for people.
-
-    A sentence is cut where the foreign part begins, back to the last colon, comma or bracket; nothing is left of one
-    that has no such place.
-    """
-    if not (_FOREIGN.search(text) or _NAMES.search(text)):
-        return text
-    lines = []
-    for line in text.splitlines():
-        kept = (_cut(part) for part in _SENTENCE_END.split(_IN_BRACKETS.sub(_without_foreign, line)))
-        lines.append(" ".join(part for part in kept if part))
-    said = _NAMES.sub(lambda found: f"“{title_of(_SETTING_OF[found.group()])}”", "\n".join(lines))
-    return _TWICE.sub(r"\1", said).strip()
-
-
-_FOREIGN = re.compile(
-    r"`|\btitan [a-z]"  # commands of ours
-    r"|\b(?:ollama (?:pull|serve|run|list)|pip install|chmod|sudo|systemctl)\b"
-    r"|(?<![\w-])--[a-z]"
-    r"|\b[A-Z][A-Z0-9_]*=|\b[a-z]+_[a-z_]+ = "  # NAME=value, name = value
-    r"|\b(?:UNKNOWN|UNAVAILABLE|INTERNAL|CANCELLED|ABORTED|UNIMPLEMENTED|UNAUTHENTICATED|INVALID_ARGUMENT|NOT_FOUND"
-    r"|ALREADY_EXISTS|DEADLINE_EXCEEDED|PERMISSION_DENIED|RESOURCE_EXHAUSTED|FAILED_PRECONDITION|OUT_OF_RANGE|DATA_LOSS)\b"
-    r"|\b[Gg][Rr][Pp][Cc]|\bipv[46]:|\bGOAWAY\b|\bRST_STREAM\b|\b(?:RegisterAgent|ReportHealth|GetPublicKey)\b"
-)
-_SENTENCE_END = re.compile(r"(?<=[.!?…])\s+(?=[A-Z“])")
-_IN_BRACKETS = re.compile(r"\s*\([^()]*\)")
-_BOUNDARY = re.compile(r"(?:,? or)?(?:[:;,](?=\s|$)|\s\()(?:\s*or:?)?")
-_FEWEST_WORDS = 2  # of what is left: "First" says nothing
-
-_SETTING_OF = {
-    name: declaration.name
-    for declaration in DECLARATIONS.values()
-    for name in (declaration.name, *declaration.environment_names)
-    if "_" in name  # "engine" and "share" are words of their own
-}
-_LONGEST_FIRST = "|".join(sorted(map(re.escape, _SETTING_OF), key=len, reverse=True))
-_NAMES = re.compile(rf"(?<!environment )(?<![\w/\\.-])(?:{_LONGEST_FIRST})(?![\w/\\])")
-_TWICE.sub(r"\1", said).strip()
-
-
-_FOREIGN = re.compile(
-    r"`|\btitan [a-z]"  # commands of ours
-    r"|\b(?:ollama (?:pull|serve|run|list)|pip install|chmod|sudo|systemctl)\b"
-    r"|(?<![\w-])--[a-z]"
-    r"|\b[A-Z][A-Z0-9_]*=|\b[a-z]+_[a-z_]+ = "  # NAME=value, name = value
-    r"|\b(?:UNKNOWN|UNAVAILABLE|INTERNAL|CANCELLED|ABORTED|UNIMPLEMENTED|UNAUTHENTICATED|INVALID_ARGUMENT|NOT_FOUND"
-    r"|ALREADY_EXISTS|DEADLINE_EXCEEDED|PERMISSION_DENIED|RESOURCE_EXHAUSTED|FAILED_PRECONDITION|OUT_OF_RANGE|DATA_LOSS)\b"
-    r"|\b[Gg][Rr][Pp][Cc]|\bipv[46]:|\bGOAWAY\b|\bRST_STREAM\b|\b(?:RegisterAgent|ReportHealth|GetPublicKey)\b"
-)
-_SENTENCE_END = re.compile(r"(?<=[.!?…])\s+(?=[A-Z“])")
-_IN_BRACKETS = re.compile(r"\s*\([^()]*\)")
-_BOUNDARY = re.compile(r"(?:,? or)?(?:[:;,](?=\s|$)|\s\()(?:\s*or:?)?")
-_FEWEST_WORDS = 2  # of what is left: "First" says nothing
-
-_SETTING_OF = {
-    name: declaration.name
-    for declaration in DECLARATIONS.values()
-    for name in (declaration.name, *declaration.environment_names)
-    if "_" in name  # "engine" and "share" are words of their own
-}
-_NAMES = re.compile(
-    rf"(?<!environment )(?<![\w/\\.-])(?:{'|'.join(sorted(map(re.escape, _SETTING_OF), key=len, reverse=True))})(?![\w/\\])"
-)
-_TWICE = re.compile(r"(“[^”]+”) \(\1\)")
-
-
-def _without_foreign(found: re.Match[str]) -> str:
-    return "" if _FOREIGN.search(found.group()) else found.group()
-
-
-def _cut(sentence: str) -> str:
-    foreign = _FOREIGN.search(sentence)
-    if foreign is None:
-        return sentence
-    before = sentence[: foreign.start()].rstrip()
-    ends = [found.start() for found in _BOUNDARY.finditer(before)]
-    kept = before[: ends[-1]].rstrip(" ,;:") if ends else ""
-    return f"{kept}." if len(kept.split()) >= _FEWEST_WORDS else ""

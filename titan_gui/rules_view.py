@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from core.reasons import CATALOGUE, ReasonKind
 from core.snapshot import Reason
-from titan_gui.remedies import Action, plain, remedy_of, sentences
+from titan_gui.plain_text import plain, sentences
+from titan_gui.remedies import Action, remedy_of
 from titan_gui.view_model import clock_text
 
 

@@ -12,7 +12,8 @@ from datetime import date
 from core.plurals import counted
 from core.reasons import kind_of_silence
 from core.snapshot import AgentSnapshot, EngineView
-from titan_gui.remedies import Action, Does, plain
+from titan_gui.plain_text import plain
+from titan_gui.remedies import Action, Does
 from titan_gui.view_model import clock_text, duration_text, memory_text
 
 DASH = "–"

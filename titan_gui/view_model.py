@@ -11,7 +11,8 @@ from enum import StrEnum
 
 from core.snapshot import AgentSnapshot, Reason
 from core.state import AgentState
-from titan_gui.remedies import Action, plain, remedy_of
+from titan_gui.plain_text import plain
+from titan_gui.remedies import Action, remedy_of
 
 
 class Mood(StrEnum):

@@ -21,15 +21,14 @@ from core.state import AgentState
 from titan_gui.failure import failed_snapshot
 from titan_gui.models_view import engine_text, pull_text
 from titan_gui.notifications import NotificationRules
+from titan_gui.plain_text import plain, sentences
 from titan_gui.remedies import (
     FOR_REASONS,
     Action,
     Does,
     error_text,
-    plain,
     remedy_of,
     remedy_of_error,
-    sentences,
 )
 from titan_gui.rules_view import rule_views
 from titan_gui.tiles import tiles_of

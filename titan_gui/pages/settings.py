@@ -12,7 +12,8 @@ from core.config import DECLARATIONS
 from core.config_load import LoadedSettings
 from core.errors import AgentError, ConfigError
 from core.snapshot import AgentSnapshot
-from titan_gui.remedies import error_text, plain
+from titan_gui.plain_text import plain
+from titan_gui.remedies import error_text
 from titan_gui.settings_text import HIDDEN, names_text, place_problems
 from titan_gui.widgets.login_switch import LoginSwitch
 from titan_gui.widgets.notes import Note, dim_note, good_note, heading, problem_note

@@ -12,7 +12,8 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QStackedWidget, 
 from core.config_load import Origin
 from core.errors import AgentError
 from core.snapshot import AgentSnapshot
-from titan_gui.remedies import error_text, plain
+from titan_gui.plain_text import plain
+from titan_gui.remedies import error_text
 from titan_gui.settings_text import as_sentence
 from titan_gui.setup_draft import SetupDraft, Step, problem_of
 from titan_gui.tray_icon import app_icon

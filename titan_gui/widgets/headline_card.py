@@ -7,7 +7,8 @@ from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from core.snapshot import AgentSnapshot
-from titan_gui.remedies import Does, plain, sentences
+from titan_gui.plain_text import plain, sentences
+from titan_gui.remedies import Does
 from titan_gui.rules_view import what_to_do
 from titan_gui.theme import colours_of, tint
 from titan_gui.tray_icon import mood_icon
