@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtGui import QColor, QFont, QPalette
 
+from core.time_use import Doing
 from titan_gui.view_model import Mood
 
 if TYPE_CHECKING:
@@ -63,6 +64,22 @@ DARK = Colours(
     paused_band="#40909090",
     offline_band="#40e06050",
 )
+
+
+# What the agent did has the colour of the icon's mood at that time; a pattern stands beside it.
+_MOOD_OF_DOING = {
+    Doing.SERVING: Mood.SERVING,
+    Doing.READY: Mood.READY,
+    Doing.PAUSED: Mood.PAUSED,
+    Doing.UNREACHABLE: Mood.DRAINING,
+    Doing.BROKEN: Mood.ATTENTION,
+    Doing.ASLEEP: Mood.OFFLINE,
+    Doing.OFF: Mood.OFFLINE,
+}
+
+
+def doing_colour(palette: QPalette, what: Doing) -> QColor:
+    return QColor(colours_of(palette).moods[_MOOD_OF_DOING[what]])
 
 
 def is_dark(palette: QPalette) -> bool:
