@@ -178,8 +178,8 @@ def _take_environment(gathered: Gathered, environ: Mapping[str, str]) -> None:
     for declaration in DECLARATIONS.values():
         said = {name: environ[name] for name in declaration.environment_names if environ.get(name, "").strip()}
         if len({text.strip() for text in said.values()}) > 1:
-            pairs = " and ".join(f"{name}={shown(text)!r}" for name, text in said.items())
-            gathered.problems.append(f"{declaration.name}: the environment says both {pairs}: unset one of them")
+            pairs = " and ".join(f"environment {name} says {shown(text)!r}" for name, text in said.items())
+            gathered.problems.append(f"{declaration.name}: {pairs}: unset one of them")
         elif said:
             name, text = next(iter(said.items()))
             _take_text(gathered, declaration, text, Origin(Layer.ENVIRONMENT, f"environment {name}"))

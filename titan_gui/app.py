@@ -27,6 +27,7 @@ from titan_gui.main_window import MainWindow
 from titan_gui.no_tray import NoTrayQuestion
 from titan_gui.notifications import Kind, Message, NotificationRules, Notifier, read_shown, write_shown
 from titan_gui.quitting import AT_ONCE, BY_HAND, SESSION_ENDS, Quitting
+from titan_gui.remedies import error_text
 from titan_gui.tray import Tray
 from titan_gui.tray_host import TrayHost
 from titan_gui.waiting_door import WaitingDoor
@@ -41,7 +42,7 @@ ANSWER_MS = 10_000
 NO_TRAY_GRACE_MS = 5000  # at login the panel may come after us, and a restarted panel is away for a moment
 MEMORY_NAME = "window.ini"  # where the window stood, when which message was shown
 # Their answers stand in the window's status line (or in a balloon); other commands' pages show their own.
-TOLD = frozenset({"pause", "resume", "finish", "take_back", "cancel_session", "export_ledger"})
+TOLD = frozenset({"pause", "resume", "finish", "take_back", "cancel_session", "export_ledger", "retry_engine"})
 
 
 class Desktop(QObject):
@@ -241,7 +242,7 @@ class Desktop(QObject):
 
     def _on_command_failed(self, name: str, error: AgentError) -> None:
         if name in TOLD:
-            self._tell(error.title, f"{error.detail} {error.hint}".strip(), is_urgent=True)
+            self._tell(error.title, error_text(error), is_urgent=True)
 
     def _tell(self, title: str, text: str, *, is_urgent: bool) -> None:
         """The answer to a click, where the person looks. What the icon shows anyway needs no balloon."""

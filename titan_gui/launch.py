@@ -6,13 +6,15 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from core import __version__, logs
 from core.config_load import LoadedSettings, load_settings
 from core.errors import AgentError, AgentNotRunning, AlreadyRunningError, CommandRefused, ConfigError
 from core.instance_lock import InstanceLock
+from titan_gui.display import DisplayProblem, display_problem
 
 EXIT_FAILED = 1
 EXIT_BAD_SETTINGS = 2
@@ -30,9 +32,8 @@ def launch(arguments: Sequence[str]) -> int:
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for the life of the process
     given = _parse(arguments)
     problem = display_problem(sys.platform, os.environ)
-    if problem:
-        sys.stderr.write(f"{problem}\n")
-        return EXIT_FAILED
+    if problem is not None:
+        return _report_display(problem)
     try:
         loaded = load_settings(overrides={"profile": given.profile})
         lock = InstanceLock(loaded.paths.lock_file, loaded.settings.profile)
@@ -45,18 +46,6 @@ def launch(arguments: Sequence[str]) -> int:
     if code < 0:  # a thread hangs: Python would wait for it for ever
         os._exit(-code)
     return code
-
-
-def display_problem(platform: str, environ: Mapping[str, str]) -> str:
-    """Why no window can be shown, with the remedy; "" when one can. Qt itself would abort the process (code 134)."""
-    if platform in ("win32", "darwin") or environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY"):
-        return ""
-    if environ.get("QT_QPA_PLATFORM", "").partition(":")[0] in ("offscreen", "minimal", "vnc", "linuxfb", "eglfs"):
-        return ""
-    return (
-        "There is no display (neither DISPLAY nor WAYLAND_DISPLAY is set), so no window can be shown.\n"
-        "To share this machine without a window, run: titan run"
-    )
 
 
 def take_lock_or_show_other(lock: InstanceLock, profile: str | None, *, is_hidden: bool) -> bool:
@@ -129,17 +118,32 @@ def _run(loaded: LoadedSettings, lock: InstanceLock, *, is_hidden: bool) -> int:
     return code if has_ended else -EXIT_FAILED
 
 
+def _report_display(problem: DisplayProblem) -> int:
+    """On stderr; and, since nobody sees that of a program that was started from a menu, through the desktop's own
+    messages where the desktop is there (a missing library)."""
+    sys.stderr.write(f"{problem}\nTo share this machine without a window, run: titan run\n")
+    if address := os.environ.get("DBUS_SESSION_BUS_ADDRESS"):
+        import asyncio
+
+        from titan_gui.notification_server import show_once
+
+        with suppress(AgentError):
+            asyncio.run(show_once(address, "TitanCompute", str(problem)))
+    return EXIT_FAILED
+
+
 def _report(error: AgentError) -> int:
     """On stderr and, since most people start this from a menu, in a dialog; returns the exit code."""
-    text = f"{error.detail}\n\n{error.hint}".strip()
-    sys.stderr.write(f"{error.title}: {text}\n")
+    sys.stderr.write(f"{error.title}: {error.detail}\n\n{error.hint}".strip() + "\n")
     from PySide6.QtCore import Qt
     from PySide6.QtWidgets import QApplication, QMessageBox
+
+    from titan_gui.remedies import error_text
 
     application = QApplication.instance() or QApplication(sys.argv[:1])
     box = QMessageBox(QMessageBox.Icon.Warning, "TitanCompute", error.title)
     box.setTextFormat(Qt.TextFormat.PlainText)
-    box.setInformativeText(text)
+    box.setInformativeText(error_text(error))
     box.exec()
     del application
     if isinstance(error, ConfigError):

@@ -11,6 +11,7 @@ from PySide6.QtCore import QObject, QSettings, QTimer, Signal
 
 from core.snapshot import AgentSnapshot
 from core.state import AgentState
+from titan_gui.plain_text import sentences
 from titan_gui.view_model import Mood, headline_of, mood_of
 
 QUIET_S = 6 * 3600.0  # between two messages of one kind
@@ -82,7 +83,7 @@ class NotificationRules:
         if snapshot.state is not AgentState.FAILED and now - self._trouble_since < SETTLE_S:
             return None
         headline = headline_of(snapshot)
-        return Message(Kind.TROUBLE, headline.state, f"{headline.sentence} {headline.remedy}".strip())
+        return Message(Kind.TROUBLE, headline.state, sentences(headline.sentence, headline.remedy))
 
     def _away(self, now: float) -> Message | None:
         if self._away_since is None or self._is_away_told or now - self._away_since < AWAY_S:

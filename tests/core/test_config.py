@@ -155,8 +155,8 @@ def test_seed_name_and_its_twin_that_agree_are_fine() -> None:
 
 def test_seed_name_and_its_twin_that_differ_are_both_named() -> None:
     (problem,) = problems_of(environ={"AGENT_PORT": "7", "TITAN_AGENT_PORT": "8"})
-    assert "AGENT_PORT='7'" in problem
-    assert "TITAN_AGENT_PORT='8'" in problem
+    assert "environment AGENT_PORT says '7'" in problem
+    assert "environment TITAN_AGENT_PORT says '8'" in problem
 
 
 def test_coordinator_endpoint_gets_the_usual_port() -> None:

@@ -264,7 +264,7 @@ def test_a_pause_that_is_kept_needs_no_message(start: Start, panel: FakePanel, q
 def test_a_command_without_an_agent_is_answered_too(start: Start, panel: FakePanel, qtbot: QtBot) -> None:
     start()
     panel.tray.take_back_requested.emit()
-    assert panel.icon.messages[-1] == ("Agent error", "the agent is not running Start it first.")
+    assert panel.icon.messages[-1] == ("Agent error", "The agent is not running. Start it first.")
 
 
 # The end

@@ -63,7 +63,7 @@ def test_the_core_s_problems_find_their_fields() -> None:
         [
             "agent_port = '70000' (new value): must be a whole number from 0 to 65535",
             "engine = 'openai' (/f/settings.toml): needs openai_base_url, the address",
-            "agent_id: the environment says both AGENT_ID='a' and TITAN_AGENT_ID='b': unset one of them",
+            "agent_id: environment AGENT_ID says 'a' and environment TITAN_AGENT_ID says 'b': unset one of them",
             "AGENT_PROT (environment): there is no such setting; remove it",
         ]
     )
