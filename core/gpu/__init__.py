@@ -13,6 +13,7 @@ class GpuProcess:
     pid: int
     used_mb: int | None = None
     name: str = ""
+    utilisation_percent: float | None = None  # of the card's computing, since the last sample; None: not told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,12 +14,15 @@ from typing import Any
 
 from core.gpu import GpuProcess, GpuSample
 
+FIRST_LOOK_BACK_S = 2.0  # over which the first sample looks for programs that use a card
 RETRY_S = 60.0  # how often a missing driver or a lost card is looked for again
 _MIB = 1024 * 1024
 
 # nvmlReturn_t, from the NVML API reference
+_SUCCESS = 0
 _UNINITIALIZED = 1
 _NO_PERMISSION = 4
+_NOT_FOUND = 6
 _DRIVER_NOT_LOADED = 9
 _LIBRARY_NOT_FOUND = 12
 _FUNCTION_NOT_FOUND = 13
@@ -61,12 +64,14 @@ class NvmlProbe:
         self,
         *,
         clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
         retry_s: float = RETRY_S,
         has_hardware: Callable[[], bool | None] = lambda: None,
         load: Callable[[], Any] | None = None,
         process_name: Callable[[int], str] | None = None,
     ) -> None:
         self._clock = clock
+        self._now = now  # since the epoch, as the driver counts
         self._retry_s = retry_s
         self._has_hardware = has_hardware
         self._load = load or _load_pynvml
@@ -75,6 +80,7 @@ class NvmlProbe:
         self._retry_at = float("-inf")
         self._known: dict[str, str] = {}  # uuid → name, of every card seen so far
         self._uuid_at: dict[int, str] = {}  # index → uuid, as last enumerated
+        self._used_until: dict[str, int] = {}  # uuid → the driver's time of the last use by a program, microseconds
         self._problem = ""
 
     @property
@@ -168,10 +174,10 @@ class NvmlProbe:
             utilisation_percent=utilisation and float(utilisation.gpu),
             temperature_c=None if temperature is None else float(temperature),
             power_w=None if power_mw is None else power_mw / 1000,
-            processes=self._processes(handle),
+            processes=self._processes(handle, uuid),
         )
 
-    def _processes(self, handle: Any) -> tuple[GpuProcess, ...]:
+    def _processes(self, handle: Any, uuid: str) -> tuple[GpuProcess, ...]:
         """Programs with a compute or a graphics context, one entry per pid.
 
         A program with both contexts is in both lists with the same figure, so the figures aren't added.
@@ -182,7 +188,31 @@ class NvmlProbe:
                 used = process.usedGpuMemory  # bytes; None where the driver doesn't say (Windows' display driver model)
                 before = used_mb.get(process.pid)
                 used_mb[process.pid] = before if used is None else max(used // _MIB, before or 0)
-        return tuple(GpuProcess(pid=pid, used_mb=mb, name=self._names.of(pid)) for pid, mb in sorted(used_mb.items()))
+        percent = self._percent_by_pid(handle, uuid)
+        idle_percent = None if percent is None else 0.0
+        return tuple(
+            GpuProcess(
+                pid=pid,
+                used_mb=used_mb.get(pid),
+                name=self._names.of(pid),
+                utilisation_percent=(percent or {}).get(pid, idle_percent),
+            )
+            for pid in sorted({*used_mb, *(percent or ())})
+        )
+
+    def _percent_by_pid(self, handle: Any, uuid: str) -> dict[int, float] | None:
+        """Use of the card's processors by program, since the last sample; None where the driver doesn't tell it."""
+        since_us = self._used_until.get(uuid, int((self._now() - FIRST_LOOK_BACK_S) * 1e6))
+        try:
+            samples = self._nvml.nvmlDeviceGetProcessUtilization(handle, since_us)
+        except self._nvml.NVMLError as error:
+            if error.value in _GONE:
+                raise _CardGone from error
+            return {} if error.value in (_SUCCESS, _NOT_FOUND) else None  # both say: nobody, since then
+        newest = sorted(samples, key=lambda sample: int(sample.timeStamp))
+        self._used_until[uuid] = max(since_us, *(int(sample.timeStamp) for sample in newest)) if newest else since_us
+        # More than 100 is what a driver says of a program that has just begun, or ended.
+        return {int(sample.pid): float(sample.smUtil) for sample in newest if sample.smUtil <= 100}
 
     def _list_processes(self, kind: str, handle: Any) -> Iterable[Any]:
         # The versioned calls: pynvml's unversioned one raises an error outside of its own tree on older drivers.

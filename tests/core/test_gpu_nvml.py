@@ -55,7 +55,16 @@ def test_program_in_both_lists_is_one_entry_with_its_memory_once(double: NvmlDou
     assert by_pid.keys() == {told["pid"], 1, 4000000}
     assert by_pid[told["pid"]]["used_mb"] == 700
     assert by_pid[told["pid"]]["name"].startswith("python")
-    assert by_pid[4000000] == {"pid": 4000000, "used_mb": None, "name": ""}
+    assert by_pid[4000000] == {"pid": 4000000, "used_mb": None, "name": "", "utilisation_percent": 0.0}
+
+
+def test_use_of_the_card_is_told_by_program_and_ends_with_it(double: NvmlDouble) -> None:
+    first, going_on, over, unsupported = double.run("use_by_program")
+    # The older sample of 7 is from before the first look; a driver's 4,000 % is noise of a program that ended.
+    assert first == {"1": 61.0, "7": 0.0, "4000000": 22.0}
+    assert going_on == {"1": 0.0, "7": 35.0, "4000000": 0.0}  # only what came since then
+    assert over == {"1": 0.0, "7": 0.0, "4000000": 0.0}
+    assert unsupported == {"1": None, "7": None, "4000000": None}
 
 
 def test_figure_that_is_not_supported_is_none_and_takes_no_other_with_it(double: NvmlDouble) -> None:

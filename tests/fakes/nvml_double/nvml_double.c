@@ -7,26 +7,30 @@
  *   card KEY=VALUE ...          one card; keys: uuid, name ('_' is a space), total, used, reserved (MiB), util (%),
  *                               temp (deg C), power (mW), lost (1: no handle is given
  *                               any more; 2: one is, and answers nothing else), unsupported (comma-separated figures),
- *                               procs (comma-separated KIND:PID:MiB with KIND c or g, MiB -1 = "not available")
+ *                               procs (comma-separated KIND:PID:MiB with KIND c or g, MiB -1 = "not available"),
+ *                               use (comma-separated PID:%:AGE, the program's use of the card AGE seconds ago)
  * Built with -DOLD_DRIVER it lacks the calls that came with newer drivers.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 typedef int Result;
-enum { OK = 0, UNINITIALIZED = 1, INVALID = 2, NOT_SUPPORTED = 3, SMALL = 7, LOST = 15, UNKNOWN = 999 };
+enum { OK = 0, UNINITIALIZED = 1, INVALID = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, SMALL = 7, LOST = 15, UNKNOWN = 999 };
 enum { MAX_CARDS = 16, MAX_PROCS = 16 };
 #define MIB (1024ull * 1024ull)
 
 typedef struct { char kind; unsigned pid; long long mib; } Proc;
+typedef struct { unsigned pid, percent; double age; } Use;
 typedef struct {
     char uuid[96], name[96], unsupported[200];
     unsigned long long total, used, reserved;
     unsigned util, temp, power;
-    int lost, procs_n;
+    int lost, procs_n, uses_n;
     Proc procs[MAX_PROCS];
+    Use uses[MAX_PROCS];
 } Card;
 typedef struct { int init, cards_n; char hang[96]; Card cards[MAX_CARDS]; } State;
 
@@ -57,6 +61,12 @@ static void read_card(char *text, Card *card) {
             for (one = strtok_r(value, ",", &rest); one && card->procs_n < MAX_PROCS; one = strtok_r(NULL, ",", &rest)) {
                 Proc *p = &card->procs[card->procs_n];
                 if (sscanf(one, "%c:%u:%lld", &p->kind, &p->pid, &p->mib) == 3) card->procs_n++;
+            }
+        } else if (!strcmp(pair, "use")) {
+            char *rest, *one;
+            for (one = strtok_r(value, ",", &rest); one && card->uses_n < MAX_PROCS; one = strtok_r(NULL, ",", &rest)) {
+                Use *u = &card->uses[card->uses_n];
+                if (sscanf(one, "%u:%u:%lf", &u->pid, &u->percent, &u->age) == 3) card->uses_n++;
             }
         }
     }
@@ -228,3 +238,20 @@ Result nvmlDeviceGetGraphicsRunningProcesses_v3(void *handle, unsigned *count, P
     return list(card, 'g', count, into);
 }
 #endif
+
+typedef struct { unsigned pid; unsigned long long at; unsigned sm, mem, enc, dec; } UseSample;
+Result nvmlDeviceGetProcessUtilization(void *handle, UseSample *into, unsigned *count, unsigned long long since) {
+    struct timespec now;
+    unsigned room = *count, n = 0;
+    FIND("use");
+    clock_gettime(CLOCK_REALTIME, &now);
+    for (int i = 0; i < card->uses_n; i++) {
+        Use *u = &card->uses[i];
+        unsigned long long at = now.tv_sec * 1000000ull + now.tv_nsec / 1000 - (unsigned long long)(u->age * 1e6);
+        if (at <= since) continue;
+        if (into && n < room) into[n] = (UseSample){u->pid, at, u->percent, u->percent / 2, 0, 0};
+        n++;
+    }
+    *count = n;
+    return n == 0 ? NOT_FOUND : n > room || !into ? SMALL : OK;
+}

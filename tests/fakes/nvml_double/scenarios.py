@@ -65,6 +65,18 @@ def processes() -> Any:
     return {"pid": mine, "seen": seen}
 
 
+def use_by_program() -> Any:
+    """Programs' use of a card over three looks, then a driver that doesn't tell it."""
+    probe = NvmlProbe()
+    listed = f"{FIRST} procs=c:1:700,c:7:100,g:4000000:30"
+    seen = []
+    for use in (" use=1:61:0.1,7:80:30,4000000:22:0.5,4000000:4000:0.2", " use=7:35:0,1:61:9", "", " unsupported=use"):
+        write(listed + use)
+        (card,) = look(probe)["cards"]
+        seen.append({process["pid"]: process["utilisation_percent"] for process in card["processes"]})
+    return seen
+
+
 def unsupported() -> Any:
     """Each figure in turn is not supported by the first card."""
     probe = NvmlProbe()
@@ -207,6 +219,7 @@ SCENARIOS: dict[str, Callable[[], Any]] = {
     for story in (
         two_cards,
         processes,
+        use_by_program,
         unsupported,
         lost_and_back,
         late_driver,
