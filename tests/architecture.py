@@ -36,6 +36,7 @@ EDGES = {
     "core/key_keeper.py": "task",
     "core/runtime.py": "thread",
     "core/gpu/guard.py": "thread",
+    "core/signals/guard.py": "thread",
     "core/secrets.py": "thread",
     "core/engines/worker_main.py": "process",
     "titan_gui/background.py": "thread",

@@ -63,6 +63,7 @@ class Signals:
     cpu_percent_others: float | Unknown = NOT_ASKED  # all cores together, 0 to 100, without us and our engine
     is_metered: bool | Unknown = NOT_ASKED
     engine_used_by_owner: str = ""  # a model that the owner's own work keeps in the shared engine, "" when none
+    is_going_to_sleep: bool = False  # the system said so; False again when it woke up, or thought better of it
 
 
 T_co = TypeVar("T_co", covariant=True)
@@ -77,3 +78,12 @@ class SignalProbe(Protocol, Generic[T_co]):
     def read(self) -> T_co | Unknown: ...
 
     def close(self) -> None: ...
+
+
+class BusProbe(Protocol, Generic[T_co]):
+    """One signal that another program tells by D-Bus: awaited on the loop, with a time limit as well."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def read(self) -> T_co | Unknown: ...
