@@ -49,7 +49,10 @@ class NotificationServer:
         on_click: Callable[[], None],
         on_none_left: Callable[[], None],
     ) -> None:
-        """`on_none_left` is called when the last message of ours was clicked, closed or has run out."""
+        """`on_none_left` is called when the last message of ours was clicked, closed or has run out.
+
+        With a `desktop_entry` some desktops take messages away when their program's connection ends.
+        """
         self._program = program
         self._desktop_entry = desktop_entry
         self._icon_uri = icon_uri
@@ -83,7 +86,9 @@ class NotificationServer:
             if reply.sender != self._server:
                 self._server, self._shown = reply.sender or "", {}
             can = frozenset(reply.body[0])
-            hints = {"urgency": Variant("y", int(urgency)), "desktop-entry": Variant("s", self._desktop_entry)}
+            hints = {"urgency": Variant("y", int(urgency))}
+            if self._desktop_entry:
+                hints["desktop-entry"] = Variant("s", self._desktop_entry)
             reply = await self._call(
                 "Notify",
                 "susssasa{sv}i",
@@ -129,6 +134,20 @@ class NotificationServer:
             self._shown = {kind: number for kind, number in self._shown.items() if number != message.body[0]}
             if not self._shown:
                 self._on_none_left()
+
+
+async def show_once(address: str, title: str, text: str) -> None:
+    """One message of a program that can show nothing itself, and ends. Raises NotificationError."""
+    server = NotificationServer(program=title, desktop_entry="", icon_uri="", on_click=_ignore, on_none_left=_ignore)
+    try:
+        await server.open(address)
+        await server.show("end", title, text, Urgency.NORMAL)
+    finally:
+        await server.close()
+
+
+def _ignore() -> None:
+    """Nobody is there any more to hear of a click."""
 
 
 def body_of(text: str, capabilities: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -27,8 +28,11 @@ class SessionBus:
     `screen_file` is the framebuffer as an XWD file: what is on the screen, readable without another program.
     """
 
-    def __init__(self, folder: Path, *, screen: tuple[int, int] = (1280, 800)) -> None:
+    def __init__(
+        self, folder: Path, *, screen: tuple[int, int] = (1280, 800), server_arguments: Sequence[str] = ()
+    ) -> None:
         self._folder = folder
+        self._server_arguments = server_arguments
         self._screen = screen
         self._processes: list[asyncio.subprocess.Process] = []
         self.environ: dict[str, str] = {}
@@ -61,7 +65,7 @@ class SessionBus:
         reader, writer = os.pipe()
         width, height = self._screen
         command = ("Xvfb", "-displayfd", str(writer), "-screen", "0", f"{width}x{height}x24", "-nolisten", "tcp",
-                   "-noreset", "-nocursor", "-fbdir", str(self._folder))  # fmt: skip
+                   "-noreset", "-nocursor", "-fbdir", str(self._folder), *self._server_arguments)  # fmt: skip
         process = await asyncio.create_subprocess_exec(
             *command, pass_fds=(writer,), stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
         )

@@ -17,7 +17,7 @@ from core.errors import AlreadyRunningError
 from core.instance_lock import InstanceLock
 from tests.fakes.agent_process import ROOT, AgentProcess, child_environment
 from titan_gui import launch as launch_module
-from titan_gui.launch import display_problem, launch, take_lock_or_show_other
+from titan_gui.launch import launch, take_lock_or_show_other
 
 EMBEDDED = {"TITAN_ENGINE": "embedded", "AGENT_PORT": "0"}
 
@@ -47,33 +47,6 @@ def run_desktop(home: Path, *arguments: str, **environ: str) -> subprocess.Compl
     return subprocess.run(
         command, cwd=ROOT, env=child_environment(home, **environ), capture_output=True, text=True, timeout=60
     )
-
-
-# The display
-
-
-def test_without_a_display_it_says_what_to_do_and_does_not_abort(tmp_path: Path) -> None:
-    done = run_desktop(tmp_path)
-    assert done.returncode == 1
-    assert "titan run" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("platform", "environ", "is_fine"),
-    [
-        ("linux", {"DISPLAY": ":0"}, True),
-        ("linux", {"WAYLAND_DISPLAY": "wayland-0"}, True),
-        ("linux", {"QT_QPA_PLATFORM": "offscreen"}, True),
-        ("linux", {"QT_QPA_PLATFORM": "vnc:size=800x600"}, True),
-        ("linux", {"QT_QPA_PLATFORM": "xcb"}, False),
-        ("linux", {"DISPLAY": ""}, False),
-        ("win32", {}, True),
-        ("darwin", {}, True),
-    ],
-)
-def test_where_a_window_can_be_shown(platform: str, environ: dict[str, str], is_fine: bool) -> None:
-    assert (display_problem(platform, environ) == "") is is_fine
 
 
 # Arguments
