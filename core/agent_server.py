@@ -182,14 +182,15 @@ class AgentServer:
         except RuntimeError as error:  # grpc's only word for "cannot bind"
             raise PortTakenError(
                 f"cannot listen on {address}: another program uses the port, or the address isn't this machine's",
-                hint="Choose another port: AGENT_PORT=50060 titan run, or titan config set agent_port 50060",
+                hint=_PORT_HINT,
             ) from error
         if port == 0:
-            raise PortTakenError(f"cannot listen on {address}")
+            raise PortTakenError(f"cannot listen on {address}", hint=_PORT_HINT)
         return port
 
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["AgentService"].full_name
+_PORT_HINT = "Choose another port: AGENT_PORT=50060 titan run, or titan config set agent_port 50060"
 _STREAM_INFERENCE = f"/{_SERVICE}/StreamInference"
 
 InferenceContext: TypeAlias = "aio.ServicerContext[pb.StreamRequest, pb.StreamResponse]"

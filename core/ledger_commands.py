@@ -9,6 +9,7 @@ from core.commands import CommandError, CommandOutcome, CommandTable
 from core.contribution import LAST_DAYS, MOST_DAYS
 from core.ledger import Ledger
 from core.ledger_export import FORMATS
+from core.plurals import counted
 
 MOST_RECENT = 1_000
 DEFAULT_RECENT = 50
@@ -32,7 +33,8 @@ def add_ledger_commands(table: CommandTable, ledger: Ledger) -> None:
             raise CommandError(f"there is no format {file_format!r}", hint=f"There are: {', '.join(FORMATS)}.")
         sessions = await ledger.export(path, file_format)
         return CommandOutcome(
-            f"Wrote {sessions} session(s) to {path}.", {"path": str(path), "format": file_format, "sessions": sessions}
+            f"Wrote {counted(sessions, 'session')} to {path}.",
+            {"path": str(path), "format": file_format, "sessions": sessions},
         )
 
     table.add("contribution", contribution, arguments=("days", "recent"))

@@ -112,9 +112,13 @@ class ModelManager:
         return loaded
 
     async def unload_all(self) -> None:
-        """Give the memory of every loaded model back. Raises EngineError."""
+        """Give the memory of every loaded model back, but for those that the owner's own work loaded.
+
+        Raises EngineError.
+        """
         for model in await self._engine.loaded_models():
-            await self._engine.unload(model.name)
+            if not model.is_owners:
+                await self._engine.unload(model.name)
         self.loaded = await self._engine.loaded_models()
 
     @asynccontextmanager
@@ -161,7 +165,8 @@ class ModelManager:
             return
         if self._unloadable:
             name, (why, _) = next(iter(self._unloadable.items()))
-            self.problem, self.problem_hint = f"{name} cannot be loaded: {why}", "titan models"
+            self.problem = f"{name} cannot be loaded: {why}"
+            self.problem_hint = "It is tried again in 10 minutes; offer another one meanwhile: titan models"
         elif not self.supported:
             self.problem = "no model is named to be offered"
             self.problem_hint = "Tick one on the Models page, or: titan config set supported_models NAME"
@@ -179,7 +184,9 @@ class ModelManager:
 
 def _missing_hint(engine_name: str, wanted: str, have: tuple[EngineModel, ...]) -> str:
     if engine_name == "ollama":
-        return f"Get it with `ollama pull {wanted}`, or offer one that is there: titan config set supported_models NAME"
+        return (
+            f"Download it, or offer one that is there: ollama pull {wanted}, or titan config set supported_models NAME"
+        )
     names = ", ".join(model.name for model in have if not model.is_selftest)
     if names:
         return f"Offer one that is there ({names}): titan config set supported_models NAME"
@@ -188,7 +195,7 @@ def _missing_hint(engine_name: str, wanted: str, have: tuple[EngineModel, ...]) 
             "Put a GGUF file into the models folder (titan config path) and tick it on the Models page, "
             "or: titan config set supported_models NAME"
         )
-    return "Load a model in that server, then name it: titan config set supported_models NAME"
+    return "Load a model in that server and tick it on the Models page, or: titan config set supported_models NAME"
 
 
 def _ollama(host: str) -> Engine:

@@ -1,14 +1,18 @@
 """Reasons not to serve, each with its sentence, its remedy, and the setting behind it; strongest first.
 
-The owner-first rules (schedule, idle, heat ...) will add theirs; a front end shows whatever stands here.
+Those of the owner's rules (core/rules) come from `core/rules_keeper.py`; a front end shows whatever stands here.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
+from core.plurals import counted
+from core.rules import Holding, SessionsThen
+from core.rules.effects import DEFAULT_EFFECTS, effect_in_words, parse_effect
 from core.snapshot import Reason
 
 
@@ -22,12 +26,20 @@ class ReasonKind:
     effect: str  # what follows from it
     setting: str = ""  # the setting that changes it, "" when none does
     blocks: bool = True
+    icon: str = "info"  # of a rule's reason; the others name theirs below
 
 
 _REFUSES = "New sessions are refused, and the coordinator is told that nothing is free; running sessions go on."
 _GOES_ON = "Sessions whose token is valid are served all the same; new ones arrive once it is over."
 
-# Strongest first: what the owner did, then what is broken, then what is merely good to know.
+
+def _rule(code: str, title: str, meaning: str, *, setting: str, icon: str) -> ReasonKind:
+    """A rule of the owner's; what it does is a setting of its own, of which the catalogue tells the default."""
+    effect = effect_in_words(parse_effect(DEFAULT_EFFECTS[code]))
+    return ReasonKind(code=code, title=title, meaning=meaning, effect=effect, setting=setting, icon=icon)
+
+
+# Strongest first: what the owner did and ruled, then what is broken, then what is merely good to know.
 CATALOGUE = (
     ReasonKind(
         code="stopping",
@@ -55,6 +67,120 @@ CATALOGUE = (
         meaning="You asked to let the running sessions finish before the pause.",
         effect="New sessions are refused; the pause begins once the last session has ended.",
         setting="finish_limit_s",
+    ),
+    _rule(
+        "schedule",
+        "Outside your hours",
+        "It is an hour of the week in which you don't share.",
+        setting="schedule",
+        icon="clock",
+    ),
+    _rule(
+        "in_use",
+        "In use",
+        "Somebody uses mouse or keyboard, or whether somebody does can't be told.",
+        setting="pause_while_in_use",
+        icon="in_use",
+    ),
+    _rule(
+        "listed_app",
+        "A program of your list runs",
+        "One of the programs that you named runs, or one in a folder that you named.",
+        setting="listed_apps",
+        icon="program",
+    ),
+    _rule(
+        "gpu_in_use",
+        "The graphics card is in use",
+        "Another program computes on the graphics card.",
+        setting="gpu_others_percent",
+        icon="gpu",
+    ),
+    _rule(
+        "full_screen",
+        "Full screen",
+        "A program fills the screen: a game, a film, a presentation.",
+        setting="pause_in_full_screen",
+        icon="full_screen",
+    ),
+    _rule(
+        "on_battery",
+        "On battery",
+        "The machine is unplugged.",
+        setting="pause_on_battery",
+        icon="battery",
+    ),
+    _rule(
+        "battery_low",
+        "Battery low",
+        "The machine is unplugged, and its battery is low.",
+        setting="battery_low_percent",
+        icon="battery",
+    ),
+    _rule(
+        "gpu_hot",
+        "The graphics card is too hot",
+        "The graphics card has reached the temperature that you allow.",
+        setting="gpu_max_c",
+        icon="heat",
+    ),
+    ReasonKind(
+        code="gpu_warm",
+        title="Slowed down to stay cool",
+        meaning="The graphics card is warmer than your target.",
+        effect="Fewer sessions run at once; if one alone is still too many, the card gets breaks to cool down.",
+        setting="gpu_target_c",
+        blocks=False,
+        icon="heat",
+    ),
+    _rule(
+        "vram_short",
+        "Graphics memory is short",
+        "Other programs need the graphics memory that stays yours.",
+        setting="vram_reserve_mb",
+        icon="memory",
+    ),
+    _rule(
+        "ram_short",
+        "Memory is short",
+        "Other programs need the memory that stays yours.",
+        setting="ram_reserve_mb",
+        icon="memory",
+    ),
+    _rule(
+        "cpu_busy",
+        "The processor is busy",
+        "Other programs keep the processor busy.",
+        setting="cpu_others_percent",
+        icon="cpu",
+    ),
+    _rule(
+        "metered",
+        "Metered network",
+        "The network costs by its traffic, such as a phone's.",
+        setting="pause_on_metered",
+        icon="network",
+    ),
+    _rule(
+        "budget_spent",
+        "The day's budget is spent",
+        "The hours or the energy that you give a day are used up; both begin anew at midnight.",
+        setting="hours_per_day",
+        icon="clock",
+    ),
+    _rule(
+        "gpu_lost",
+        "The graphics card is gone",
+        "The graphics card was there, and its driver says that it is gone.",
+        setting="gpu_lost_effect",
+        icon="attention",
+    ),
+    _rule(
+        "engine_used_by_owner",
+        "You use the engine yourself",
+        "A program of yours works with the engine that is shared.",
+        setting="engine_used_by_owner_effect",
+        icon="in_use",
     ),
     ReasonKind(
         code="engine_attention",
@@ -109,6 +235,29 @@ CATALOGUE = (
     ),
 )
 STRENGTH = tuple(kind.code for kind in CATALOGUE)
+KINDS: Mapping[str, ReasonKind] = MappingProxyType({kind.code: kind for kind in CATALOGUE})
+
+
+def rule_holds(holding: Holding, sessions_end_at: float | None = None) -> Reason:
+    """A rule of the owner's holds; `sessions_end_at` is when it ends the running sessions, None when it doesn't."""
+    kind = KINDS[holding.code]
+    return Reason(
+        code=holding.code,
+        sentence=holding.sentence,
+        icon=kind.icon,
+        setting=holding.setting or kind.setting,
+        ends_at=holding.ends_at,
+        sessions_end_at=sessions_end_at,
+        blocks=holding.effect.sessions is not SessionsThen.SERVE,
+    )
+
+
+def gpu_warm(sessions: int, of: int, target_c: float) -> Reason:
+    """Slowed down for the owner's target temperature; without any session it is a break, and blocks."""
+    kind = KINDS["gpu_warm"]
+    warmer = f"the graphics card is above your target of {target_c:g} °C"
+    sentence = f"Serves {sessions} of {of} sessions: {warmer}." if sessions else f"A break to cool down: {warmer}."
+    return Reason(code="gpu_warm", sentence=sentence, icon=kind.icon, setting=kind.setting, blocks=sessions == 0)
 
 
 def stopping() -> Reason:
@@ -149,7 +298,7 @@ def paused_in_doubt() -> Reason:
 def draining(running: int) -> Reason:
     return Reason(
         code="draining",
-        sentence=f"Finishing {running} running session{'s' if running != 1 else ''}, then pausing.",
+        sentence=f"Finishing {counted(running, 'running session')}, then pausing.",
         icon="drain",
         remedy="titan resume",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from core.plurals import counted
 from core.snapshot import AgentSnapshot
 from core.state import AgentState
 from titan_gui.view_model import Mood, clock_text, headline_of, mood_of, rate_of, rate_text, sessions_text, tooltip_of
@@ -75,7 +76,7 @@ def _status(snapshot: AgentSnapshot) -> str:
 def _finishing(snapshot: AgentSnapshot) -> str:
     if not snapshot.running_jobs:
         return "Finishing …"
-    return f"Finishing {snapshot.running_jobs} session{'s' if snapshot.running_jobs != 1 else ''} …"
+    return f"Finishing {counted(snapshot.running_jobs, 'session')} …"
 
 
 def _cut(text: str) -> str:

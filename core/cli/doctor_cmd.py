@@ -10,6 +10,7 @@ import typer
 from core.cli import door, output
 from core.cli.output import JsonOption, ProfileOption
 from core.errors import AgentError, ControlError
+from core.plurals import counted
 
 if TYPE_CHECKING:
     from core.config_load import LoadedSettings
@@ -42,8 +43,8 @@ def summary(reports: tuple[Report, ...]) -> str:
     count = sum(report.verdict == "broken" for report in reports)
     warnings = sum(report.verdict == "warning" for report in reports)
     if count:
-        return f"{count} thing{'s' if count > 1 else ''} to fix before this machine can serve."
-    return "Ready to serve" + (f", with {warnings} warning{'s' if warnings > 1 else ''}." if warnings else ".")
+        return f"{counted(count, 'thing')} to fix before this machine can serve."
+    return "Ready to serve" + (f", with {counted(warnings, 'warning')}." if warnings else ".")
 
 
 async def _examine(profile: str | None, *, show: bool) -> tuple[Report, ...]:

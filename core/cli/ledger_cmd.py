@@ -16,6 +16,7 @@ from core.cli import door, output
 from core.cli.output import JsonOption, ProfileOption
 from core.contribution import LAST_DAYS, MOST_DAYS
 from core.errors import AgentNotRunning, StorageError
+from core.plurals import counted
 
 EXPORT_LIMIT_S = 300.0
 _PERIODS = (("today", "today"), ("last 7 days", "last_7_days"), ("all", "all"))
@@ -97,4 +98,4 @@ def _export(profile: str | None, path: Path, file_format: str) -> tuple[str, dic
             ) from None
         with closing(LedgerStore.open_for_reading(file)) as store:
             sessions = export_rows(store.rows(), path, file_format, ledger=file)
-        return f"Wrote {sessions} session(s) to {path}.", {**arguments, "sessions": sessions}
+        return f"Wrote {counted(sessions, 'session')} to {path}.", {**arguments, "sessions": sessions}

@@ -90,7 +90,7 @@ def test_export_without_an_agent(
     text = (tmp_path / arguments[0]).read_text()
     entries = json.loads(text)["sessions"] if is_json else list(csv.DictReader(io.StringIO(text)))
     assert (code, len(entries)) == (0, 3)
-    assert "Wrote 3 session(s)" in out
+    assert "Wrote 3 sessions" in out
 
 
 def test_export_without_a_ledger_says_so(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,12 +14,16 @@ from core.agent import Agent
 from core.commands import CommandError, CommandOutcome
 from core.engine_keeper import EngineKeeper
 from core.errors import ModelNotOffered, SessionEnded, StorageError
+from core.give_back import MemoryKeeper
+from core.give_back_file import GiveBackFile
 from core.model_manager import ModelManager
 from core.owner import OwnerControl
-from core.owner_commands import LONGEST_PAUSE_S, owner_commands, pause_end
+from core.owner_commands import owner_commands
+from core.pause_commands import LONGEST_PAUSE_S, pause_end
 from core.reasons import ReasonBook, no_public_address
 from core.sessions import Admission, EndReason, ended_error
 from tests.fakes.fake_engine import FakeEngine
+from tests.fakes.fake_memory import FakeMemory
 
 NOW = 1_800_000_000.0
 
@@ -41,6 +45,10 @@ class AgentParts:
         )
         self.owner = OwnerControl(
             admission=self.admission, reasons=self.reasons, state_file=folder / "pause.json", finish_limit_s=120
+        )
+        self.meter = FakeMemory(lambda: len(self.engine.loaded))
+        self.memory = MemoryKeeper(
+            models=self.models, admission=self.admission, meter=self.meter, file=GiveBackFile(None)
         )
         self.ledger = None  # its commands have tests of their own
         self.published = 0
@@ -104,8 +112,8 @@ async def test_resume_says_what_else_blocks(agent: AgentParts) -> None:
 
 async def test_pause_says_what_became_of_running_sessions(agent: AgentParts) -> None:
     running = await agent.session()
-    assert (await agent.do("pause")).message.endswith("1 running session(s) may finish.")
-    assert (await agent.do("pause", mode="stop")).message.endswith("1 running session(s) were stopped.")
+    assert (await agent.do("pause")).message.endswith(" 1 running session may finish.")
+    assert (await agent.do("pause", mode="stop")).message.endswith(" Stopped 1 session.")
     with pytest.raises(SessionEnded):
         await running
     await agent.owner.close()
