@@ -21,11 +21,14 @@ from core.engines.absent import NoEngine
 from core.engines.factory import EngineSecrets, engine_factories
 from core.engines.names import find_model
 from core.errors import AgentError, CoordinatorError
+from core.give_back import MemoryKeeper
+from core.give_back_file import GiveBackFile
 from core.inference import ENGINE_SILENT, InferenceService, SessionRecord, TokenDoor
 from core.jwt_validator import JwtValidator
 from core.key_keeper import KeyKeeper
 from core.ledger import Ledger
 from core.logs import get_logger
+from core.memory_meter import SystemMemoryMeter
 from core.model_manager import ModelManager
 from core.model_shelf import ModelShelf
 from core.network import effective_listen_addresses, has_ipv6, is_loopback_endpoint, public_address_problem
@@ -140,7 +143,7 @@ class Agent:
             reasons=self.reasons,
             state_file=self.paths.state_dir / "pause.json",
             finish_limit_s=settings.finish_limit_s,
-            on_change=self.publish_now,
+            on_change=self._on_owner_changed,
             on_notice=self._on_notice,
         )
 
@@ -149,6 +152,13 @@ class Agent:
         settings = self.settings
         self._engine_processes = EngineProcesses(lambda: self.models.engine)
         self.stats = stats or StatsCollector(own_pids=self._engine_processes.look)
+        self.memory = MemoryKeeper(
+            models=self.models,
+            admission=self.admission,
+            meter=SystemMemoryMeter(self.stats.memory, self._engine_processes, lambda: self.models.engine.name),
+            file=GiveBackFile(self.paths.state_dir / "give-back.json"),
+            on_change=self._on_sessions_changed,
+        )
         self.report = Reporter(
             settings,
             models=self.models,
@@ -158,6 +168,7 @@ class Agent:
             owner=self.owner,
             shelf=self.shelf,
             engine_pids=lambda: self._engine_processes.known,
+            give_back=lambda: self.memory.view,
         )
         self.coordinator = CoordinatorClient(
             endpoint=settings.coordinator_endpoint,
@@ -278,6 +289,7 @@ class Agent:
         self.ledger.start()
         self.time_use.start()
         await asyncio.to_thread(self._pulled.load)
+        await self.memory.load()
         problem = public_address_problem(settings)
         if problem is not None:
             self.reasons.put(no_public_address(problem.sentence, problem.remedy))
@@ -352,6 +364,7 @@ class Agent:
         self.publisher.close()
         await self.shelf.close()
         await self.owner.close()
+        await self.memory.close()
         if self.server is not None:
             await self.server.stop(grace_s)
         await self.keys.close()
@@ -396,6 +409,15 @@ class Agent:
                 self.coordinator.register_again()
             else:
                 self.coordinator.beat_now()
+        self.publish_now()
+
+    def _on_owner_changed(self) -> None:
+        """A pause, a finish or a resume. Paused, our models' memory goes back once the last session has ended."""
+        if self._is_up:
+            if self.owner.is_paused:
+                self.memory.give_back_when_idle()
+            else:
+                self.memory.keep()
         self.publish_now()
 
     def _on_offer_changed(self) -> None:

@@ -35,7 +35,7 @@ from core.publisher import TokenRate
 from core.quantization import TierChoice, tier_for
 from core.reasons import ReasonBook
 from core.sessions import Admission, EndReason
-from core.snapshot import CapacityView, CoordinatorView, EngineView, Totals
+from core.snapshot import CapacityView, CoordinatorView, EngineView, GiveBackView, Totals
 from core.stats_collector import SystemStats
 
 MAX_NOTICES = 20
@@ -56,6 +56,7 @@ class Reporter:
         owner: OwnerControl,
         shelf: ModelShelf,
         engine_pids: Callable[[], Collection[int]],
+        give_back: Callable[[], GiveBackView | None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._models = models
@@ -65,6 +66,7 @@ class Reporter:
         self._owner = owner
         self._shelf = shelf
         self._engine_pids = engine_pids
+        self._give_back = give_back
         self._limits = _capacity_limits(settings)
         self._cpu_of_others = CpuOfOthers()
         self._rate = TokenRate()
@@ -235,6 +237,7 @@ class Reporter:
             "tier": tier.tier.value if tier else "",
             "tier_reason": tier.reason if tier else "",
             "totals": self.totals,
+            "give_back": self._give_back(),
             "notices": tuple(self.notices),
             "tls_fingerprint": self.tls_fingerprint,
         }

@@ -130,6 +130,37 @@ class AgentSnapshot:
     pulled_models: tuple[str, ...] = ()  # the engine's models that this program downloaded, and so may delete
     coordinator: CoordinatorView = CoordinatorView()
     capacity: CapacityView = CapacityView()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GiveBack:
+    """What came back when our models were unloaded, as measured. `ok`: at least 90 % within 5 s."""
+
+    held_mb: int  # by our models and the engine's processes for them, MiB of `kind`
+    freed_mb: int
+    seconds: float  # from the unloading until it was back, or until the measuring was given up
+    kind: str  # "vram" or "ram": where most of it was
+    ok: bool
+    holder: str = ""  # the program that still holds it, when not ok
+    at: float = 0.0  # seconds since the epoch
+
+    @property
+    def sentence(self) -> str:
+        """ "9.8 GB back in 1.4 s"."""
+        if self.ok:
+            return f"{_size(self.freed_mb)} back in {self.seconds:.1f} s"
+        held = f"; {self.holder} still holds the rest" if self.holder else ""
+        return f"Only {_size(self.freed_mb)} of {_size(self.held_mb)} back after {self.seconds:.0f} s{held}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GiveBackView:
+    """The last measured give-back, and the median time of those that were kept."""
+
+    last: GiveBack
+    sentence: str
+    median_s: float | None = None  # of the ones that worked; None: none has yet
+    count: int = 0  # how many the median is of
+
+
     machine: SystemStats | None = None  # the raw meter; None before the first sample
     tier: str = ""  # quantisation tier for this machine
     tier_reason: str = ""  # the memory behind it, in one sentence
@@ -164,6 +195,7 @@ class SnapshotStore:
     def current(self) -> AgentSnapshot:
         return self._current
 
+    give_back: GiveBackView | None = None  # None: no memory has been given back yet
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` on the loop thread for every new value; returns the call that ends it."""
         self._listeners.append(listener)
@@ -178,3 +210,7 @@ class SnapshotStore:
             self._current = updated
             for listener in tuple(self._listeners):
                 listener(updated)
+def _size(mb: int) -> str:
+    return f"{mb / 1024:.1f} GB" if mb >= 1000 else f"{mb} MB"
+
+

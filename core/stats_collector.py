@@ -37,6 +37,15 @@ class SystemStats:
     gpu_problem: str = ""  # why no card can be read, "" when fine
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemorySample:
+    """Free memory alone, MiB; None means "not measured"."""
+
+    free_ram_mb: int | None = None
+    free_vram_mb: int | None = None
+    gpus: tuple[GpuSample, ...] = ()
+
+
 class StatsCollector:
     """Take samples. `collect` blocks for some milliseconds, or for the probe's time limit when a driver hangs."""
 
@@ -97,6 +106,14 @@ class StatsCollector:
                 gpu_problem=self._probe.problem,
             )
             return self._latest
+
+    def memory(self) -> MemorySample:
+        """Only the memory, now; may be asked ten times a second. The processor's figures stay those of `collect`."""
+        with self._lock:
+            ram, gpus = self._host.ram(), self._probe.sample()
+        return MemorySample(
+            free_ram_mb=ram.available_mb if ram else None, free_vram_mb=vram_totals_mb(gpus)[1], gpus=gpus
+        )
 
     async def run(self, interval_s: float, publish: Callable[[SystemStats], None]) -> None:
         """Sample every `interval_s` seconds, off the loop, until cancelled; `publish` is called on the loop.

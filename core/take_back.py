@@ -7,9 +7,10 @@ import contextlib
 
 from core.agent import Agent
 from core.commands import CommandOutcome
-from core.engines.names import find_model
 from core.logs import get_logger
 from core.owner import PauseMode
+from core.plurals import counted
+from core.snapshot import GiveBack
 
 log = get_logger(__name__)
 
@@ -17,7 +18,7 @@ SESSIONS_END_LIMIT_S = 3.0  # an engine that doesn't let go of a session must no
 
 
 async def take_back(agent: Agent) -> CommandOutcome:
-    """Refuse from now on, stop the running sessions, unload every model; returns what was stopped and unloaded.
+    """Refuse from now on, stop the running sessions, unload every model of ours; returns what came back, and how fast.
 
     Raises EngineError when the engine doesn't unload: the pause holds, and the sessions are ended, all the same.
     """
@@ -26,18 +27,14 @@ async def take_back(agent: Agent) -> CommandOutcome:
     with contextlib.suppress(TimeoutError):  # then unloading is the harder way to end them
         async with asyncio.timeout(SESSIONS_END_LIMIT_S):
             await agent.admission.wait_idle()
-    engine = agent.models.engine
-    loaded = await engine.loaded_models()
-    names = [model.name for model in loaded]
-    for name in sorted(in_use):
-        if find_model(name, names) is None:  # a session's model may still be loading, and would go on
-            await engine.unload(name)
-    await agent.models.unload_all()
+    loaded = await agent.models.engine.loaded_models()
+    names = [model.name for model in loaded if not model.is_owners]
+    left = [model.name for model in loaded if model.is_owners]
+    given = await agent.memory.give_back(also=in_use)
     agent.publish_now()
-    log.info("taken back", stopped=stopped, models=names)
-    freed_mb = sum(model.total_mb or 0 for model in loaded)
-    outcome = CommandOutcome(_sentence(stopped, names), {"stopped": stopped, "models": names, "freed_mb": freed_mb})
-    return await once_kept(agent, outcome)
+    log.info("taken back", stopped=stopped, models=names, left=left)
+    result = {"stopped": stopped, "models": names, "left": left, "freed_mb": given.freed_mb if given else None}
+    return await once_kept(agent, CommandOutcome(_sentence(stopped, names, left, given), result))
 
 
 async def once_kept(agent: Agent, outcome: CommandOutcome) -> CommandOutcome:
@@ -49,10 +46,15 @@ async def once_kept(agent: Agent, outcome: CommandOutcome) -> CommandOutcome:
     return CommandOutcome(f"{outcome.message} {sentence}", {**outcome.result, "not_kept": problem})
 
 
-def _sentence(stopped: int, names: list[str]) -> str:
+def _sentence(stopped: int, names: list[str], left: list[str], given: GiveBack | None) -> str:
     parts = ["paused until you resume"]
     if stopped:
-        parts.append(f"stopped {stopped} session{'s' if stopped != 1 else ''}")
+        parts.append(f"stopped {counted(stopped, 'session')}")
     parts.append(f"unloaded {', '.join(names)}" if names else "no model was loaded")
     text = ", ".join(parts)
-    return f"{text[0].upper()}{text[1:]}."
+    sentences = [f"{text[0].upper()}{text[1:]}."]
+    if given is not None:
+        sentences.append(f"{given.sentence}.")
+    if left:
+        sentences.append(f"Your own work keeps {', '.join(left)}, which stays.")
+    return " ".join(sentences)
