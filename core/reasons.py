@@ -58,7 +58,7 @@ CATALOGUE = (
         code="paused_by_owner",
         title="Paused by you",
         meaning="You paused, for a time or until you resume; it holds over a restart too.",
-        effect="New sessions are refused. Running ones finish, or end at once if you took your GPU back.",
+        effect="New sessions are refused. Running ones finish, or end at once if you took your memory back.",
         setting="finish_limit_s",
     ),
     ReasonKind(

@@ -14,7 +14,7 @@ from core.reasons import kind_of_silence
 from core.snapshot import AgentSnapshot, EngineView
 from titan_gui.plain_text import plain
 from titan_gui.remedies import Action, Does
-from titan_gui.view_model import clock_text, duration_text, memory_text
+from titan_gui.view_model import clock_text, duration_text, memory_text, rate_of
 
 DASH = "–"
 
@@ -102,8 +102,10 @@ def _sessions(snapshot: AgentSnapshot) -> Tile:
 
 
 def _rate(snapshot: AgentSnapshot) -> Tile:
+    rate = rate_of(snapshot)
+    value = DASH if rate is None else f"{rate:.1f}"
     tokens = f"{count_text(snapshot.totals.tokens)} tokens since the start"
-    return Tile(name="rate", title="Tokens/s", value=f"{snapshot.tokens_per_second:.1f}", detail=tokens)
+    return Tile(name="rate", title="Tokens/s", value=value, detail=tokens)
 
 
 def _tier(snapshot: AgentSnapshot) -> Tile:
@@ -144,17 +146,23 @@ def _engine(engine: EngineView) -> Tile:
 
 
 def _capacity(snapshot: AgentSnapshot) -> Tile:
-    """What is offered, beside the raw meter: they differ on purpose (our own model counts as free to serve)."""
+    """What is offered, beside the raw meter: they differ on purpose (our own model counts as free to serve).
+
+    While nothing is shared nothing counts as free: then the tile says what would be lent, and that it isn't now.
+    """
     capacity, machine = snapshot.capacity, snapshot.machine
     is_vram = capacity.kind == "vram"
     kind = "VRAM" if is_vram else "RAM"
-    value = f"{memory_text(capacity.free_mb)} of {memory_text(capacity.total_mb)}" if capacity.total_mb else DASH
+    is_lent = not snapshot.blocking_reasons
+    total = memory_text(capacity.total_mb)
+    value = (f"{memory_text(capacity.free_mb)} of {total}" if is_lent else total) if capacity.total_mb else DASH
     meter = "not measured"
     if machine is not None:
-        total = machine.total_vram_mb if is_vram else machine.total_ram_mb
+        whole = machine.total_vram_mb if is_vram else machine.total_ram_mb
         free = machine.free_vram_mb if is_vram else machine.free_ram_mb
-        meter = f"the meter says {memory_text(free)} of {memory_text(total)} free" if total else meter
-    return Tile(name="capacity", title=f"{kind} to lend", value=value, detail=meter)
+        meter = f"the meter says {memory_text(free)} of {memory_text(whole)} free" if whole else meter
+    detail = meter if is_lent else f"none of it now; {meter}"
+    return Tile(name="capacity", title=f"{kind} to lend", value=value, detail=detail)
 
 
 def _sums_tile(name: str, title: str, sums: object) -> Tile:

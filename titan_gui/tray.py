@@ -108,7 +108,7 @@ class Tray(QObject):
         self._fill_pause_menu(self._pause_menu)
         self._resume = menu.addAction(self.tr("Resume"), self.resume_requested.emit)
         self._finish = menu.addAction(self.tr("Finish, then pause"), self.finish_requested.emit)
-        self._take_back = menu.addAction(self.tr("Take my GPU back now"), self.take_back_requested.emit)
+        self._take_back = menu.addAction(self.tr(self.view.take_back), self.take_back_requested.emit)
         menu.addSeparator()
         self._open: QAction = menu.addAction(self.tr("Open"), self.window_requested.emit)
         menu.addAction(self.tr("Settings"), self.settings_requested.emit)
@@ -130,6 +130,8 @@ class Tray(QObject):
         view = self.view
         if before is None or before.status != view.status:
             self._status.setText(view.status.replace("&", "&&"))
+        if before is None or before.take_back != view.take_back:
+            self._take_back.setText(self.tr(view.take_back))
         if before is None or before.can_start is not view.can_start:
             self._start.setVisible(view.can_start)
         for action, is_on, was_on in (

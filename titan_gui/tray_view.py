@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from core.plurals import counted
 from core.snapshot import AgentSnapshot
 from core.state import AgentState
-from titan_gui.view_model import Mood, clock_text, headline_of, mood_of, rate_of, rate_text, sessions_text, tooltip_of
+from titan_gui.view_model import (
+    Mood,
+    clock_text,
+    headline_of,
+    mood_of,
+    rate_text,
+    sessions_text,
+    take_back_text,
+    tooltip_of,
+)
 
 PAUSES_S = (("15 minutes", 900), ("1 hour", 3600), ("4 hours", 4 * 3600))
 MORNING_HOUR = 8
@@ -28,6 +37,7 @@ class TrayView:
     can_resume: bool = False
     can_finish: bool = False
     can_take_back: bool = False
+    take_back: str = "Take my memory back now"
     can_start: bool = False  # the agent ended by an error
     is_quitting: bool = False
 
@@ -50,6 +60,7 @@ def tray_view_of(snapshot: AgentSnapshot, *, is_quitting: bool = False) -> TrayV
         can_resume=is_running and (is_paused or snapshot.is_draining),
         can_finish=is_running and not is_paused and not snapshot.is_draining,
         can_take_back=is_running and (not is_paused or snapshot.is_busy or bool(snapshot.loaded_models)),
+        take_back=take_back_text(snapshot),
         can_start=snapshot.state is AgentState.FAILED,
     )
 
@@ -63,7 +74,7 @@ def tomorrow_morning(now: float) -> float:
 def _status(snapshot: AgentSnapshot) -> str:
     headline = headline_of(snapshot)
     if headline.mood is Mood.SERVING:
-        return f"{headline.state}: {sessions_text(snapshot)}, {rate_text(rate_of(snapshot))}"
+        return f"{headline.state}: {sessions_text(snapshot)}, {rate_text(snapshot.tokens_per_second)}"
     if headline.mood is Mood.PAUSED and headline.ends_at is not None:
         return f"{headline.state} until {clock_text(headline.ends_at)}"
     if headline.mood is Mood.READY:

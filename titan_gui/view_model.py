@@ -106,7 +106,8 @@ def tooltip_of(snapshot: AgentSnapshot) -> str:
     headline = headline_of(snapshot)
     lines = [f"TitanCompute: {headline.state}", headline.sentence]
     if snapshot.state in (AgentState.READY, AgentState.PAUSED, AgentState.CONNECTING):
-        lines.append(f"{sessions_text(snapshot)}, {rate_text(rate_of(snapshot))}")
+        rate = f", {rate_text(snapshot.tokens_per_second)}" if snapshot.is_busy else ""
+        lines.append(f"{sessions_text(snapshot)}{rate}")
     return "\n".join(lines)
 
 
@@ -114,9 +115,17 @@ def sessions_text(snapshot: AgentSnapshot) -> str:
     return f"{snapshot.running_jobs} of {snapshot.max_jobs} sessions"
 
 
+def take_back_text(snapshot: AgentSnapshot) -> str:
+    """The strongest command by what is lent here."""
+    return "Take my GPU back now" if _uses_gpu(snapshot) else "Take my memory back now"
+
+
 def rate_of(snapshot: AgentSnapshot) -> float | None:
-    """Tokens per second now. The measured rate is smoothed, and would go on for a while after the last session."""
-    return snapshot.tokens_per_second if snapshot.running_jobs else 0.0
+    """Tokens per second now; None before anything ran. The measured rate is smoothed, and would go on for a while
+    after the last session."""
+    if snapshot.is_busy:
+        return snapshot.tokens_per_second
+    return 0.0 if snapshot.totals.requests_processed else None
 
 
 def rate_text(tokens_per_second: float | None) -> str:

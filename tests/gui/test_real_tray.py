@@ -157,11 +157,11 @@ async def test_take_my_gpu_back_ends_the_session_and_unloads(
     async with SniWatcher(session.address) as panel:
         await panel.wait_item()
         await program.wait_state("ready")
-        await panel.wait_menu(lambda menu: found(menu, "Take my GPU back now"))
+        await panel.wait_menu(lambda menu: found(menu, "Take my memory back now"))
         async with client_of(program.endpoint) as client:
             engine.let_through(2)
             async with client.streaming(token_of(coordinator, AGENT, TINY)) as (answer, task):
-                await panel.click("Take my GPU back now")
+                await panel.click("Take my memory back now")
                 await within(task)
                 assert "took it back" in answer.details
         await program.wait_event("taken back")
@@ -179,9 +179,9 @@ async def test_after_a_message_the_icon_follows_at_once_and_a_click_on_it_opens_
     async with SniWatcher(session.address) as panel, FakeNotificationServer(session.address) as server:
         await panel.wait_item()
         await program.wait_state("ready")
-        await panel.wait_menu(lambda menu: found(menu, "Take my GPU back now"))
+        await panel.wait_menu(lambda menu: found(menu, "Take my memory back now"))
         ready = await panel.wait_properties(lambda shown: "Ready" in str(shown["ToolTip"]))
-        await panel.click("Take my GPU back now")
+        await panel.click("Take my memory back now")
         message = await server.wait_shown()
         shown_at = time.monotonic()
         assert message.body.startswith("Paused until you resume")

@@ -7,8 +7,9 @@ from datetime import date
 
 import pytest
 
-from core.snapshot import AgentSnapshot, CoordinatorView
+from core.snapshot import AgentSnapshot, CapacityView, CoordinatorView, Reason, Totals
 from tests.fakes.snapshots import busy_snapshot, paused_snapshot
+from titan_gui.remedies import Action, Does
 from titan_gui.tiles import Tile, contribution_of, count_text, tiles_of
 
 
@@ -37,6 +38,35 @@ def test_capacity_stands_beside_the_raw_meter() -> None:
 
     assert (shown.title, shown.value) == ("VRAM to lend", "6.8 GB of 7.0 GB")
     assert "2.7 GB of 8.0 GB free" in shown.detail
+
+
+def test_while_paused_the_tile_says_what_would_be_lent_and_that_it_is_not() -> None:
+    paused = replace(
+        busy_snapshot(),
+        reasons=(Reason(code="paused_by_owner", sentence="Paused by you."),),
+        capacity=CapacityView(kind="ram", total_mb=21_709, free_mb=0),
+    )
+    shown = tile(paused, "capacity")
+
+    assert (shown.title, shown.value) == ("RAM to lend", "21.2 GB")
+    assert shown.detail == "none of it now; the meter says 19.5 GB of 31.2 GB free"
+
+
+def test_the_rate_is_a_dash_before_anything_ran_and_nothing_once_all_has_ended() -> None:
+    idle = replace(busy_snapshot(), running_jobs=0, sessions=(), tokens_per_second=755.0)
+
+    assert tile(idle, "rate").value == "0.0"
+    assert tile(replace(idle, totals=Totals()), "rate").value == "–"
+
+
+def test_a_lost_coordinator_is_told_by_its_kind_and_leads_to_its_setting() -> None:
+    refused = "UNAVAILABLE: ipv4:127.0.0.1:57051: Failed to connect to remote host: Connection refused"
+    view = CoordinatorView(link="away", endpoint="127.0.0.1:57051", detail=refused)
+    shown = tile(replace(busy_snapshot(), coordinator=view), "coordinator")
+
+    assert shown.detail == "127.0.0.1:57051: connection refused"
+    assert shown.action == Action(Does.SETTING, "coordinator_endpoint")
+    assert tile(busy_snapshot(), "coordinator").action is None
 
 
 def test_a_resting_engine_and_a_lost_coordinator_are_marked() -> None:

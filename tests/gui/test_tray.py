@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QMenu, QSystemTrayIcon
 from pytestqt.qtbot import QtBot
 
 from core.reasons import setup_not_done
-from core.snapshot import AgentSnapshot, Reason
+from core.snapshot import AgentSnapshot, CapacityView, Reason
 from core.state import AgentState
 from tests.fakes.snapshots import NOW, busy_snapshot, paused_snapshot
 from tests.fakes.tray import FakePanel
@@ -59,7 +59,14 @@ def test_a_serving_agent_says_sessions_and_speed() -> None:
 def test_without_a_session_the_speed_is_nothing() -> None:
     """The measured one is smoothed, and goes on for seconds after the last session."""
     view = tray_view_of(replace(READY, tokens_per_second=755.0))
-    assert view.tooltip.splitlines()[-1] == "0 of 4 sessions, 0.0 tokens/s"
+    assert view.tooltip.splitlines()[-1] == "0 of 4 sessions"
+
+
+def test_what_is_taken_back_is_what_is_lent() -> None:
+    assert tray_view_of(busy_snapshot()).take_back == "Take my GPU back now"
+    assert tray_view_of(replace(busy_snapshot(), capacity=CapacityView(kind="ram"))).take_back == (
+        "Take my memory back now"
+    )
 
 
 def test_before_the_setup_there_is_nothing_to_pause_or_take_back() -> None:
@@ -187,7 +194,7 @@ def test_every_view_leaves_the_menu_as_a_new_one_would_be(panel: FakePanel) -> N
             assert line(menu, "Pause").isEnabled() is view.can_pause
             assert line(menu, "Resume").isEnabled() is view.can_resume
             assert line(menu, "Finish, then pause").isEnabled() is view.can_finish
-            assert line(menu, "Take my GPU back now").isEnabled() is view.can_take_back
+            assert line(menu, view.take_back).isEnabled() is view.can_take_back
             assert line(menu, "Start again").isVisible() is view.can_start
             assert menu.actions()[0].text() == view.status
 
@@ -224,7 +231,7 @@ def test_the_other_two_pauses(panel: FakePanel, qtbot: QtBot) -> None:
     [
         ("Resume", "resume_requested"),
         ("Finish, then pause", "finish_requested"),
-        ("Take my GPU back now", "take_back_requested"),
+        ("Take my memory back now", "take_back_requested"),
         ("Start again", "start_requested"),
         ("Open", "window_requested"),
         ("Settings", "settings_requested"),

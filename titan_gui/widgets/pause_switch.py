@@ -1,4 +1,4 @@
-"""The owner's switch: pause (for how long?), resume, finish, take the GPU back; and start, where nothing runs."""
+"""The owner's switch: pause (for how long?), resume, finish, take the memory back; and start, where nothing runs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class PauseSwitch(QWidget):
         self.pause_button = self._make_pause_button()
         self.resume_button = self._make_button(self.tr("Resume"), self.resume_requested)
         self.start_button = self._make_button(self.tr("Start"), self.start_requested)
-        self.take_back_button = self._make_button(self.tr("Take my GPU back now"), self.take_back_requested)
+        self.take_back_button = self._make_button("", self.take_back_requested)
         self.take_back_button.setToolTip(self.tr("Stop the running sessions, pause, and free the memory at once"))
         self.pause_button.setMinimumHeight(self.resume_button.sizeHint().height())
         layout = QHBoxLayout(self)
@@ -48,6 +48,7 @@ class PauseSwitch(QWidget):
         self.pause_button.setEnabled(view.can_pause)
         self._show_pause_button(view)
         self.finish_action.setEnabled(view.can_finish)
+        self.take_back_button.setText(self.tr(view.take_back))
         self.take_back_button.setVisible(not view.can_start)
         self.take_back_button.setEnabled(view.can_take_back)
 
