@@ -99,6 +99,7 @@ class Agent(Server):
             "TITAN_ENGINE": "ollama",
             "AGENT_ID": AGENT_ID,
             "AGENT_PORT": "0",
+            "PUBLIC_HOST": "127.0.0.1",  # as the bare servers: each session's client would ask DNS for a name
             "COORDINATOR_ENDPOINT": load.coordinator,
             "OLLAMA_HOST": f"http://{load.engine}",
             "SUPPORTED_MODELS": MODEL,

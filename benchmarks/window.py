@@ -262,6 +262,7 @@ def _bench_settings(load: Load) -> dict[str, str]:
     return {
         "TITAN_ENGINE": "ollama",
         "AGENT_PORT": "0",
+        "PUBLIC_HOST": "127.0.0.1",
         "COORDINATOR_ENDPOINT": load.coordinator,
         "OLLAMA_HOST": f"http://{load.engine}",
         "SUPPORTED_MODELS": MODEL,

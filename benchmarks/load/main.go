@@ -3,7 +3,8 @@
 //	load                  prints {"engine":ADDR,"coordinator":ADDR} and then answers lines on stdin:
 //	  wait                          waits until an agent registers; prints its id and endpoint, and the seconds it took
 //	  run ROUTE TARGET AGENT STREAMS TOKENS RATE SESSIONS   one measurement; prints one line of JSON
-//	      ROUTE is "direct" (HTTP to the engine itself) or "grpc" (TARGET is host:port; AGENT "-" sends no token)
+//	      ROUTE is "direct" (HTTP to the engine itself), "grpc" (TARGET is host:port; AGENT "-" sends no token; a
+//	      connection for each session, as the coordinator sends clients) or "grpc-shared" (one connection for all)
 //	  bad TARGET AGENT COUNT        COUNT tokens with a wrong signature at once; prints one line of JSON
 //	  keys                          how often GetPublicKey was called
 package main
@@ -96,13 +97,25 @@ func directSession(engine string) session {
 	}
 }
 
-// grpcSession's tokens are signed beforehand: a signature costs more than the whole session does on the agent's side.
-func grpcSession(target, agent string, c *coordinator, sessions int) (session, error) {
+// dial gives a client of the target and the call that closes its connection.
+func dial(target string) (pb.AgentServiceClient, func() error, error) {
 	connection, err := grpc.NewClient(target, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	client := pb.NewAgentServiceClient(connection)
+	return pb.NewAgentServiceClient(connection), connection.Close, nil
+}
+
+// grpcSession's tokens are signed beforehand: a signature costs more than the whole session does on the agent's side.
+// Clients of an agent are strangers to each other, so each session has its own connection unless `isShared`.
+func grpcSession(target, agent string, c *coordinator, sessions int, isShared bool) (session, error) {
+	var shared pb.AgentServiceClient
+	if isShared {
+		var err error
+		if shared, _, err = dial(target); err != nil {
+			return nil, err
+		}
+	}
 	tokens := make(chan string, sessions)
 	for i := 0; i < sessions && agent != "-"; i++ {
 		tokens <- c.token(agent)
@@ -112,7 +125,16 @@ func grpcSession(target, agent string, c *coordinator, sessions int) (session, e
 		if agent != "-" {
 			request.SessionToken = <-tokens
 		}
-		start := time.Now()
+		client, start := shared, time.Now()
+		if client == nil {
+			dialled, closeConnection, err := dial(target)
+			if err != nil {
+				seen.err = err
+				return
+			}
+			defer closeConnection()
+			client = dialled
+		}
 		stream, err := client.StreamInference(context.Background(), request)
 		if err != nil {
 			seen.err = err
@@ -301,9 +323,10 @@ func execute(words []string, engine string, c *coordinator) (any, error) {
 		}
 		o := order{tokens: int(numbers[1]), rate: numbers[2]}
 		one := directSession(engine)
-		if words[1] == "grpc" {
+		if words[1] != "direct" {
 			var err error
-			if one, err = grpcSession(words[2], words[3], c, int(numbers[3])+warmUps); err != nil {
+			isShared := words[1] == "grpc-shared"
+			if one, err = grpcSession(words[2], words[3], c, int(numbers[3])+warmUps, isShared); err != nil {
 				return nil, err
 			}
 		}

@@ -106,3 +106,16 @@ def test_grpc_handles_no_forks_of_the_agent() -> None:
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="set on posix only")
+def test_grpc_still_knows_its_older_poller() -> None:
+    """A release of grpc that has dropped the switch says so on stderr: then take the figures again."""
+    script = (
+        "import os, core, grpc; grpc.insecure_channel('127.0.0.1:1').close(); print(os.environ['GRPC_EXPERIMENTS'])"
+    )
+    environ = {name: value for name, value in os.environ.items() if name != "GRPC_EXPERIMENTS"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60
+    )
+    assert (done.stdout, done.stderr) == ("-event_engine_listener\n", "")
