@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from core.engines.options import SamplingOptions
+from core.model_shape import ModelShape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,7 @@ class EngineModel:
     quant: str = ""  # "Q4_K_M"; "" when unknown
     context_tokens: int | None = None  # the model's trained maximum; None when unknown
     is_selftest: bool = False  # the shipped random-weights model: never offered to strangers
+    shape: ModelShape | None = None  # what its memory is computed from; None when the engine doesn't say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,8 @@ class LoadedModel:
     total_mb: int | None = None  # None: the engine doesn't say
     vram_mb: int | None = None  # 0 = wholly in RAM; None: unknown
     context_tokens: int | None = None  # per session
+    sessions: int | None = None  # that it has room for at once; None: the engine doesn't say
+    note: str = ""  # why it is less than wanted, one sentence
     is_owners: bool = False  # the owner's own work brought it into a shared engine: it isn't ours to unload
 
 

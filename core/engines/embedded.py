@@ -20,12 +20,13 @@ from typing import Protocol
 from core.engines import EngineModel, EngineStatus, LoadedModel, Prompt, TokenChunk
 from core.engines.cpu_features import missing_cpu_features
 from core.engines.liveness import LivenessCheck
+from core.engines.load_planner import LoadPlanner
 from core.engines.model_files import ModelFile, ModelFolder, ModelInventory
 from core.engines.names import find_model
 from core.engines.supervisor import EngineSupervisor, RunningModel
 from core.engines.worker_launch import WorkerRequest, launch_worker
 from core.engines.worker_process import Launch, LogLine, WorkerProcess
-from core.errors import EngineError, EngineFailed, EngineTimeout, EngineUnreachable, ModelNotFound, NotEnoughMemory
+from core.errors import EngineError, EngineFailed, EngineTimeout, EngineUnreachable, ModelNotFound
 
 _EXIT_NOTICE_S = 0.5  # a broken connection and the end of the child behind it are seen within this of each other
 
@@ -87,20 +88,23 @@ class EmbeddedEngine:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        """`context_tokens` is per session and `slots` the sessions at once (max_concurrent_jobs); `threads` 0 leaves
-        one physical core to the owner; `niceness` is 0 to 19. `draw` gives uniform numbers in [0, 1) for the back-off.
+        """`context_tokens` is per session and `slots` the sessions at once (max_concurrent_jobs), both at most: less
+        where memory is short. `free_ram_mb` says what models may take now, MiB. `threads` 0 leaves one physical core
+        to the owner; `niceness` is 0 to 19. `draw` gives uniform numbers in [0, 1) for the back-off.
         """
         self._folder = ModelFolder(models_dir, extra_model_files)
-        self._context_tokens, self._slots, self._threads = context_tokens, slots, threads
-        self._niceness, self._load_limit_s = niceness, load_limit_s
+        self._planner = LoadPlanner(sessions=slots, context_tokens=context_tokens, room_mb=free_ram_mb, on_log=on_log)
+        self._threads, self._niceness, self._load_limit_s = threads, niceness, load_limit_s
         self._on_log, self._launch = on_log, launch
         self._open_client = open_client or _open_openai_client
-        self._find_engine, self._free_ram_mb = find_engine, free_ram_mb
+        self._find_engine = find_engine
         self._engine_folder: str | None = None
         self._inventory = ModelInventory()
         self._client: tuple[RunningModel, ServerClient] | None = None
         self._liveness = LivenessCheck()
-        self._supervisor = EngineSupervisor(self._start_worker, load_limit_s=load_limit_s, sleep=sleep, draw=draw)
+        self._supervisor = EngineSupervisor(
+            self._start_worker, load_limit_s=load_limit_s, sleep=sleep, draw=draw, step_down=self._planner.step_down
+        )
         self._problem: EngineError | None = None  # why `start` failed
         self._is_started = False
 
@@ -151,7 +155,7 @@ class EmbeddedEngine:
         if self._engine_folder is None:
             self._problem = EngineUnreachable(
                 "the embedded engine is not installed (no package xllamacpp)",
-                hint='Install it: pip install "titancompute-agent[embedded]", or use Ollama.',
+                hint='Use Ollama, or install it: pip install "titancompute-agent[embedded]"',
             )
         elif missing:
             self._problem = EngineUnreachable(
@@ -185,6 +189,9 @@ class EmbeddedEngine:
             raise EngineFailed(
                 "the embedded engine no longer answered and was ended", hint="It is started again by itself."
             )
+        if not running.users and self._planner.can_step_up(running.file):
+            self._on_log(f"{running.file.name} is loaded again: there is room for more sessions or context now")
+            await self._supervisor.start_anew(running)
 
     async def list_models(self) -> tuple[EngineModel, ...]:
         """The whole models on disk now. A damaged file isn't listed; `inventory` and the log say why."""
@@ -196,6 +203,7 @@ class EmbeddedEngine:
                 quant=model.quant,
                 context_tokens=model.context_tokens,
                 is_selftest=model.is_selftest,
+                shape=model.shape,
             )
             for model in self._inventory.models
         )
@@ -252,20 +260,13 @@ class EmbeddedEngine:
         )
 
     async def _start_worker(self, file: ModelFile) -> WorkerProcess:
-        context = self._session_context(file)
-        need_mb, free_mb = file.memory_mb(context * self._slots), self._free_ram_mb()
-        if need_mb > free_mb:
-            raise NotEnoughMemory(
-                f"{file.name} needs about {need_mb} MB for {self._slots} session(s) of {context} tokens; "
-                f"{free_mb} MB are free",
-                hint="Choose a smaller model, fewer sessions (max_concurrent_jobs) or less context (context_tokens).",
-            )
+        plan = self._planner.choose(file).plan
         request = WorkerRequest(
             model_path=str(file.path),
             model_name=file.name,
             api_key=secrets.token_urlsafe(32),
-            slots=self._slots,
-            context_tokens=context,
+            slots=plan.sessions,
+            context_tokens=plan.context_tokens,
             threads=self._threads or automatic_threads(),
             niceness=self._niceness,
             load_limit_s=self._load_limit_s,
@@ -273,18 +274,16 @@ class EmbeddedEngine:
         )
         return await WorkerProcess.start(request, on_log=self._on_log, launch=self._launch)
 
-    def _session_context(self, file: ModelFile) -> int:
-        """Tokens per session: the owner's setting, held at what the model was trained for."""
-        return min(self._context_tokens, file.context_tokens or self._context_tokens)
-
     def _loaded(self, file: ModelFile) -> LoadedModel:
-        context = self._session_context(file)
+        rung = self._planner.current
         is_on_cpu = self.status.device.startswith("CPU")
         return LoadedModel(
             name=file.name,
-            total_mb=file.memory_mb(context * self._slots),
+            total_mb=rung.need_mb if rung else None,
             vram_mb=0 if is_on_cpu else None,
-            context_tokens=context,
+            context_tokens=rung.plan.context_tokens if rung else None,
+            sessions=rung.plan.sessions if rung else None,
+            note=self._planner.note,
         )
 
     async def _client_of(self, running: RunningModel) -> ServerClient:

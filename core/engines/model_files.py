@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.assets_path import SELFTEST_MODEL_NAME
-from core.engines.gguf_file import DamagedGguf, GgufHead, read_gguf_head
+from core.engines.gguf_file import GgufHead, read_gguf_head
+from core.gguf_reader import DamagedGguf
+from core.model_shape import ModelShape
 
 # llama.cpp's naming of a model in several files; it finds the others from the first.
 _SPLIT = re.compile(r"^(?P<name>.+)-(?P<part>\d{5})-of-(?P<parts>\d{5})$")
@@ -26,12 +28,8 @@ class ModelFile:
     size_bytes: int  # of all files
     quant: str
     context_tokens: int | None
-    kv_bytes_per_token: int | None
+    shape: ModelShape | None = None  # None when the file lacks the figures
     is_selftest: bool = False
-
-    def memory_mb(self, session_tokens: int) -> int:
-        """RAM that serving takes: the weights, and keys and values for `session_tokens` (all slots together)."""
-        return (self.size_bytes + (self.kv_bytes_per_token or 0) * session_tokens + (1 << 20) - 1) >> 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +105,7 @@ class ModelFolder:
             size_bytes=size,
             quant=first.quant or (in_name[1].upper() if in_name else ""),
             context_tokens=first.context_tokens,
-            kv_bytes_per_token=first.kv_bytes_per_token,
+            shape=first.shape,
             is_selftest=SELFTEST_MODEL_NAME in (first.name, name),
         )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from core.engines.model_files import ModelFile
 from core.engines.worker_process import WorkerProcess, WorkerReady
-from core.errors import EngineError, EngineFailed, EngineNeedsAttention
+from core.errors import EngineError, EngineFailed, EngineNeedsAttention, NotEnoughMemory
 
 FAILURES_BEFORE_ATTENTION = 3
 _FIRST_BACK_OFF_S = 1.0
@@ -44,11 +44,19 @@ class EngineSupervisor:
     """Owns the child. All methods run on the agent's loop."""
 
     def __init__(
-        self, start_worker: StartWorker, *, load_limit_s: float, sleep: Sleep, draw: Callable[[], float]
+        self,
+        start_worker: StartWorker,
+        *,
+        load_limit_s: float,
+        sleep: Sleep,
+        draw: Callable[[], float],
+        step_down: Callable[[ModelFile], bool] = lambda file: False,
     ) -> None:
+        """`step_down` is asked when a load failed for want of memory: whether `start_worker` would try less now."""
         self._start_worker = start_worker
         self._load_limit_s = load_limit_s
         self._sleep = sleep
+        self._step_down = step_down
         self._draw = draw  # uniform in [0, 1): spreads the back-off
         self._gate = asyncio.Lock()  # first come, first served: a switch waits for users, and later users for it
         self._running: RunningModel | None = None
@@ -144,6 +152,16 @@ class EngineSupervisor:
         self._record(EngineFailed(running.why_gone(), hint="See the log for the engine's last lines."))
         self._start_again(running.file)
 
+    async def start_anew(self, running: RunningModel) -> None:
+        """Load the same model again, in another way; only while nobody uses it. The load goes on by itself."""
+        if self._gate.locked():
+            return
+        async with self._gate:
+            if running is self._running and not running.users and self._starting is None:
+                self._running = None
+                await running.process.end()
+                self._begin(running.file)
+
     async def _ensure(self, file: ModelFile) -> RunningModel:
         """A live child with this model. The start goes on when the caller is cancelled: others may wait for it."""
         while True:
@@ -192,12 +210,7 @@ class EngineSupervisor:
             await self._sleep(self._back_off_s())
             self.restarts += 1
         try:
-            process = self._starting_process = await self._start_worker(file)
-            try:
-                ready = await process.wait_ready(self._load_limit_s)
-            except BaseException:
-                await process.end()
-                raise
+            process, ready = await self._load(file)
         except EngineError as error:
             self._record(error)
             if self.needs_attention:
@@ -210,6 +223,20 @@ class EngineSupervisor:
         self._running, self.last_ready = running, ready
         running.watch = asyncio.create_task(self._watch(running), name="engine-watch")
         return running
+
+    async def _load(self, file: ModelFile) -> tuple[WorkerProcess, WorkerReady]:
+        """A child that has loaded the model: as wanted, or a step down for each time that memory didn't suffice."""
+        while True:
+            process = self._starting_process = await self._start_worker(file)
+            try:
+                return process, await process.wait_ready(self._load_limit_s)
+            except NotEnoughMemory:
+                await process.end()
+                if not self._step_down(file):
+                    raise
+            except BaseException:
+                await process.end()
+                raise
 
     async def _watch(self, running: RunningModel) -> None:
         """Wake when the child ends, also an idle one; an end that isn't ours is a crash."""

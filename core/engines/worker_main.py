@@ -27,8 +27,8 @@ _BELOW_NORMAL_PRIORITY_CLASS = 0x4000  # winbase.h
 # Prompts are computed in steps of this many tokens, and a cancel is seen one or two steps later. Measured on one core
 # with a model of 95 million 32-bit weights, processor time per step: 8 tokens 57 ms, 16 101, 32 179, 64 299, 256 1,116;
 # so 32 costs 29 % more per token than 256. A graphics device computes 512 in the time of a few.
-_PROMPT_STEP_CPU_TOKENS = 32
-_PROMPT_STEP_GPU_TOKENS = 512
+PROMPT_STEP_CPU_TOKENS = 32
+PROMPT_STEP_GPU_TOKENS = 512
 _LOG_ERRORS_AND_WARNINGS = 2  # from 5 on llama.cpp logs prompts and answers; a test sends a canary
 
 
@@ -195,7 +195,7 @@ def _server_parameters(engine: Any, request: Mapping[str, Any]) -> Any:
     parameters.n_parallel = request["slots"]
     parameters.n_ctx = request["slots"] * request["context_tokens"]
     parameters.fit_params = False  # it would shrink the context in silence
-    step = _PROMPT_STEP_CPU_TOKENS if _graphics_device(engine) is None else _PROMPT_STEP_GPU_TOKENS
+    step = PROMPT_STEP_CPU_TOKENS if _graphics_device(engine) is None else PROMPT_STEP_GPU_TOKENS
     parameters.n_batch = parameters.n_ubatch = max(step, request["slots"])
     parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = request["threads"]
     parameters.n_threads_http = request["slots"] + 4  # one is held by every stream; the rest answer checks

@@ -16,7 +16,7 @@ from typing import Any
 from core.engines.engine_errors import Category, category_of_log_line
 from core.engines.worker_launch import WorkerRequest, launch_worker
 from core.engines.worker_main import EXIT_SECOND_GENERATION
-from core.errors import EngineError, EngineFailed, EngineTimeout
+from core.errors import AgentError, EngineFailed, EngineTimeout, NotEnoughMemory
 
 LogLine = Callable[[str], None]
 Launch = Callable[[WorkerRequest], Awaitable[asyncio.subprocess.Process]]
@@ -26,6 +26,7 @@ _MAX_LINE = 2000  # characters
 _READY_LIMIT = 65536  # bytes of the ready line
 _ERROR_START = b'{"error":'  # how a line begins that says why the child can't start (worker_main)
 _LAST_WORDS_S = 5.0
+_KILLED = -9  # while a model loads that is the system's doing, for want of memory, or the owner's
 _LINE_HEAD = re.compile(r"[\d.]{1,32} [A-Z] ")  # llama.cpp's: the time since its start, and the level
 _NOT_KEPT = "(not kept: it may quote a prompt or an answer)"
 
@@ -72,7 +73,10 @@ class WorkerProcess:
         return tuple(self._lines)
 
     async def wait_ready(self, limit_s: float) -> WorkerReady:
-        """Wait for the ready line. Raises EngineFailed with the child's own reason, EngineTimeout after the limit."""
+        """Wait for the ready line.
+
+        Raises EngineFailed with the child's own reason, NotEnoughMemory where it is that, EngineTimeout at the limit.
+        """
         try:
             async with asyncio.timeout(limit_s):
                 line = await self._stdout.readline()
@@ -81,7 +85,8 @@ class WorkerProcess:
         except ValueError:  # longer than the reader's limit
             raise EngineFailed("the engine's process did not introduce itself") from None
         if not line.endswith(b"\n"):
-            await self.wait_exit()
+            if await self.wait_exit() == _KILLED and not self.was_ended:
+                raise NotEnoughMemory(self.reason_of_exit(), hint=self.hint_of_exit())
             raise EngineFailed(self.reason_of_exit(), hint=self.hint_of_exit())
         if line.startswith(_ERROR_START):
             await self._wait_last_words()
@@ -177,10 +182,12 @@ def _parse_ready(line: bytes, last_error: str) -> WorkerReady:
         raise EngineFailed("the engine's process did not introduce itself") from error
 
 
-def _error_of(code: str, detail: str, hint: str, last_error: str) -> EngineError:
+def _error_of(code: str, detail: str, hint: str, last_error: str) -> AgentError:
     if code == "load":
         if "memory" in last_error or "alloc" in last_error:
-            hint = "Not enough memory: choose a smaller model, fewer sessions or a smaller context."
+            return NotEnoughMemory(
+                f"{detail}: {last_error}", hint="Choose a smaller model, fewer sessions or a smaller context."
+            )
         return EngineFailed(
             f"{detail}: {last_error}" if last_error else detail, hint=hint or "Download the file again."
         )

@@ -5,13 +5,15 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
+import gguf
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.assets_path import SELFTEST_MODEL_NAME, selftest_model_path
-from core.engines.gguf_file import DamagedGguf, read_gguf_head
+from core.engines.gguf_file import BLOCKS, read_gguf_head
 from core.engines.model_files import ModelFolder
+from core.gguf_reader import DamagedGguf
 
 ROOT = Path(__file__).resolve().parents[2]
 SELFTEST_BYTES = selftest_model_path().read_bytes()
@@ -117,6 +119,11 @@ def test_hostile_head_is_damaged_or_read_and_nothing_else(
     assert head.architecture
 
 
+def test_sizes_of_blocks_are_the_format_s() -> None:
+    known = {kind.value: sizes for kind, sizes in gguf.GGML_QUANT_SIZES.items()}
+    assert {kind: known[kind] for kind in BLOCKS} == BLOCKS
+
+
 def test_missing_folder_offers_nothing(tmp_path: Path) -> None:
     assert ModelFolder(tmp_path / "none").scan().models == ()
     assert ModelFolder(None).scan().models == ()
@@ -174,12 +181,11 @@ def test_unreadable_file_is_reported(tmp_path: Path) -> None:
     assert bad.problem
 
 
-def test_memory_is_weights_plus_keys_and_values() -> None:
+def test_shape_of_the_selftest_model_is_read() -> None:
     (model,) = ModelFolder(None, [selftest_model_path()]).scan().models
-    # 2 blocks × 2 key-value heads × (16 + 16) wide × 2 bytes = 256 bytes a token
-    assert model.kv_bytes_per_token == 256
-    assert model.memory_mb(0) == 1
-    assert model.memory_mb(16384) == 5  # 442,368 bytes and 4 MB, rounded up
+    assert model.shape is not None
+    # 2 blocks of 2 key-value heads, each 16 wide
+    assert (model.shape.full_keys, model.shape.full_values, model.shape.vocabulary) == (64, 64, 273)
 
 
 def test_shipped_selftest_model_is_what_the_script_makes(tmp_path: Path) -> None:

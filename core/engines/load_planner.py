@@ -1,0 +1,108 @@
+"""How the embedded engine loads a model into the memory that is there: as wanted, else a step down, else a refusal.
+
+A step that failed for want of memory isn't tried again for a while; what came down goes up again once there is room.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from core.engines.model_files import ModelFile
+from core.engines.worker_main import PROMPT_STEP_CPU_TOKENS, PROMPT_STEP_GPU_TOKENS
+from core.errors import NotEnoughMemory
+from core.load_ladder import Rung, best_rung, difference, plans, rung_of
+from core.memory_need import LoadPlan, embedded_plan
+from core.plurals import counted
+
+FORGET_FAILURE_S = 600.0  # memory may be free by then
+STEP_UP_SHARE = 1.1  # of what the better load needs must be free, so that it doesn't go up and down
+
+HINT = "Choose a smaller model, fewer sessions (max_concurrent_jobs) or less context (context_tokens)."
+
+
+class LoadPlanner:
+    """Decides sessions and context for each load. `room_mb` is what models may take now, MiB, with none loaded."""
+
+    def __init__(
+        self,
+        *,
+        sessions: int,
+        context_tokens: int,
+        room_mb: Callable[[], int],
+        on_log: Callable[[str], None],
+        monotonic: Callable[[], float] = time.monotonic,
+        platform: str = sys.platform,
+    ) -> None:
+        self._sessions, self._context_tokens = sessions, context_tokens
+        self._room_mb, self._on_log, self._monotonic = room_mb, on_log, monotonic
+        self._batch_tokens = PROMPT_STEP_GPU_TOKENS if platform == "darwin" else PROMPT_STEP_CPU_TOKENS
+        self._failed: dict[Path, tuple[int, float]] = {}  # what was too much, MiB, and when
+        self.current: Rung | None = None  # of the load that was chosen last
+        self.note = ""  # why it is less than wanted, one sentence; "" when it isn't
+
+    def wanted(self, file: ModelFile) -> LoadPlan:
+        """As the owner set it; the context held at what the model was trained for."""
+        return embedded_plan(
+            sessions=self._sessions,
+            context_tokens=min(self._context_tokens, file.context_tokens or self._context_tokens),
+            batch_tokens=self._batch_tokens,
+        )
+
+    def choose(self, file: ModelFile) -> Rung:
+        """The best load that fits now. Raises NotEnoughMemory, with the numbers, where not even the least does."""
+        wanted, room_mb = self.wanted(file), self._room_mb()
+        rung = best_rung(file.shape, file.size_bytes, wanted, room_mb, below_mb=self._too_much_mb(file))
+        if rung is None:
+            raise self._refusal(file, wanted, room_mb)
+        self.current = rung
+        less = difference(wanted, rung.plan)
+        self.note = f"{less[0].upper()}{less[1:]}: {room_mb:,} MB may be used for models now." if less else ""
+        if less:
+            self._on_log(f"{file.name} is loaded with {less}: it needs {rung.need_mb} MB of {room_mb} MB")
+        return rung
+
+    def step_down(self, file: ModelFile) -> bool:
+        """The last load of this file failed for want of memory: whether a smaller one can be tried now."""
+        if self.current is None:
+            return False
+        self._failed[file.path] = (self.current.need_mb, self._monotonic())
+        self._on_log(f"{file.name} did not fit although {self.current.need_mb} MB seemed free")
+        below = best_rung(
+            file.shape, file.size_bytes, self.wanted(file), self._room_mb(), below_mb=self.current.need_mb
+        )
+        return below is not None
+
+    def can_step_up(self, file: ModelFile) -> bool:
+        """Whether a load that came down has room for more now, what it holds itself counted as free."""
+        if self.current is None or not self.note:
+            return False
+        room_mb = self._room_mb() + self.current.need_mb
+        better = best_rung(file.shape, file.size_bytes, self.wanted(file), room_mb, below_mb=self._too_much_mb(file))
+        return (
+            better is not None
+            and better.plan != self.current.plan
+            and better.need_mb > self.current.need_mb
+            and better.need_mb * STEP_UP_SHARE <= room_mb
+        )
+
+    def _too_much_mb(self, file: ModelFile) -> int | None:
+        need_mb, failed_at = self._failed.get(file.path, (0, 0.0))
+        if need_mb and self._monotonic() - failed_at > FORGET_FAILURE_S:
+            del self._failed[file.path]
+            return None
+        return need_mb or None
+
+    def _refusal(self, file: ModelFile, wanted: LoadPlan, room_mb: int) -> NotEnoughMemory:
+        *_, least = plans(wanted)
+        need_mb = rung_of(file.shape, file.size_bytes, least).need_mb
+        at_least = (
+            f"at least {need_mb:,} MB, for {counted(least.sessions, 'session')} of {least.context_tokens:,} tokens"
+        )
+        return NotEnoughMemory(
+            f"{file.name} needs {at_least if file.shape else f'about {need_mb:,} MB'}; "
+            f"{room_mb:,} MB may be used for models now",
+            hint=HINT,
+        )
