@@ -9,12 +9,16 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from core import __version__, logs
 from core.config_load import LoadedSettings, load_settings
 from core.errors import AgentError, AgentNotRunning, AlreadyRunningError, CommandRefused, ConfigError
 from core.instance_lock import InstanceLock
 from titan_gui.display import DisplayProblem, display_problem
+
+if TYPE_CHECKING:
+    from titan_gui.application import DesktopApplication
 
 EXIT_FAILED = 1
 EXIT_BAD_SETTINGS = 2
@@ -26,6 +30,10 @@ HAND_OVER_INTERVAL_S = 0.1
 SWITCH_INTERVAL_S = 0.001
 
 
+class RunsWithoutWindow(AlreadyRunningError):
+    """The profile's agent has no window to show."""
+
+
 def launch(arguments: Sequence[str]) -> int:
     """Run the desktop program; returns its exit code."""
     if sys.stderr is None:  # Windows: a program without a console
@@ -34,15 +42,22 @@ def launch(arguments: Sequence[str]) -> int:
     problem = display_problem(sys.platform, os.environ)
     if problem is not None:
         return _report_display(problem)
+    application: DesktopApplication | None = None
     try:
         loaded = load_settings(overrides={"profile": given.profile})
         lock = InstanceLock(loaded.paths.lock_file, loaded.settings.profile)
-        if not take_lock_or_show_other(lock, given.profile, is_hidden=given.hidden):
-            return 0
+        try:
+            if not take_lock_or_show_other(lock, given.profile, is_hidden=given.hidden):
+                return 0
+        except RunsWithoutWindow as error:
+            sys.stderr.write(f"{error.detail}.\n")
+            application = _application()
+            if not _ask_to_take_over(lock, given.profile):
+                return EXIT_ALREADY_RUNNING
     except AgentError as error:
         return _report(error)
     with lock, _logs(loaded):
-        code = _run(loaded, lock, is_hidden=given.hidden)
+        code = _run(application or _application(), loaded, lock, is_hidden=given.hidden)
     if code < 0:  # a thread hangs: Python would wait for it for ever
         os._exit(-code)
     return code
@@ -51,8 +66,8 @@ def launch(arguments: Sequence[str]) -> int:
 def take_lock_or_show_other(lock: InstanceLock, profile: str | None, *, is_hidden: bool) -> bool:
     """True with the lock taken; False when another window of this profile was brought to the front instead.
 
-    A hidden start (at login) leaves the other one as it is. Raises AlreadyRunningError when an agent without a window
-    has the profile, ControlError when the other one doesn't answer, and StorageError.
+    A hidden start (at login) leaves the other one as it is. Raises RunsWithoutWindow when an agent without a window has
+    the profile, AlreadyRunningError or ControlError when the other one doesn't answer, and StorageError.
     """
     deadline = time.monotonic() + HAND_OVER_LIMIT_S
     while True:
@@ -78,11 +93,23 @@ def _shows_window(profile: str | None) -> bool:
     except AgentNotRunning:
         return False
     except CommandRefused as error:
-        raise AlreadyRunningError(
-            "An agent without a window already runs for this profile",
-            hint="End it with `titan shutdown`, then start this again; or watch it with `titan status`.",
-        ) from error
+        raise RunsWithoutWindow("An agent without a window already runs for this profile") from error
     return True
+
+
+def _ask_to_take_over(lock: InstanceLock, profile: str | None) -> bool:
+    """True with the lock taken, after the agent without a window has ended. Raises AgentError where it doesn't."""
+    from core.cli.door import execute
+    from titan_gui.take_over import TakeOver
+
+    return TakeOver(lock, lambda: execute(profile, "shutdown")).ask()
+
+
+def _application() -> DesktopApplication:
+    """The one application of this process: for a question before the start, and then for the program."""
+    from titan_gui.application import DesktopApplication
+
+    return DesktopApplication(sys.argv[:1])
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -98,14 +125,12 @@ def _logs(loaded: LoadedSettings) -> logs.LogSession:
     return logs.configure(level=settings.log_level, log_format=settings.log_format, folder=loaded.paths.log_dir)
 
 
-def _run(loaded: LoadedSettings, lock: InstanceLock, *, is_hidden: bool) -> int:
+def _run(application: DesktopApplication, loaded: LoadedSettings, lock: InstanceLock, *, is_hidden: bool) -> int:
     """Negative when the program has to be left by force."""
     from titan_gui.app import Desktop
-    from titan_gui.application import DesktopApplication
     from titan_gui.signals import StopSignals
 
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    application = DesktopApplication(sys.argv[:1])
     desktop = Desktop(loaded, lock, is_hidden=is_hidden)
     application.on_quit = desktop.quit
     stop_signals = StopSignals()

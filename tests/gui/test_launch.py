@@ -6,18 +6,24 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from PySide6.QtWidgets import QMessageBox
+from PySide6.QtCore import QTimer
+from PySide6.QtWidgets import QApplication, QMessageBox
 from pytestqt.qtbot import QtBot
 
 from core.errors import AlreadyRunningError
 from core.instance_lock import InstanceLock
-from tests.fakes.agent_process import ROOT, AgentProcess, child_environment
+from core.paths import profile_paths
+from tests.fakes.agent_process import ROOT, START_LIMIT_S, child_environment
 from titan_gui import launch as launch_module
 from titan_gui.launch import launch, take_lock_or_show_other
+
+pytestmark = pytest.mark.qt_log_ignore("This plugin does not support")  # what the offscreen display can't do
 
 EMBEDDED = {"TITAN_ENGINE": "embedded", "AGENT_PORT": "0"}
 
@@ -100,36 +106,77 @@ def test_text_in_a_dialog_is_never_read_as_markup(dialogs: Dialogs, monkeypatch:
 
 
 @pytest.fixture
-async def headless(tmp_path: Path) -> AsyncIterator[AgentProcess]:
-    async with AgentProcess(tmp_path, **EMBEDDED) as agent:
-        await agent.wait_event("started")
-        yield agent
+def headless(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[bytes]]:
+    """`titan run` with its door open; a plain child, since the dialog's loop is not asyncio's."""
+    monkeypatch.setenv("TITAN_HOME", str(home))
+    environ = child_environment(home, **EMBEDDED)
+    with subprocess.Popen(
+        [sys.executable, "-m", "core", "run"],
+        cwd=ROOT,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        address = profile_paths("default", environ={"TITAN_HOME": str(home)}).control_address_file
+        deadline = time.monotonic() + START_LIMIT_S
+        while not address.exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        yield process
+        if process.poll() is None:
+            process.terminate()
 
 
-async def test_an_agent_without_a_window_is_named_and_left_alone(
-    headless: AgentProcess, dialogs: Dialogs, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.slow
+def test_an_agent_without_a_window_is_ended_when_the_person_says_so(
+    headless: subprocess.Popen[bytes], qapp: QApplication, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import asyncio
+    started: list[InstanceLock] = []
 
-    monkeypatch.setenv("TITAN_HOME", str(headless.home))
-    code = await asyncio.to_thread(_launch_without_dialog, monkeypatch)
-    assert code == launch_module.EXIT_ALREADY_RUNNING
-    assert (await headless.snapshot())["state"] != "stopped"
+    def run(application: object, loaded: object, lock: InstanceLock, *, is_hidden: bool) -> int:
+        started.append(lock)
+        assert lock.is_held
+        return 0
+
+    monkeypatch.setattr(launch_module, "_application", lambda: qapp)
+    monkeypatch.setattr(launch_module, "_run", run)
+    with pressing("End it and start here") as pressed:
+        assert launch([]) == 0
+    assert headless.wait(START_LIMIT_S) == 0
+    assert started
+    (box,) = pressed
+    assert "titan" not in f"{box[0]} {box[1]}"
+    assert "`" not in box[1]
 
 
-def _launch_without_dialog(monkeypatch: pytest.MonkeyPatch) -> int:
-    """In a thread, since the hand-over runs an event loop of its own: the dialog is left out, its text is checked."""
-    said: list[str] = []
+@pytest.mark.slow
+def test_an_agent_without_a_window_is_left_alone_when_the_person_says_so(
+    headless: subprocess.Popen[bytes], qapp: QApplication, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch_module, "_application", lambda: qapp)
+    with pressing("Leave it running"):
+        assert launch([]) == launch_module.EXIT_ALREADY_RUNNING
+    assert headless.poll() is None
 
-    def report(error: Exception) -> int:
-        said.append(f"{error} {getattr(error, 'hint', '')}")
-        return launch_module.EXIT_ALREADY_RUNNING
 
-    monkeypatch.setattr(launch_module, "_report", report)
-    code = launch([])
-    assert "without a window" in said[0]
-    assert "titan shutdown" in said[0]
-    return code
+@contextmanager
+def pressing(text: str) -> Iterator[list[tuple[str, str]]]:
+    """Press that button in the dialog that comes; what the dialog said is collected."""
+    said: list[tuple[str, str]] = []
+
+    def look() -> None:
+        for box in QApplication.topLevelWidgets():
+            if isinstance(box, QMessageBox) and box.isVisible():
+                said.append((box.text(), box.informativeText()))
+                next(button for button in box.buttons() if button.text().replace("&", "") == text).click()
+
+    timer = QTimer(interval=20)
+    timer.timeout.connect(look)
+    timer.start()
+    yield said
+    timer.stop()
 
 
 def test_a_lock_that_comes_free_while_we_wait_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

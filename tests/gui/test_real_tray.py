@@ -17,12 +17,14 @@ from typing import Any
 import grpc
 import pytest
 
+from tests.fakes.agent_process import AgentProcess
 from tests.fakes.desktop_process import DesktopProcess, WatchedDesktopProcess
 from tests.fakes.fake_ollama import FakeOllama
 from tests.fakes.faulty_coordinator import FaultyCoordinator
 from tests.fakes.notification_server import FakeNotificationServer
 from tests.fakes.session_bus import SessionBus, missing_programs
 from tests.fakes.sni_watcher import SniWatcher
+from tests.fakes.x_client import XClient, missing_library
 from tests.integration.client import OK, client_of, token_of, within
 from tests.integration.settings import EMBEDDED, MODEL, TINY, ollama
 from titan_gui.quitting import BY_HAND
@@ -32,6 +34,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(missing_programs()), rea
 AGENT = "agent-1"
 QUIT_LIMIT_S = 10.0
 LOGOUT_LIMIT_S = 3.0
+LIMIT_S = 20.0
 QTS_MESSAGE_S = 10.0  # how long QSystemTrayIcon.showMessage changes the icon
 
 
@@ -246,6 +249,28 @@ async def test_a_second_start_shows_the_first_ones_window(
         await program.wait_event("window shown")
         assert len(panel.items) == 1
         assert await program.stop(LOGOUT_LIMIT_S) == 0
+
+
+@pytest.mark.skipif(bool(missing_library()), reason=f"not installed: {missing_library()}")
+async def test_an_agent_without_a_window_is_ended_and_its_place_taken(home: Path, session: SessionBus) -> None:
+    """The whole way in one process: the question, the other one's end, then this program with icon and agent."""
+    async with AsyncExitStack() as stack:
+        panel = await stack.enter_async_context(SniWatcher(session.address))
+        headless = await stack.enter_async_context(AgentProcess(home, AGENT_ID=AGENT, **EMBEDDED))
+        await headless.wait_event("started")
+        program = await stack.enter_async_context(DesktopProcess(home, session, AGENT_ID=AGENT, **EMBEDDED))
+        with XClient(session.environ["DISPLAY"]) as hands:
+            async with asyncio.timeout(LIMIT_S):
+                while not (shown := hands.visible_windows()):  # noqa: ASYNC110 - X tells only who asked for it
+                    await asyncio.sleep(0.05)
+                while shown[0] in hands.visible_windows():
+                    hands.press("Return")  # "End it and start here"; lost while the dialog has no focus yet
+                    await asyncio.sleep(0.5)
+        assert await headless.wait_end() == 0
+        await program.wait_event("window shown")
+        await panel.wait_item()
+        await panel.click("Quit")
+        assert await program.wait_end(QUIT_LIMIT_S) == 0
 
 
 async def test_sigterm_with_a_session_running_ends_within_a_logouts_time(
