@@ -33,6 +33,7 @@ from core.model_manager import ModelManager
 from core.model_shelf import ModelShelf
 from core.network import effective_listen_addresses, has_ipv6, is_loopback_endpoint, public_address_problem
 from core.owner import OwnerControl
+from core.owner_engine_use import gpu_percent_of
 from core.public_door import AgentDoor, request_limits, session_limits, tls_material
 from core.publisher import SnapshotPublisher, wanted_state
 from core.pulled_models import PulledModels
@@ -131,6 +132,9 @@ class Agent:
             admission=self.admission,
             reasons=self.reasons,
             on_offer_changed=self._on_offer_changed,
+            on_idle=lambda: self.memory.give_back_when_idle(),
+            unload_after_idle_s=settings.unload_after_idle_s,
+            engine_gpu_percent=lambda: gpu_percent_of(self.report.machine, self._engine_processes.known),
         )
         self.shelf = ModelShelf(
             models=self.models,
@@ -312,6 +316,7 @@ class Agent:
         self._kept = [
             self._tasks.create_task(self.stats.run(SAMPLE_INTERVAL_S, self._on_sample), name="stats"),
             self._tasks.create_task(self.keeper.run(), name="engine-keeper"),
+            self._tasks.create_task(self.keeper.watch(), name="engine-use"),
             self._tasks.create_task(self._keep_health(), name="health-service"),
             self._tasks.create_task(self.coordinator.run(), name="coordinator"),
         ]

@@ -164,6 +164,21 @@ class Settings(RuleFields):
         unit="seconds",
         is_live=True,
     )
+    unload_after_idle_s: float = setting(
+        300.0,
+        "A model that has served nobody for so long leaves memory; in Ollama, only one that this agent loaded.",
+        between=(10, 86_400),
+        unit="seconds",
+        is_live=True,
+    )
+    preload_on_resume: bool = setting(
+        True,
+        "After a pause, load the model and wait for a first real token before serving again (embedded and Ollama).",
+        is_live=True,
+    )
+    keep_awake: bool = setting(
+        True, "Keep the machine from falling asleep by itself while a session runs on mains power.", is_live=True
+    )
 
     share: str = setting(
         "always",

@@ -10,6 +10,7 @@ from core.engines import Engine, EngineFactory
 from core.errors import AgentError, EngineError, EngineNeedsAttention
 from core.logs import get_logger
 from core.model_manager import ModelManager
+from core.owner_engine_use import OwnerEngineUse
 from core.reasons import ReasonBook, engine_attention, engine_resting, engine_unreachable, model_not_ready
 from core.sessions import Admission
 
@@ -18,6 +19,7 @@ log = get_logger(__name__)
 READY_INTERVAL_S = 30.0  # what the engine has changes rarely, and an idle agent should cost nothing
 TROUBLE_INTERVAL_S = 5.0
 PROBE_LIMIT_S = 3.0
+WATCH_INTERVAL_S = 5.0  # one small answer of a local Ollama each time; 0.01 % of a core
 
 
 class EngineKeeper:
@@ -36,9 +38,16 @@ class EngineKeeper:
         admission: Admission,
         reasons: ReasonBook,
         on_offer_changed: Callable[[], None] = lambda: None,
+        on_idle: Callable[[], None] = lambda: None,
+        unload_after_idle_s: float = 300.0,
+        engine_gpu_percent: Callable[[], float | None] = lambda: None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`on_idle` is told that the embedded engine's model has served nobody for `unload_after_idle_s`, each
+        WATCH_INTERVAL_S until it is gone. `engine_gpu_percent` is the cards' use by the engine's processes.
+        """
         self.requested = requested
         self.chosen_because = ""
         self._factories = factories
@@ -46,8 +55,14 @@ class EngineKeeper:
         self._admission = admission
         self._reasons = reasons
         self._on_offer_changed = on_offer_changed
+        self._on_idle = on_idle
+        self.unload_after_idle_s = unload_after_idle_s
+        self._engine_gpu_percent = engine_gpu_percent
         self._sleep = sleep
         self._clock = clock
+        self._monotonic = monotonic
+        self._owner_use = OwnerEngineUse()
+        self.owner_use = ""  # a model that the owner's own work keeps in a shared engine, "" when none
         self._is_started = False
         self._is_in_fault = False  # at the last look
         self._wake = asyncio.Event()
@@ -68,6 +83,18 @@ class EngineKeeper:
             if self.requested == "auto" and self._models.engine.name != "ollama" and not self._admission.running_jobs:
                 await self._take_ollama_if_it_came()
             await self.refresh()
+
+    async def watch(self) -> None:
+        """Notice, for ever, the owner's own use of a shared engine, and a model that has served nobody for long."""
+        while True:
+            await self._sleep(WATCH_INTERVAL_S)
+            await self._look_at_use()
+            await self._look_at_idleness()
+
+    def unload_after_idle(self, seconds: float) -> None:
+        """Change the limit now."""
+        self.unload_after_idle_s = seconds
+        self._tell_limit()
 
     def look_now(self) -> None:
         """Refresh without waiting for the interval: a model was pulled, the owner acted, a session failed."""
@@ -121,6 +148,38 @@ class EngineKeeper:
             "engine_resting", None if breaker.state == "closed" else engine_resting(breaker.retry_at)
         )
 
+    async def _look_at_use(self) -> None:
+        look_at_use = getattr(self._models.engine, "look_at_use", None)
+        if look_at_use is None or not self._is_usable:
+            self.owner_use = ""
+            return
+        engine = self._models.engine
+        try:
+            look = await look_at_use()
+        except AgentError:
+            self.look_now()
+            return
+        if engine is not self._models.engine:
+            return
+        use = self._owner_use.take(look, at=self._monotonic(), engine_gpu_percent=self._engine_gpu_percent())
+        for model in use.taken:
+            engine.leave_to_owner(model)  # type: ignore[attr-defined]
+        if use.model != self.owner_use:
+            log.info("owner's own use of the engine", model=use.model or None)
+        self.owner_use = use.model
+
+    async def _look_at_idleness(self) -> None:
+        """Ollama looks after this itself: what we load has a keep_alive."""
+        if self._models.engine.name != "embedded" or self._models.idle_s < self.unload_after_idle_s:
+            return
+        if await self._models.engine.loaded_models():
+            self._on_idle()
+
+    def _tell_limit(self) -> None:
+        keep_for = getattr(self._models.engine, "keep_for", None)
+        if keep_for is not None:
+            keep_for(self.unload_after_idle_s)
+
     @property
     def _is_usable(self) -> bool:
         return self._is_started and not self._is_in_fault
@@ -142,6 +201,8 @@ class EngineKeeper:
     def _choose(self, engine: Engine, because: str) -> None:
         self._models.use_engine(engine)
         self._models.breaker.reset()
+        self._owner_use, self.owner_use = OwnerEngineUse(), ""
+        self._tell_limit()
         self.chosen_because = because
         self._is_started = self._is_in_fault = False
         log.info("engine chosen", engine=engine.name, requested=self.requested, because=because)

@@ -88,6 +88,11 @@ def _finish_limit(agent: Agent, new: Settings) -> bool:
     return True
 
 
+def _unload_after_idle(agent: Agent, new: Settings) -> bool:
+    agent.keeper.unload_after_idle(new.unload_after_idle_s)
+    return True
+
+
 def _supported_models(agent: Agent, new: Settings) -> bool:
     agent.models.supported = new.supported_models
     return True
@@ -95,6 +100,11 @@ def _supported_models(agent: Agent, new: Settings) -> bool:
 
 def _log_level(_: Agent, new: Settings) -> bool:
     logs.set_level(new.log_level)
+    return True
+
+
+def _by_agent(_: Agent, __: Settings) -> bool:
+    """The agent looks at its settings when it comes to that."""
     return True
 
 
@@ -119,6 +129,9 @@ LIVE: Mapping[str, Apply] = MappingProxyType(
         "ram_reserve_mb": _by_report,
         "drain_limit_s": _drain_limit,
         "finish_limit_s": _finish_limit,
+        "unload_after_idle_s": _unload_after_idle,
+        "preload_on_resume": _by_agent,
+        "keep_awake": _by_agent,
         "notifications": _by_report,
         "log_level": _log_level,
         **dict.fromkeys(RULE_SETTINGS, _by_report),

@@ -46,6 +46,7 @@ class ModelManager:
         self._unloadable: dict[str, tuple[str, float]] = {}  # engine's name → (why, monotonic time of the failure)
         self._offered_at_refresh: tuple[str, ...] = ()
         self._serving: Counter[str] = Counter()
+        self._used_at = monotonic()
 
     @property
     def engine(self) -> Engine:
@@ -58,6 +59,11 @@ class ModelManager:
         self._engine = engine
         self.models, self.loaded = (), ()
         self._unloadable.clear()
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds since a model was last loaded by hand, or a session ended; 0 while one runs."""
+        return 0.0 if self._serving.total() else self._monotonic() - self._used_at
 
     @property
     def offered(self) -> tuple[str, ...]:
@@ -108,6 +114,7 @@ class ModelManager:
                 self._explain()
             raise
         self._unloadable.pop(name, None)
+        self._used_at = self._monotonic()
         self.loaded = await self._engine.loaded_models()
         return loaded
 
@@ -129,6 +136,7 @@ class ModelManager:
         try:
             yield self._engine
         finally:
+            self._used_at = self._monotonic()
             self._serving[name] -= 1
             if not self._serving[name]:
                 del self._serving[name]

@@ -11,8 +11,6 @@ from core.logs import get_logger
 from core.paths import ProfilePaths
 from core.secrets import SecretStore
 
-KEEP_ALIVE = "5m"  # how long Ollama keeps a model that serves nobody; one value, or Ollama would load it again
-
 engine_log = get_logger("core.engine")
 
 
@@ -43,7 +41,11 @@ def engine_factories(
     def ollama() -> Engine:
         from core.engines.ollama import OllamaEngine
 
-        return OllamaEngine(settings.ollama_host, context_tokens=settings.context_tokens, keep_alive=KEEP_ALIVE)
+        return OllamaEngine(
+            settings.ollama_host,
+            context_tokens=settings.context_tokens,
+            keep_alive=f"{settings.unload_after_idle_s:g}s",
+        )
 
     def openai() -> Engine:
         from core.engines.openai import OpenAIEngine

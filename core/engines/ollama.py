@@ -65,8 +65,8 @@ class PullProgress:
 class OllamaEngine:
     """One Ollama, local or on the owner's network.
 
-    `host` is read as Ollama reads OLLAMA_HOST. `context_tokens` (per session) and `keep_alive` (a Go duration, "5m") go
-    with every request: another value would make Ollama load the model again.
+    `host` is read as Ollama reads OLLAMA_HOST. `context_tokens` (per session) goes with every request: another value
+    would make Ollama load the model again. So does `keep_alive` (a Go duration, "5m") for the models that we load.
     """
 
     name = "ollama"
@@ -135,6 +135,10 @@ class OllamaEngine:
             for model in loaded
         )
         return SharedLook(entries=entries, requests=self._own.requests, is_busy=self._own.is_busy)
+
+    def keep_for(self, seconds: float) -> None:
+        """From the next request on, a model of ours that serves nobody leaves memory after so long."""
+        self._keep_alive = f"{seconds:g}s"
 
     def leave_to_owner(self, model: str) -> None:
         """The owner's own work uses this model: don't unload it, and leave its keep_alive alone."""

@@ -30,6 +30,9 @@ CHANGES = {
     "ram_reserve_mb": "3000",
     "drain_limit_s": "11",
     "finish_limit_s": "12",
+    "unload_after_idle_s": "60",
+    "preload_on_resume": "false",
+    "keep_awake": "false",
     "notifications": "false",
     "log_level": "warning",
     "pause_while_in_use": "true",
@@ -101,6 +104,7 @@ async def test_every_live_setting_counts_at_once() -> None:
         assert agent.service.limits.context_tokens == 4096
         assert agent.store.current.capacity.total_mb == 5000
         assert (agent.drain_limit_s, agent.owner.finish_limit_s) == (11, 12)
+        assert agent.keeper.unload_after_idle_s == 60
         again = await apply_settings_outcome(agent)
         assert again.message == "Nothing has changed."
 
