@@ -134,17 +134,17 @@ class ListedApps:
         if not (is_young or name or (self._looks + pid) % ROUNDS == 0):
             return before
         program = self._table.program(pid)
-        return since, "" if program is None or not self._is_wanted(program) else _shown_name(program)
+        return since, "" if program is None else self._listed_name(program)
 
-    def _is_wanted(self, program: Program) -> bool:
-        wanted = self._wanted
+    def _listed_name(self, program: Program) -> str:
+        """What to call it, or "" when it isn't on the list. A process may be named otherwise than its file."""
         path = self._comparable(program.path)
-        return (
-            _plain_name(program.name) in wanted.names
-            or path in wanted.paths
-            or path.startswith(wanted.folders)
-            or _plain_name(self._path.basename(path)) in wanted.names
-        )
+        file = self._path.basename(program.path)
+        is_named = _plain_name(program.name) in self._wanted.names
+        if not is_named and _plain_name(file) in self._wanted.names:
+            return _shown_name(file)
+        is_listed = is_named or path in self._wanted.paths or path.startswith(self._wanted.folders)
+        return _shown_name(program.name or file) if is_listed else ""
 
     def _is_path(self, line: str) -> bool:
         return self._path.sep in line or (self._path.altsep or self._path.sep) in line or line.startswith("~")
@@ -154,8 +154,8 @@ class ListedApps:
 
 
 def _plain_name(name: str) -> str:
-    return name.lower().removesuffix(".exe")
+    return _shown_name(name).lower()
 
 
-def _shown_name(program: Program) -> str:
-    return program.name.removesuffix(".exe").removesuffix(".EXE") or program.path
+def _shown_name(name: str) -> str:
+    return name[:-4] if name.lower().endswith(".exe") else name

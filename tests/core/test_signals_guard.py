@@ -1,0 +1,182 @@
+"""Probes have a time limit: one that hangs or fails is an honest unknown, and costs one thread."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from core.signals import SignalProbe, Unknown
+from core.signals.guard import Guarded, ProbeThreads, guard_bus_probe, guard_probe
+from tests.fakes.polling import until
+
+LIMIT_S = 0.02
+
+
+class HeldProbe:
+    """A driver that hangs while `hold` is set to do so, and then answers how often it was asked."""
+
+    name = "held"
+
+    def __init__(self) -> None:
+        self.may_answer = threading.Event()
+        self.may_answer.set()
+        self.asked = 0
+        self.failure: Exception | None = None
+        self.threads: set[int] = set()
+
+    def read(self) -> int | Unknown:
+        self.asked += 1
+        self.threads.add(threading.get_ident())
+        self.may_answer.wait()
+        if self.failure is not None:
+            raise self.failure
+        return self.asked
+
+    def close(self) -> None:
+        self.may_answer.set()
+
+
+class HeldBusProbe:
+    """A program on a bus that doesn't answer before `may_answer`."""
+
+    name = "held"
+
+    def __init__(self) -> None:
+        self.may_answer = asyncio.Event()
+
+    async def read(self) -> str | Unknown:
+        await self.may_answer.wait()
+        return "an answer"
+
+
+@pytest.fixture
+def probe() -> Iterator[HeldProbe]:
+    probe = HeldProbe()
+    yield probe
+    probe.close()
+
+
+@pytest.fixture
+def threads() -> Iterator[ProbeThreads]:
+    threads = ProbeThreads()
+    yield threads
+    threads.close()
+
+
+def guarded(probe: SignalProbe[int], threads: ProbeThreads, limit_s: float = 10.0) -> Guarded[int]:
+    return guard_probe(probe, threads, "The driver", limit_s=limit_s)
+
+
+async def until_back(reader: Guarded[int]) -> None:
+    await until(lambda: not reader.is_hanging)
+
+
+async def test_readings_one_after_the_other_use_one_thread(probe: HeldProbe, threads: ProbeThreads) -> None:
+    reader = guarded(probe, threads)
+    assert [await reader.read() for _ in range(5)] == [1, 2, 3, 4, 5]
+    assert len(probe.threads) == 1
+
+
+async def test_hanging_probe_is_unknown_is_not_asked_again_and_comes_back(
+    probe: HeldProbe, threads: ProbeThreads
+) -> None:
+    reader = guarded(probe, threads, LIMIT_S)
+    probe.may_answer.clear()
+    assert [await reader.read() for _ in range(10)] == [Unknown("The driver does not answer.")] * 10
+    assert probe.asked == 1
+    assert reader.is_hanging
+    probe.may_answer.set()
+    await until_back(reader)
+    assert await reader.read() == 2  # a fresh answer, not the late one
+
+
+async def test_others_are_read_while_one_hangs_and_its_thread_is_used_again_when_it_is_back(
+    probe: HeldProbe, threads: ProbeThreads
+) -> None:
+    hanging, other = guarded(probe, threads, LIMIT_S), HeldProbe()
+    probe.may_answer.clear()
+    await hanging.read()
+    reader = guarded(other, threads)
+    assert [await reader.read() for _ in range(3)] == [1, 2, 3]
+    assert len(other.threads) == 1
+    assert other.threads != probe.threads
+    probe.may_answer.set()
+    await until_back(hanging)
+    await hanging.read()
+    await reader.read()
+    assert probe.threads | other.threads == {*probe.threads, *other.threads}
+    assert len(probe.threads | other.threads) == 2
+
+
+async def test_failing_probe_is_unknown_and_is_logged_once(
+    probe: HeldProbe, threads: ProbeThreads, caplog: pytest.LogCaptureFixture
+) -> None:
+    reader = guarded(probe, threads)
+    probe.failure = ValueError("a bug")
+    seen = [await reader.read() for _ in range(3)]
+    assert all(isinstance(value, Unknown) and "log has the details" in value.cause for value in seen)
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    probe.failure = None
+    assert await reader.read() == 4
+
+
+async def test_error_that_comes_too_late_is_dropped_without_a_complaint(
+    probe: HeldProbe, threads: ProbeThreads, caplog: pytest.LogCaptureFixture
+) -> None:
+    reader = guarded(probe, threads, LIMIT_S)
+    probe.may_answer.clear()
+    probe.failure = ValueError("a bug")
+    await reader.read()
+    probe.may_answer.set()
+    await until_back(reader)
+    probe.failure = None
+    assert await reader.read() == 2
+    gc.collect()
+    await asyncio.sleep(0)
+    assert caplog.records == []
+
+
+async def test_threads_end_with_close_and_one_that_hung_ends_when_it_is_back() -> None:
+    threads, probe, free = ProbeThreads(), HeldProbe(), HeldProbe()
+    before = threading.active_count()
+    reader = guarded(probe, threads, LIMIT_S)
+    probe.may_answer.clear()
+    await asyncio.gather(reader.read(), guarded(free, threads).read())
+    assert threading.active_count() == before + 2
+    await reader.close()
+    threads.close()
+    probe.may_answer.set()
+    await until(lambda: threading.active_count() == before)
+
+
+async def test_loop_goes_on_while_a_probe_hangs(probe: HeldProbe, threads: ProbeThreads) -> None:
+    reader = guarded(probe, threads)
+    probe.may_answer.clear()
+    reading = asyncio.create_task(reader.read())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not reading.done()
+    probe.may_answer.set()
+    assert await reading == 1
+
+
+async def test_bus_probe_that_hangs_is_unknown_and_is_given_up_at_the_end() -> None:
+    probe = HeldBusProbe()
+    reader = guard_bus_probe(probe, "The desktop", limit_s=LIMIT_S)
+    assert await reader.read() == Unknown("The desktop does not answer.")
+    assert await reader.read() == Unknown("The desktop does not answer.")
+    await reader.close()
+    assert [task for task in asyncio.all_tasks() if task.get_name().startswith("signal-")] == []
+
+
+async def test_bus_probe_that_is_back_is_asked_anew() -> None:
+    probe = HeldBusProbe()
+    reader = guard_bus_probe(probe, "The desktop", limit_s=LIMIT_S)
+    await reader.read()
+    probe.may_answer.set()
+    await until(lambda: not reader.is_hanging)
+    assert await reader.read() == "an answer"
