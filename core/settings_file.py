@@ -57,6 +57,22 @@ def read_settings_file(path: Path) -> FileContent:
         raise storage_error("read", path, error) from error
 
 
+def is_previous_wanted(path: Path) -> bool:
+    """Whether a damaged file was set aside, nothing took its place, and a good copy of before stands beside it."""
+    if path.exists() or not _missing_notice(path):
+        return False
+    return bool(_previous_or_nothing(path)[0].values)
+
+
+def restore_previous(path: Path) -> None:
+    """Put the copy from before the last change in the place of a file that is gone. Raises StorageError."""
+    with exclusive(path.with_name(f"{path.name}.lock")):
+        content, _ = _previous_or_nothing(path)
+        if path.exists() or not content.text:
+            raise StorageError(f"There are no previous settings to use in the place of {path}")
+        write_atomically(path, content.text.encode())
+
+
 def change_settings_file(
     path: Path,
     changes: Mapping[str, TomlValue | None],

@@ -25,10 +25,10 @@ class ModelsWiring(QObject):
         super().__init__(page)
         self._page = page
         self.opener = Opener(folder, open_url=open_url, parent=self)
-        page.add.show_folder(str(folder))
         page.add.folder_requested.connect(self.opener.open_folder)
         page.add.site_requested.connect(self.opener.open_site)
         self.opener.failed.connect(page.show_error)
+        self.use_folder(folder)
         page.pull_requested.connect(lambda name: bridge.command("pull_model", {"model": name}))
         page.cancel_requested.connect(lambda name: bridge.command("cancel_pull", {"model": name}))
         page.delete_requested.connect(lambda name: bridge.command("delete_model", {"model": name}))
@@ -36,6 +36,11 @@ class ModelsWiring(QObject):
         page.withdraw_requested.connect(lambda name: bridge.command("withdraw_model", {"model": name}))
         bridge.command_finished.connect(self._on_command_finished)
         bridge.command_failed.connect(self._on_command_failed)
+
+    def use_folder(self, folder: Path) -> None:
+        """The setting has changed: the page names the new folder, and opens that one."""
+        self.opener.folder = folder
+        self._page.add.show_folder(str(folder))
 
     def _on_command_finished(self, name: str, outcome: CommandOutcome) -> None:
         if name in COMMANDS:

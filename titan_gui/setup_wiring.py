@@ -13,8 +13,9 @@ from core.commands import CommandOutcome
 from core.config_edit import change_settings
 from core.config_load import LoadedSettings
 from core.config_reload import reload_settings
-from core.errors import AgentError, StorageError
+from core.errors import AgentError, ConfigError, StorageError
 from core.logs import get_logger
+from core.settings_file import is_previous_wanted, restore_previous
 from titan_gui.background import Background
 from titan_gui.bridge import AgentBridge
 from titan_gui.opening import Opener, OpenUrl
@@ -56,6 +57,8 @@ class SetupWiring(QObject):
         self._keep = QTimer(self, singleShot=True, interval=KEEP_AFTER_MS)
         self._keep.timeout.connect(self._on_keep_timeout)
         self._connect()
+        wanted = partial(is_previous_wanted, loaded.paths.config_file)
+        self._background.run(wanted, self.window.offer_previous, self.window.show_error)
 
     def wait(self, timeout_ms: int = 5_000) -> bool:
         """At the end of the program: until what was typed is on disk."""
@@ -69,6 +72,7 @@ class SetupWiring(QObject):
         window.draft_changed.connect(lambda _: self._keep.start())
         window.step_shown.connect(self._on_step_shown)
         window.finish_requested.connect(self._on_finish_requested)
+        window.previous_requested.connect(self._on_previous_requested)
         window.closed.connect(self._on_window_closed)
         window.coordinator.test_requested.connect(self._on_coordinator_test_requested)
         window.address.port_check_requested.connect(self._check_port)
@@ -157,6 +161,28 @@ class SetupWiring(QObject):
             self.closed.emit()
 
         self._background.run(keep, lambda _: self.closed.emit(), failed)
+
+    def _on_previous_requested(self) -> None:
+        """The settings of before the damage: done where they were a whole setup, else its answers so far."""
+        file = self._loaded.paths.config_file
+
+        def restore() -> LoadedSettings:
+            restore_previous(file)
+            try:
+                return reload_settings(self._loaded, self._environ)
+            except ConfigError:  # they can't be used as they are: then it stays as it was
+                file.unlink(missing_ok=True)
+                raise
+
+        self._background.run(restore, self._on_restored, self.window.show_error)
+
+    def _on_restored(self, loaded: LoadedSettings) -> None:
+        self._loaded = loaded
+        self.window.offer_previous(False)
+        if loaded.settings.setup_done:
+            self._on_written(loaded)
+        else:
+            self.window.use_draft(draft_of(loaded))
 
     def _on_finish_requested(self, draft: SetupDraft) -> None:
         """The port once more: since the second step another program may have taken it."""

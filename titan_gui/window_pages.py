@@ -38,11 +38,12 @@ def add_pages(window: MainWindow, desktop: Desktop) -> None:
         show_setting=lambda name: _show_setting(window, name),
     )
     models, settings = ModelsPage(), SettingsPage()
-    ModelsWiring(models, desktop.bridge, desktop.loaded.settings.models_dir)
+    models_wiring = ModelsWiring(models, desktop.bridge, desktop.loaded.settings.models_dir)
     files = SettingsFiles(desktop.loaded, parent=settings)
     SettingsWiring(settings, files, desktop.bridge, start_agent=desktop.start_agent)
     AutostartWiring(settings.login_switch, lambda: desktop.autostart)
     files.loaded.connect(desktop.use_settings)
+    files.loaded.connect(lambda loaded: models_wiring.use_folder(loaded.settings.models_dir))
     settings.setup_requested.connect(desktop.open_setup)
     window.add_page("dashboard", window.tr("Dashboard"), dashboard)
     window.add_page("activity", window.tr("Activity"), activity)

@@ -273,6 +273,14 @@ def test_the_models_folder_is_named_made_and_opened_at_a_click(page: ModelsPage,
     assert wiring.opener.wait()
 
 
+def test_another_models_folder_is_named_at_once(page: ModelsPage, tmp_path: Path) -> None:
+    wiring = ModelsWiring(page, cast(AgentBridge, FakeBridge()), tmp_path / "old", open_url=lambda _: True)
+    page.render(snapshot_with(engine=replace(busy_snapshot().engine, name="embedded")))
+    wiring.use_folder(tmp_path / "new")
+    assert f"Models folder: {tmp_path / 'new'}" in words(page)
+    assert wiring.opener.folder == tmp_path / "new"
+
+
 def test_a_folder_that_cannot_be_opened_is_said(page: ModelsPage, qtbot: QtBot, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     wiring = ModelsWiring(page, cast(AgentBridge, FakeBridge()), tmp_path / "file" / "models", open_url=lambda _: False)

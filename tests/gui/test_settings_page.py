@@ -22,6 +22,7 @@ from core.config_load import load_settings
 from core.errors import StorageError
 from core.secrets import SecretStore
 from core.snapshot import AgentSnapshot
+from core.state import AgentState
 from tests.fakes.keyrings import FakeKeyring
 from titan_gui.pages.settings import SettingsPage
 from titan_gui.settings_files import SettingsFiles
@@ -171,6 +172,19 @@ def test_what_waits_for_a_restart_is_named_with_a_button(page: SettingsPage, qtb
     assert "Sessions that run now may finish" in words(page)
     page.show_restarted()
     assert not button(page, "Restart").isVisible()
+
+
+def test_what_is_saved_after_a_failure_is_followed_by_a_start(page: SettingsPage, qtbot: QtBot) -> None:
+    page.show()
+    page.render(AgentSnapshot(state=AgentState.FAILED))
+    assert not button(page, "Start now").isVisible()
+    page.show_saved(("agent_port",))
+    with qtbot.waitSignal(page.restart_requested):
+        button(page, "Start now").click()
+    page.show_restarted()
+    page.render(AgentSnapshot(state=AgentState.READY))
+    assert not button(page, "Restart now").isVisible()
+    assert "not running" not in words(page)
 
 
 # With real files behind it

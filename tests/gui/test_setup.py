@@ -230,6 +230,54 @@ def test_what_happened_to_the_old_settings_stands_on_top_of_every_step(setup: Se
         assert words(setup.window).startswith(f"S{notice[1:]}.")
 
 
+def after_damage(loaded: LoadedSettings, previous: str) -> SetupWiring:
+    """The setup after a damage: the settings file was set aside, and this copy stands beside it."""
+    file = loaded.paths.config_file
+    file.with_name("settings.toml.damaged-1").write_text("agent_port = = 1")
+    file.with_name("settings.toml.previous").write_text(previous)
+    return SetupWiring(loaded, cast(AgentBridge, FakeBridge()), environ={})
+
+
+def is_offered(window: QWidget, text: str) -> bool:
+    return any(button.text() == text and button.isVisible() for button in window.findChildren(QPushButton))
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_after_a_damage_the_previous_settings_are_one_click_away(
+    qtbot: QtBot, loaded: LoadedSettings, is_whole: bool
+) -> None:
+    setup = after_damage(loaded, f"agent_port = 6001\nsetup_done = {str(is_whole).lower()}\n")
+    qtbot.addWidget(setup.window)
+    setup.window.bring_up()
+    finished: list[LoadedSettings] = []
+    setup.finished.connect(finished.append)
+    qtbot.waitUntil(lambda: is_offered(setup.window, "Use the previous settings"))
+    press(setup.window, "Use the previous settings")
+    qtbot.waitUntil(lambda: bool(finished) if is_whole else setup.window.draft.agent_port == "6001")
+    assert [done.settings.agent_port for done in finished] == ([6001] if is_whole else [])
+    assert loaded.paths.config_file.read_text().startswith("agent_port = 6001")
+    assert loaded.paths.config_file.with_name("settings.toml.damaged-1").exists()
+    assert setup.wait()
+
+
+def test_previous_settings_that_cannot_be_used_change_nothing(qtbot: QtBot, loaded: LoadedSettings) -> None:
+    setup = after_damage(loaded, "agent_port = 700000\n")
+    qtbot.addWidget(setup.window)
+    setup.window.bring_up()
+    qtbot.waitUntil(lambda: is_offered(setup.window, "Use the previous settings"))
+    press(setup.window, "Use the previous settings")
+    qtbot.waitUntil(lambda: "whole number" in setup.window.problem_shown)
+    assert not loaded.paths.config_file.exists()
+    assert is_offered(setup.window, "Use the previous settings")
+    assert setup.wait()
+
+
+def test_without_a_damage_no_previous_settings_are_offered(setup: SetupWiring, loaded: LoadedSettings) -> None:
+    assert setup.wait()
+    QApplication.processEvents()
+    assert not is_offered(setup.window, "Use the previous settings")
+
+
 def test_the_summary_says_what_stays_with_me(setup: SetupWiring) -> None:
     window = setup.window
     go_to(window, Step.SHARE)

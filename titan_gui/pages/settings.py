@@ -12,6 +12,7 @@ from core.config import DECLARATIONS
 from core.config_load import LoadedSettings
 from core.errors import AgentError, ConfigError
 from core.snapshot import AgentSnapshot
+from core.state import AgentState
 from titan_gui.plain_text import plain
 from titan_gui.remedies import error_text
 from titan_gui.settings_text import HIDDEN, names_text, place_problems
@@ -42,6 +43,8 @@ class SettingsPage(QWidget):
         self._groups: dict[str, QWidget] = {}
         self._pending: tuple[str, ...] = ()  # settings that count from the next start
         self._running_jobs = 0
+        self._has_failed = False  # the agent ended by an error: what is saved counts from its next start
+        self._is_start_due = False  # something was saved since
         self._snapshot: AgentSnapshot | None = None
         self._loaded: LoadedSettings | None = None
         self._is_saving = False
@@ -101,6 +104,7 @@ class SettingsPage(QWidget):
     def show_saved(self, names: Iterable[str]) -> None:
         """The changes are in the file; whether they count already, `show_applied` will say."""
         self._is_saving = False
+        self._is_start_due = self._has_failed
         for name in names:
             if name in self._editors:
                 self._editors[name].take_saved()
@@ -116,7 +120,7 @@ class SettingsPage(QWidget):
 
     def show_restarted(self) -> None:
         """A new start has read everything."""
-        self._pending = ()
+        self._pending, self._is_start_due = (), False
         self._update()
 
     def show_error(self, error: AgentError) -> None:
@@ -155,8 +159,9 @@ class SettingsPage(QWidget):
             self._show_snapshot(self._snapshot)
 
     def _show_snapshot(self, snapshot: AgentSnapshot) -> None:
-        if snapshot.running_jobs != self._running_jobs:
-            self._running_jobs = snapshot.running_jobs
+        has_failed = snapshot.state is AgentState.FAILED
+        if snapshot.running_jobs != self._running_jobs or has_failed is not self._has_failed:
+            self._running_jobs, self._has_failed = snapshot.running_jobs, has_failed
             self._update()
 
     def _make_area(self) -> QScrollArea:
@@ -229,10 +234,13 @@ class SettingsPage(QWidget):
         self._save.setEnabled(bool(changed) and not self._is_saving and not any(editor.problem for editor in changed))
         self._save.setText(self.tr("Saving…") if self._is_saving else self.tr("Save"))
         self._undo.setEnabled(bool(changed) and not self._is_saving)
-        self._restart.setVisible(bool(self._pending))
+        self._restart.setText(self.tr("Start now") if self._has_failed else self.tr("Restart now"))
+        self._restart.setVisible(bool(self._pending) or (self._has_failed and self._is_start_due))
         self._restart_words.say(self._restart_sentence())
 
     def _restart_sentence(self) -> str:
+        if self._has_failed:
+            return self.tr("The agent is not running.") if self._pending or self._is_start_due else ""
         if not self._pending:
             return ""
         sentence = self.tr("Applies on restart: {0}.").format(names_text(self._pending))

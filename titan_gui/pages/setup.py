@@ -31,6 +31,7 @@ class SetupWindow(QWidget):
     draft_changed = Signal(object)  # SetupDraft: keep it
     step_shown = Signal(int)
     finish_requested = Signal(object)  # SetupDraft: write the settings and start
+    previous_requested = Signal()  # put the settings of before the damage in their place
     closed = Signal()
 
     def __init__(self, draft: SetupDraft, origins: Mapping[str, Origin], parent: QWidget | None = None) -> None:
@@ -53,6 +54,9 @@ class SetupWindow(QWidget):
             self.test,
         )
         self._notices = problem_note()  # a damaged settings file set aside, and the like
+        self._previous = QPushButton(self.tr("Use the previous settings"))
+        self._previous.clicked.connect(self.previous_requested)
+        self._previous.hide()
         self._count, self._title = dim_note(), heading("", scale=1.4)
         self._stack = QStackedWidget()
         for step in self._steps:
@@ -104,6 +108,17 @@ class SetupWindow(QWidget):
         self._problem.say(error_text(error))
         self._update()
 
+    def offer_previous(self, is_offered: bool) -> None:
+        """The settings file was damaged, and an older copy is there."""
+        self._previous.setVisible(is_offered)
+
+    def use_draft(self, draft: SetupDraft) -> None:
+        """Other answers, from the first step on."""
+        self._draft = draft
+        for step in self._steps:
+            step.show_draft(draft)
+        self._show_step(Step.COORDINATOR)
+
     def go_back_to(self, step: Step) -> None:
         """The last click was one too early: this step's answer won't do."""
         self._is_finishing = False
@@ -140,6 +155,7 @@ class SetupWindow(QWidget):
         layout.setContentsMargins(24, 20, 24, 16)
         layout.setSpacing(12)
         layout.addWidget(self._notices)
+        layout.addWidget(self._previous, 0, Qt.AlignmentFlag.AlignLeft)
         layout.addWidget(self._count)
         layout.addWidget(self._title)
         layout.addWidget(self._stack, 1)

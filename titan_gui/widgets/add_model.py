@@ -19,8 +19,7 @@ class AddModel(QWidget):
         """`then` says how a model that has come is offered."""
         super().__init__()
         self._then = then
-        self._site = ""
-        self._folder = ""
+        self._engine = self._site = self._folder = ""
         self._how, self._path = dim_note(), Note()
         self._open_folder, self._open_site = QPushButton(self.tr("Open the folder")), QPushButton()
         buttons = QHBoxLayout()
@@ -39,8 +38,10 @@ class AddModel(QWidget):
     def show_folder(self, folder: str) -> None:
         """Where the embedded engine finds its models."""
         self._folder = folder
+        self.show_engine(self._engine)
 
     def show_engine(self, name: str) -> None:
+        self._engine = name
         words, self._site = add_text(name), model_site(name)
         self._how.say(f"{words} {self._then}".strip() if words else "")
         has_folder = takes_files(name) and bool(self._folder)
