@@ -24,7 +24,35 @@ class Reason:
     setting: str = ""  # the setting that changes it, "" when none does
     remedy: str = ""
     ends_at: float | None = None  # seconds since the epoch; None means "not known"
+    sessions_end_at: float | None = None  # when it ends the running sessions; None: it doesn't, or none runs
     blocks: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleView:
+    """One of the owner's rules now. Its title and meaning stand in core/reasons.CATALOGUE under the same code."""
+
+    code: str
+    is_on: bool = False
+    holds: bool = False
+    sentence: str = ""  # while it holds
+    unknown: str = ""  # why its signal can't be told here, one sentence; "" when it can, or nobody asks
+    effect: str = "off"  # as the setting says it: core/rules/effects.py
+    since: float | None = None  # while it holds; seconds since the epoch
+    ends_at: float | None = None  # None: not known
+    sessions_end_at: float | None = None  # as in Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnergyView:
+    """What serving took today (since local midnight). None means "not measured", or no tariff."""
+
+    served_s: float = 0.0  # with at least one session
+    kwh: float | None = None
+    cost: float | None = None  # at the owner's tariff, in the owner's currency
+    wh_per_1000_tokens: float | None = None
+    cost_per_1000_tokens: float | None = None
+    source: str = ""  # where the figure comes from, or why there is none: one sentence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,34 +131,6 @@ class PullView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AgentSnapshot:
-    """Everything a front end may show, at one instant. Never mutated."""
-
-    state: AgentState = AgentState.STOPPED
-    agent_id: str = ""
-    profile: str = ""
-    version: str = ""
-    pid: int = 0
-    started_at: float | None = None  # seconds since the epoch
-    endpoint: str = ""  # host:port that clients are sent to
-    listening_on: tuple[str, ...] = ()
-    reasons: tuple[Reason, ...] = ()  # strongest first
-    pause_until: float | None = None  # seconds since the epoch; None: not paused, or until resumed
-    is_draining: bool = False
-    running_jobs: int = 0
-    queued_jobs: int = 0
-    max_jobs: int = 0
-    sessions: tuple[SessionView, ...] = ()
-    tokens_per_second: float = 0.0  # all sessions together, over the last seconds
-    engine: EngineView = EngineView()
-    models: tuple[EngineModel, ...] = ()  # what the engine has
-    offered_models: tuple[str, ...] = ()
-    loaded_models: tuple[LoadedModel, ...] = ()
-    pulls: tuple[PullView, ...] = ()  # downloads, running and just ended, oldest first
-    pulled_models: tuple[str, ...] = ()  # the engine's models that this program downloaded, and so may delete
-    coordinator: CoordinatorView = CoordinatorView()
-    capacity: CapacityView = CapacityView()
-@dataclass(frozen=True, slots=True, kw_only=True)
 class GiveBack:
     """What came back when our models were unloaded, as measured. `ok`: at least 90 % within 5 s."""
 
@@ -161,10 +161,41 @@ class GiveBackView:
     count: int = 0  # how many the median is of
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSnapshot:
+    """Everything a front end may show, at one instant. Never mutated."""
+
+    state: AgentState = AgentState.STOPPED
+    agent_id: str = ""
+    profile: str = ""
+    version: str = ""
+    pid: int = 0
+    started_at: float | None = None  # seconds since the epoch
+    endpoint: str = ""  # host:port that clients are sent to
+    listening_on: tuple[str, ...] = ()
+    reasons: tuple[Reason, ...] = ()  # strongest first
+    rules: tuple[RuleView, ...] = ()  # all of the owner's rules, strongest first; () while they aren't looked at
+    energy: EnergyView = EnergyView()
+    pause_until: float | None = None  # seconds since the epoch; None: not paused, or until resumed
+    is_draining: bool = False
+    running_jobs: int = 0
+    queued_jobs: int = 0
+    max_jobs: int = 0
+    sessions: tuple[SessionView, ...] = ()
+    tokens_per_second: float = 0.0  # all sessions together, over the last seconds
+    engine: EngineView = EngineView()
+    models: tuple[EngineModel, ...] = ()  # what the engine has
+    offered_models: tuple[str, ...] = ()
+    loaded_models: tuple[LoadedModel, ...] = ()
+    pulls: tuple[PullView, ...] = ()  # downloads, running and just ended, oldest first
+    pulled_models: tuple[str, ...] = ()  # the engine's models that this program downloaded, and so may delete
+    coordinator: CoordinatorView = CoordinatorView()
+    capacity: CapacityView = CapacityView()
     machine: SystemStats | None = None  # the raw meter; None before the first sample
     tier: str = ""  # quantisation tier for this machine
     tier_reason: str = ""  # the memory behind it, in one sentence
     totals: Totals = Totals()
+    give_back: GiveBackView | None = None  # None: no memory has been given back yet
     notices: tuple[str, ...] = ()  # things that happened and that the owner should know
     tls_fingerprint: str = ""
 
@@ -181,6 +212,10 @@ class GiveBackView:
         return json.dumps(dataclasses.asdict(self), separators=(",", ":"))
 
 
+def _size(mb: int) -> str:
+    return f"{mb / 1024:.1f} GB" if mb >= 1000 else f"{mb} MB"
+
+
 Listener = Callable[[AgentSnapshot], None]
 
 
@@ -195,7 +230,6 @@ class SnapshotStore:
     def current(self) -> AgentSnapshot:
         return self._current
 
-    give_back: GiveBackView | None = None  # None: no memory has been given back yet
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` on the loop thread for every new value; returns the call that ends it."""
         self._listeners.append(listener)
@@ -210,7 +244,3 @@ class SnapshotStore:
             self._current = updated
             for listener in tuple(self._listeners):
                 listener(updated)
-def _size(mb: int) -> str:
-    return f"{mb / 1024:.1f} GB" if mb >= 1000 else f"{mb} MB"
-
-

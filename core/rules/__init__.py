@@ -5,8 +5,10 @@ Nothing in this package reads a clock, a file or the system: `core/rules_keeper.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+
+from core.signals import Unknown
 
 
 class SessionsThen(StrEnum):
@@ -40,6 +42,7 @@ class Holding:
     effect: Effect
     since: float  # seconds since the epoch
     ends_at: float | None = None  # seconds since the epoch; None: not known
+    setting: str = ""  # the setting behind it, "" where it is the one that the catalogue names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,3 +51,33 @@ class Now:
 
     wall: float
     monotonic: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Own:
+    """What this agent itself holds and has used: rules look at it beside the signals. Memory in MiB."""
+
+    vram_mb: int = 0  # held by our engine's models now
+    ram_mb: int = 0
+    served_s_today: float = 0.0  # with at least one session, since local midnight
+    kwh_today: float | Unknown = field(default=Unknown("Not measured yet."))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleState:
+    """What `evaluate` remembers of one rule from one call to the next. Monotonic seconds but for `holding`."""
+
+    holding: Holding | None = None  # None: the rule doesn't hold
+    began_at: float = 0.0  # while it holds
+    turning_since: float | None = None  # since when without a break the signal says the opposite of what holds
+    known_at: float | None = None  # when the signal was last known; None: it isn't now
+    is_in_doubt: bool = False  # it began because the signal could not be told
+    held_mb: int = 0  # memory rules: the most that our engine held since the rule began
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CannotTell:
+    """A rule that is on, and whose signal this machine doesn't tell."""
+
+    code: str
+    cause: str  # a sentence for the owner

@@ -1,0 +1,59 @@
+"""(settings, signals, own, now, what was before) → the rules that hold, strongest first. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from core.rules import CannotTell, Holding, Now, Own, RuleState
+from core.rules.look import Rule, Scene, next_state
+from core.rules.settings import RuleSettings
+from core.rules.table import RULES
+from core.signals import Signals
+
+Memory = Mapping[str, RuleState]  # by the rule's code; a rule that is not in it is new
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """One instant's answer. `memory` goes into the next call."""
+
+    holdings: tuple[Holding, ...] = ()
+    unknown: tuple[CannotTell, ...] = ()
+    memory: Memory = field(default_factory=dict)
+
+
+def evaluate(settings: RuleSettings, signals: Signals, own: Own, now: Now, before: Memory) -> Evaluation:
+    """`before` is the last evaluation's memory, {} at first. `now.monotonic` never goes back."""
+    memory: dict[str, RuleState] = {}
+    unknown: list[CannotTell] = []
+    for rule in active_rules(settings):
+        state = before.get(rule.code, RuleState())
+        scene = Scene(settings=settings, signals=signals, own=own, now=now, before=state)
+        state, cause = next_state(rule, scene, settings.effects[rule.code])
+        if cause:
+            unknown.append(CannotTell(code=rule.code, cause=cause))
+        memory[rule.code] = _with_held_memory(rule, state, own)
+    holdings = tuple(state.holding for state in memory.values() if state.holding is not None)
+    return Evaluation(holdings=holdings, unknown=tuple(unknown), memory=memory)
+
+
+def active_rules(settings: RuleSettings) -> tuple[Rule, ...]:
+    """The rules that the owner has on."""
+    return tuple(rule for rule in RULES if rule.code in settings.effects and rule.is_on(settings))
+
+
+def wanted_signals(settings: RuleSettings) -> frozenset[str]:
+    """The fields of Signals that these rules look at; no other needs to be asked for."""
+    wanted = {name for rule in active_rules(settings) for name in rule.signals}
+    if settings.values.gpu_target_c:
+        wanted.add("gpu_temperature_c")
+    return frozenset(wanted)
+
+
+def _with_held_memory(rule: Rule, state: RuleState, own: Own) -> RuleState:
+    """A memory rule must know what our model held once that is unloaded."""
+    if rule.code not in ("vram_short", "ram_short") or state.holding is None:
+        return state
+    held_mb = own.vram_mb if rule.code == "vram_short" else own.ram_mb
+    return state if held_mb <= state.held_mb else replace(state, held_mb=held_mb)

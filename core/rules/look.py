@@ -1,0 +1,135 @@
+"""What one rule sees in one instant, and how a rule begins and ends to hold: by hold times, so that nothing flaps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from core.rules import Effect, Holding, Now, Own, RuleState
+from core.rules.settings import RuleSettings
+from core.signals import Signals, Unknown
+
+# One reading that fails (a busy driver) changes nothing; a signal that stays away is one that can't be told.
+UNKNOWN_GRACE_S = 30.0
+UNKNOWN_USE_GRACE_S = 5.0
+# An end that is worked out anew from each reading moves by fractions of a second: the first one is kept.
+SAME_END_S = 3.0
+
+
+class Level(Enum):
+    ON = "on"  # the rule has a reason to begin
+    OFF = "off"  # it has none to go on
+    BETWEEN = "between"  # between its two thresholds: whatever is, stays
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What there is to say is for ON: a rule in between keeps what it said. `ends_at` as in Holding."""
+
+    level: Level
+    sentence: str = ""
+    ends_at: float | None = None
+    setting: str = ""  # the setting behind it, where it isn't the one that the catalogue names
+
+
+OFF = Look(Level.OFF)
+BETWEEN = Look(Level.BETWEEN)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """Everything that a rule may look at."""
+
+    settings: RuleSettings
+    signals: Signals
+    own: Own
+    now: Now
+    before: RuleState
+
+
+Seconds = Callable[[RuleSettings], float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One rule: what it looks at, and its hold times."""
+
+    code: str
+    signals: tuple[str, ...]  # fields of Signals
+    is_on: Callable[[RuleSettings], bool]  # whether the owner has it on, its effect aside
+    look: Callable[[Scene], Look | Unknown]
+    begins_after: Seconds = lambda _: 0.0  # for how long it must be ON without a break
+    ends_after: Seconds = lambda _: 0.0  # for how long OFF
+    least: Seconds = lambda _: 0.0  # the shortest time that it holds
+    blocks_when_unknown: bool = False  # "can't be told" counts as a reason of its own
+
+
+def hold_time_s(rule: Rule, settings: RuleSettings) -> float:
+    """Between two beginnings of a rule lies at least this long, and between two ends too."""
+    return max(rule.ends_after(settings), rule.least(settings)) + rule.begins_after(settings)
+
+
+def next_state(rule: Rule, scene: Scene, effect: Effect) -> tuple[RuleState, str]:
+    """The rule's next state, and why its signal can't be told ("" when it can)."""
+    before, now = scene.before, scene.now.monotonic
+    look = rule.look(scene)
+    cause = ""
+    if isinstance(look, Unknown):
+        cause = look.cause
+        if before.known_at is not None and now - before.known_at < _grace_s(rule, scene.settings):
+            return before, cause
+        if not rule.blocks_when_unknown:
+            return RuleState(), cause
+        look = Look(Level.ON, cause)
+        before = replace(before, known_at=None)
+    else:
+        before = replace(before, known_at=now)
+    wanted = Level.OFF if before.holding else Level.ON
+    if look.level is not wanted:
+        return _stay(replace(before, turning_since=None), look, effect), cause
+    since = now if before.turning_since is None else before.turning_since
+    if before.holding:
+        if _is_over(rule, scene.settings, before, since, now):
+            return RuleState(known_at=before.known_at), cause
+        return replace(before, turning_since=since), cause
+    if now - since < rule.begins_after(scene.settings):
+        return replace(before, turning_since=since), cause
+    holding = _holding(rule, scene, look, effect)
+    began = replace(before, turning_since=None, began_at=now, is_in_doubt=bool(cause), holding=holding)
+    return began, cause
+
+
+def _is_over(rule: Rule, settings: RuleSettings, state: RuleState, off_since: float, now: float) -> bool:
+    if state.is_in_doubt:  # it began because nothing was known: now it is
+        return now - off_since >= UNKNOWN_USE_GRACE_S
+    return now - off_since >= rule.ends_after(settings) and now - state.began_at >= rule.least(settings)
+
+
+def _grace_s(rule: Rule, settings: RuleSettings) -> float:
+    return UNKNOWN_USE_GRACE_S if rule.blocks_when_unknown else max(UNKNOWN_GRACE_S, hold_time_s(rule, settings))
+
+
+def _holding(rule: Rule, scene: Scene, look: Look, effect: Effect) -> Holding:
+    return Holding(
+        code=rule.code,
+        sentence=look.sentence,
+        effect=effect,
+        since=scene.now.wall,
+        ends_at=look.ends_at,
+        setting=look.setting,
+    )
+
+
+def _stay(state: RuleState, look: Look, effect: Effect) -> RuleState:
+    """What holds goes on holding, with what the look says now."""
+    holding = state.holding
+    if holding is None:
+        return state
+    if look.level is Level.ON:
+        ends_at = look.ends_at
+        if ends_at is not None and holding.ends_at is not None and abs(ends_at - holding.ends_at) < SAME_END_S:
+            ends_at = holding.ends_at
+        holding = replace(holding, sentence=look.sentence, ends_at=ends_at, setting=look.setting)
+        state = replace(state, is_in_doubt=state.is_in_doubt and state.known_at is None)
+    return replace(state, holding=replace(holding, effect=effect))

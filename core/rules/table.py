@@ -1,0 +1,325 @@
+"""Every rule, strongest first as in core/reasons.CATALOGUE: what it looks at, and in which words it says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from core.capacity import automatic_reserve_mb
+from core.rules.look import BETWEEN, OFF, Level, Look, Rule, Scene
+from core.rules.schedule import ALWAYS, is_allowed, next_change
+from core.rules.settings import RuleSettings
+from core.signals import Unknown
+
+SETTLE_S = 10.0  # plugged in, full screen left: twice within this long is once
+MEMORY_BEGINS_S = 5.0
+MEMORY_ENDS_S = 30.0
+METERED_BEGINS_S, METERED_ENDS_S = 5.0, 30.0
+BATTERY_MARGIN_PERCENT = 5.0
+# An end to be told only once the owner seems to have left: before, every key would move it.
+QUIET_S = 15.0
+# However much others hold, this much stays free for what the owner does next.
+FLOOR_MB, FLOOR_SHARE = 512, 0.05
+MEMORY_SLACK = 0.75  # engines take a little more than was planned: that alone is no shortage
+
+
+def _schedule(scene: Scene) -> Look:
+    grid, zone, wall = scene.settings.grid, scene.settings.zone, scene.now.wall
+    if is_allowed(grid, wall, zone):
+        return OFF
+    opens_at = next_change(grid, wall, zone)
+    if opens_at is None:
+        return Look(Level.ON, "Your hours say never.")
+    when = datetime.fromtimestamp(opens_at, zone)
+    is_today = when.date() == datetime.fromtimestamp(wall, zone).date()
+    return Look(Level.ON, f"Outside your hours until {when:%H:%M}{'' if is_today else f' on {when:%A}'}.", opens_at)
+
+
+def _in_use(scene: Scene) -> Look | Unknown:
+    idle_s = scene.signals.idle_s
+    if isinstance(idle_s, Unknown):
+        return Unknown(f"Whether somebody uses this machine can't be told: {_within_sentence(idle_s.cause)}")
+    limit_s = scene.settings.values.idle_minutes * 60
+    if idle_s >= limit_s:
+        return OFF
+    ends_at = scene.now.wall + limit_s - idle_s if idle_s >= QUIET_S else None
+    return Look(Level.ON, f"In use: it shares after {_minutes(limit_s)} without mouse and keyboard.", ends_at)
+
+
+def _listed_app(scene: Scene) -> Look | Unknown:
+    apps = scene.signals.listed_apps
+    if isinstance(apps, Unknown):
+        return apps
+    return Look(Level.ON, f"Paused while {_and(apps)} run{'s' if len(apps) == 1 else ''}.") if apps else OFF
+
+
+def _gpu_in_use(scene: Scene) -> Look | Unknown:
+    use, values = scene.signals.gpu_use_by_others, scene.settings.values
+    if isinstance(use, Unknown):
+        return use
+    if use.percent > values.gpu_others_percent:
+        who = use.program or "Another program"
+        return Look(Level.ON, f"{who} uses the graphics card (above {values.gpu_others_percent:g} %).")
+    return OFF if use.percent < values.gpu_others_resume_percent else BETWEEN
+
+
+def _full_screen(scene: Scene) -> Look | Unknown:
+    screen = scene.signals.full_screen
+    if isinstance(screen, Unknown):
+        return screen
+    return Look(Level.ON, f"{screen.program or 'A program'} fills the screen.") if screen.is_on else OFF
+
+
+def _on_battery(scene: Scene) -> Look | Unknown:
+    power = scene.signals.power
+    if isinstance(power, Unknown):
+        return power
+    return OFF if power.on_mains else Look(Level.ON, "The machine runs on its battery.")
+
+
+def _battery_low(scene: Scene) -> Look | Unknown:
+    power, low = scene.signals.power, scene.settings.values.battery_low_percent
+    if isinstance(power, Unknown):
+        return power
+    if power.on_mains or power.battery_percent is None:
+        return OFF
+    if power.battery_percent < low:
+        return Look(Level.ON, f"The battery is low (below {low:g} %).")
+    return OFF if power.battery_percent >= min(100.0, low + BATTERY_MARGIN_PERCENT) else BETWEEN
+
+
+def _gpu_hot(scene: Scene) -> Look | Unknown:
+    celsius, values = scene.signals.gpu_temperature_c, scene.settings.values
+    if isinstance(celsius, Unknown):
+        return celsius
+    if celsius >= values.gpu_max_c:
+        resume = f"it shares again at {values.gpu_resume_c:g} °C"
+        return Look(Level.ON, f"The graphics card is too hot ({values.gpu_max_c:g} °C or more): {resume}.")
+    return OFF if celsius <= values.gpu_resume_c else BETWEEN
+
+
+def _vram_short(scene: Scene) -> Look | Unknown:
+    signals, own_mb = scene.signals, scene.own.vram_mb
+    return _memory(
+        scene,
+        total_mb=signals.total_vram_mb,
+        free_mb=signals.free_vram_mb,
+        own_mb=own_mb,
+        reserve_mb=scene.settings.values.vram_reserve_mb,
+        what="Graphics memory",
+    )
+
+
+def _ram_short(scene: Scene) -> Look | Unknown:
+    signals, own_mb = scene.signals, scene.own.ram_mb
+    return _memory(
+        scene,
+        total_mb=signals.total_ram_mb,
+        free_mb=signals.free_ram_mb,
+        own_mb=own_mb,
+        reserve_mb=scene.settings.values.ram_reserve_mb,
+        what="Memory",
+    )
+
+
+def _memory(
+    scene: Scene, *, total_mb: int | Unknown, free_mb: int | Unknown, own_mb: int, reserve_mb: int, what: str
+) -> Look | Unknown:
+    """Short: less is free than what the owner's programs still have coming of the reserve, or than a small floor.
+
+    It ends when that much and what our model held are free together: else the model's return would begin it again.
+    """
+    if isinstance(total_mb, Unknown):
+        return total_mb
+    if isinstance(free_mb, Unknown):
+        return free_mb
+    reserve_mb = reserve_mb or automatic_reserve_mb(total_mb)
+    others_mb = max(0, total_mb - free_mb - own_mb)
+    kept_mb = max(reserve_mb - others_mb, min(FLOOR_MB, int(total_mb * FLOOR_SHARE)))
+    if scene.before.holding is None:
+        if free_mb >= kept_mb * MEMORY_SLACK:
+            return OFF
+        return Look(Level.ON, f"{what} is short: other programs need what stays yours.")
+    gone_mb = max(0, scene.before.held_mb - own_mb)
+    if free_mb < kept_mb * MEMORY_SLACK:
+        return Look(Level.ON, scene.before.holding.sentence)
+    return OFF if free_mb >= kept_mb + gone_mb else BETWEEN
+
+
+def _cpu_busy(scene: Scene) -> Look | Unknown:
+    percent, limit = scene.signals.cpu_percent_others, scene.settings.values.cpu_others_percent
+    if isinstance(percent, Unknown):
+        return percent
+    return Look(Level.ON, f"Other programs keep the processor busy (above {limit:g} %).") if percent > limit else OFF
+
+
+def _metered(scene: Scene) -> Look | Unknown:
+    is_metered = scene.signals.is_metered
+    if isinstance(is_metered, Unknown):
+        return is_metered
+    return Look(Level.ON, "The network costs by its traffic.") if is_metered else OFF
+
+
+def _budget_spent(scene: Scene) -> Look | Unknown:
+    values, own = scene.settings.values, scene.own
+    hours, kwh = values.hours_per_day, values.kwh_per_day
+    again = "it shares again after midnight"
+    if hours and own.served_s_today >= hours * 3600:
+        return Look(Level.ON, f"Today's {hours:g} h of serving are spent: {again}.", _midnight(scene), "hours_per_day")
+    if kwh and isinstance(own.kwh_today, Unknown):
+        return own.kwh_today
+    if kwh and not isinstance(own.kwh_today, Unknown) and own.kwh_today >= kwh:
+        return Look(Level.ON, f"Today's {kwh:g} kWh are spent: {again}.", _midnight(scene), "kwh_per_day")
+    return OFF
+
+
+def _gpu_lost(scene: Scene) -> Look:
+    return (
+        Look(Level.ON, "The graphics card is gone: its driver doesn't find it any more.")
+        if (scene.signals.is_gpu_lost)
+        else OFF
+    )
+
+
+def _engine_used(scene: Scene) -> Look:
+    model = scene.signals.engine_used_by_owner
+    return Look(Level.ON, f"Your own work uses the engine ({model}).") if model else OFF
+
+
+def _always(_: RuleSettings) -> bool:
+    return True
+
+
+def _seconds(value: float) -> Callable[[RuleSettings], float]:
+    return lambda _: value
+
+
+RULES = (
+    Rule(code="schedule", signals=(), is_on=lambda rules: rules.grid != ALWAYS, look=_schedule),
+    Rule(
+        code="in_use",
+        signals=("idle_s",),
+        is_on=lambda rules: rules.values.pause_while_in_use,
+        look=_in_use,
+        least=lambda rules: rules.values.idle_minutes * 60,
+        blocks_when_unknown=True,
+    ),
+    Rule(
+        code="listed_app",
+        signals=("listed_apps",),
+        is_on=lambda rules: bool(rules.values.listed_apps),
+        look=_listed_app,
+        ends_after=lambda rules: rules.values.listed_app_hold_s,
+    ),
+    Rule(
+        code="gpu_in_use",
+        signals=("gpu_use_by_others",),
+        is_on=_always,
+        look=_gpu_in_use,
+        begins_after=lambda rules: rules.values.gpu_others_for_s,
+        ends_after=lambda rules: rules.values.gpu_others_resume_s,
+    ),
+    Rule(
+        code="full_screen",
+        signals=("full_screen",),
+        is_on=lambda rules: rules.values.pause_in_full_screen,
+        look=_full_screen,
+        ends_after=_seconds(SETTLE_S),
+    ),
+    Rule(
+        code="on_battery",
+        signals=("power",),
+        is_on=lambda rules: rules.values.pause_on_battery,
+        look=_on_battery,
+        ends_after=_seconds(SETTLE_S),
+    ),
+    Rule(
+        code="battery_low",
+        signals=("power",),
+        is_on=lambda rules: rules.values.battery_low_percent > 0,
+        look=_battery_low,
+        ends_after=_seconds(SETTLE_S),
+    ),
+    Rule(
+        code="gpu_hot",
+        signals=("gpu_temperature_c",),
+        is_on=_always,
+        look=_gpu_hot,
+        ends_after=_seconds(SETTLE_S),
+    ),
+    Rule(
+        code="vram_short",
+        signals=("free_vram_mb", "total_vram_mb"),
+        is_on=_always,
+        look=_vram_short,
+        begins_after=_seconds(MEMORY_BEGINS_S),
+        ends_after=_seconds(MEMORY_ENDS_S),
+    ),
+    Rule(
+        code="ram_short",
+        signals=("free_ram_mb", "total_ram_mb"),
+        is_on=_always,
+        look=_ram_short,
+        begins_after=_seconds(MEMORY_BEGINS_S),
+        ends_after=_seconds(MEMORY_ENDS_S),
+    ),
+    Rule(
+        code="cpu_busy",
+        signals=("cpu_percent_others",),
+        is_on=_always,
+        look=_cpu_busy,
+        begins_after=lambda rules: rules.values.cpu_others_for_s,
+        ends_after=lambda rules: rules.values.cpu_others_resume_s,
+    ),
+    Rule(
+        code="metered",
+        signals=("is_metered",),
+        is_on=lambda rules: rules.values.pause_on_metered,
+        look=_metered,
+        begins_after=_seconds(METERED_BEGINS_S),
+        ends_after=_seconds(METERED_ENDS_S),
+    ),
+    Rule(
+        code="budget_spent",
+        signals=(),
+        is_on=lambda rules: bool(rules.values.hours_per_day or rules.values.kwh_per_day),
+        look=_budget_spent,
+    ),
+    Rule(
+        code="gpu_lost",
+        signals=("is_gpu_lost",),
+        is_on=_always,
+        look=_gpu_lost,
+        begins_after=_seconds(MEMORY_BEGINS_S),
+        ends_after=_seconds(SETTLE_S),
+    ),
+    Rule(
+        code="engine_used_by_owner",
+        signals=("engine_used_by_owner",),
+        is_on=_always,
+        look=_engine_used,
+        ends_after=_seconds(SETTLE_S),
+    ),
+)
+
+
+def _midnight(scene: Scene) -> float:
+    """The next local midnight, seconds since the epoch."""
+    zone = scene.settings.zone
+    day = datetime.fromtimestamp(scene.now.wall, zone).date() + timedelta(days=1)
+    return datetime(day.year, day.month, day.day, tzinfo=zone).timestamp()
+
+
+def _and(names: tuple[str, ...]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _minutes(seconds: float) -> str:
+    minutes = seconds / 60
+    return "1 minute" if minutes == 1 else f"{minutes:g} minutes"
+
+
+def _within_sentence(sentence: str) -> str:
+    """The cause as the end of a longer sentence: "No desktop session." → "no desktop session."."""
+    is_word = len(sentence) > 1 and sentence[1].islower()
+    return f"{sentence[0].lower()}{sentence[1:]}" if is_word else sentence

@@ -1,0 +1,68 @@
+"""Rules by hand: settings from their texts, a calm machine, and a clock that only a test moves."""
+
+from __future__ import annotations
+
+from datetime import datetime, tzinfo
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from core.config import Settings
+from core.rules import Holding, Now, Own
+from core.rules.evaluate import Evaluation, evaluate
+from core.rules.settings import RuleSettings, rule_settings
+from core.signals import FullScreen, GpuUse, Power, Signals
+
+BERLIN = ZoneInfo("Europe/Berlin")
+NOON = datetime(2026, 11, 25, 12, 0, tzinfo=BERLIN).timestamp()  # a Wednesday
+
+CALM = Signals(
+    idle_s=3600.0,
+    power=Power(on_mains=True, battery_percent=90.0),
+    listed_apps=(),
+    full_screen=FullScreen(is_on=False),
+    gpu_use_by_others=GpuUse(percent=0.0),
+    gpu_temperature_c=50.0,
+    gpu_power_w=100.0,
+    free_vram_mb=20_000,
+    total_vram_mb=24_000,
+    free_ram_mb=20_000,
+    total_ram_mb=32_000,
+    cpu_percent_others=5.0,
+    is_metered=False,
+)
+
+
+def rules_of(zone: tzinfo | None = BERLIN, **values: Any) -> RuleSettings:
+    """Every rule on that has a switch; `values` are settings."""
+    return rule_settings(Settings(**{"pause_while_in_use": True, "listed_apps": ("steam",), **values}), zone=zone)
+
+
+class Machine:
+    """One agent's rules over time: `see(...)` evaluates at the present instant, `wait` moves both clocks."""
+
+    def __init__(self, settings: RuleSettings | None = None, *, wall: float = NOON) -> None:
+        self.settings = settings or rules_of()
+        self.own = Own(kwh_today=0.0)
+        self.now = Now(wall=wall, monotonic=1000.0)
+        self.last = Evaluation()
+
+    def wait(self, seconds: float) -> None:
+        self.now = Now(wall=self.now.wall + seconds, monotonic=self.now.monotonic + seconds)
+
+    def see(self, signals: Signals) -> tuple[str, ...]:
+        """The codes that hold, strongest first."""
+        self.last = evaluate(self.settings, signals, self.own, self.now, self.last.memory)
+        return tuple(holding.code for holding in self.last.holdings)
+
+    def see_for(self, seconds: float, signals: Signals) -> tuple[str, ...]:
+        """Each second of `seconds`; the codes at their end."""
+        codes = self.see(signals)
+        for _ in range(round(seconds)):
+            self.wait(1.0)
+            codes = self.see(signals)
+        return codes
+
+    @property
+    def only(self) -> Holding:
+        (holding,) = self.last.holdings
+        return holding
