@@ -63,6 +63,8 @@ async def offer(agent: Agent, wanted: str) -> CommandOutcome:
         raise CommandError(f"{name} can't be offered: its name holds a comma", hint="Rename the model.")
     if find_model(name, agent.settings.supported_models) is not None:
         return CommandOutcome(f"{name} is offered already.", {"model": name})
+    if not await agent.models.can_answer(name):
+        raise CommandError(f"{name} can't be offered: it writes no text", hint="Offer a model made for chat.")
     await _offer_only(agent, (*agent.settings.supported_models, name))
     return CommandOutcome(f"{name} is offered from now on.", {"model": name})
 

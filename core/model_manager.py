@@ -141,6 +141,15 @@ class ModelManager:
             if not self._serving[name]:
                 del self._serving[name]
 
+    async def can_answer(self, name: str) -> bool:
+        """Whether a model (the engine's name) writes text; one that only makes embeddings can't be offered.
+
+        True where the engine doesn't say. Raises ModelError, EngineError.
+        """
+        capabilities = getattr(self._engine, "capabilities", None)
+        said = await capabilities(name) if capabilities is not None else ()
+        return not said or "completion" in said
+
     def is_serving(self, name: str) -> bool:
         """Whether a session of `name` (the engine's name) runs."""
         return self._serving[name] > 0

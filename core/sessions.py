@@ -71,6 +71,8 @@ class Session:
     last_token_at: float  # monotonic; admission until the first token
     tokens: int = 0
     has_first_token: bool = False
+    first_tokens: int = 0  # that came together as the first piece
+    first_token_at: float | None = None  # monotonic; loading the model and reading the prompt are over
     writing_since: float | None = None  # monotonic; None while the client keeps up
     is_queued: bool = False
     end_reason: EndReason | None = None  # set when we end it, before the task is cancelled
@@ -86,6 +88,8 @@ class Session:
             self.task.cancel()
 
     def count(self, tokens: int, now: float) -> None:
+        if not self.has_first_token:
+            self.first_tokens, self.first_token_at = tokens, now
         self.tokens += tokens
         self.has_first_token = True
         self.last_token_at = now
@@ -102,7 +106,6 @@ class Session:
         return EndReason.TOKEN_GAP_TIMEOUT if silent_s > limits.token_gap_timeout_s else None
 
     def view(self, now: float) -> SessionView:
-        seconds = now - self.admitted_at
         return SessionView(
             session_id=self.session_id,
             model=self.model,
@@ -110,8 +113,13 @@ class Session:
             phase="queued" if self.is_queued else "running",
             started_at=self.started_at,
             tokens=self.tokens,
-            tokens_per_second=round(self.tokens / seconds, 1) if self.tokens and seconds > 0 else None,
+            tokens_per_second=self._rate(now),
         )
+
+    def _rate(self, now: float) -> float | None:
+        """Tokens after the first piece over the time since it: loading and reading the prompt are no slow writing."""
+        since, counted = self.first_token_at, self.tokens - self.first_tokens
+        return round(counted / (now - since), 1) if since is not None and counted and now > since else None
 
 
 class Admission:

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from core.engines.engine_errors import error_of
-from core.engines.http import CHECK_TIMEOUT_S, CONNECT_TIMEOUT_S
+from core.engines.http import CONNECT_TIMEOUT_S
 from core.engines.ollama_wire import VOICE
 from core.errors import EngineFailed, EngineProtocolError, EngineUnreachable
 
@@ -30,11 +30,6 @@ async def pull_model(base_url: str, model: str) -> AsyncGenerator[tuple[str, int
             yield last, progress.completed, progress.total
     if last != "success":
         raise EngineFailed(f"Ollama ended the download of {model} early", hint=f"ollama pull {model}")
-
-
-async def show_capabilities(base_url: str, model: str) -> tuple[str, ...]:
-    async with _client(base_url, model, timeout_s=CHECK_TIMEOUT_S) as client:
-        return tuple((await client.show(model)).capabilities or ())
 
 
 @asynccontextmanager

@@ -222,6 +222,18 @@ async def test_a_model_that_the_engine_has_not_cannot_be_offered() -> None:
             await command(agent, "offer_model", "a,b")
 
 
+async def test_a_model_that_writes_no_text_cannot_be_offered() -> None:
+    """The list of an old Ollama doesn't tell an embedding model of a chat model's family; /api/show does."""
+    async with FakeOllama() as fake, small_agent(OllamaEngine(fake.url)) as agent:
+        fake.capabilities = ["embedding"]
+        with pytest.raises(CommandError, match="writes no text"):
+            await command(agent, "offer_model", "tiny:latest")
+        assert list(agent.store.current.offered_models) == []
+        fake.capabilities = None
+        await command(agent, "offer_model", "tiny:latest")
+        assert list(agent.store.current.offered_models) == ["tiny:latest"]
+
+
 async def test_what_the_environment_offers_is_not_changed_behind_its_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUPPORTED_MODELS", "other")
     async with small_agent(PullingEngine()) as agent:

@@ -269,6 +269,20 @@ async def test_timer_ends_a_session_whose_time_is_up(monkeypatch: pytest.MonkeyP
     assert task.cancelled()
 
 
+def test_the_rate_counts_from_the_first_token_on() -> None:
+    """A model that takes 30 s to load and then writes 50 tokens in 2 s writes 25 a second, not 1.6."""
+    session = Session(
+        session_id="s1", model="m", client="c", job_id="j", started_at=0.0, admitted_at=0.0, last_token_at=0.0
+    )
+    assert session.view(30.0).tokens_per_second is None
+    session.count(1, 30.0)
+    assert session.view(30.0).tokens_per_second is None
+    assert session.view(31.0).tokens_per_second is None  # one token alone has no rate
+    session.count(50, 32.0)
+    assert session.view(32.0).tokens == 51
+    assert session.view(32.0).tokens_per_second == 25.0
+
+
 @pytest.mark.parametrize(
     ("first_token", "writing_since", "last_token_at", "now", "reason"),
     [

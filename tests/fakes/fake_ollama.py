@@ -52,6 +52,7 @@ class FakeOllama(FakeEngineServer):
         self.size_vram = 0
         self.size = 890368 * 10
         self.uses: dict[str, int] = {}  # name → how often it was used: each use moves its expires_at
+        self.capabilities: list[str] | None = ["completion"]  # as /api/show says them; None: an old Ollama
         self.model_info: dict[str, Any] = {"general.architecture": "llama", "llama.context_length": 2048}
         self.pull_lines: list[dict[str, Any]] = [
             {"status": "pulling manifest"},
@@ -108,7 +109,8 @@ class FakeOllama(FakeEngineServer):
         body = await request.json()
         if self._find(body.get("model")) is None:
             return _not_found(body.get("model"))
-        return _answer({"details": {"family": "llama"}, "model_info": self.model_info, "capabilities": ["completion"]})
+        shown = {"details": {"family": "llama"}, "model_info": self.model_info, "capabilities": self.capabilities}
+        return _answer({name: value for name, value in shown.items() if value is not None})
 
     async def _generate(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
