@@ -6,6 +6,7 @@ Acts on admission and on the reasons; memory, the coordinator and the front ends
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from enum import StrEnum
@@ -13,12 +14,13 @@ from pathlib import Path
 
 from core.logs import get_logger
 from core.pause_file import PauseFile, SavedPause
-from core.reasons import ReasonBook, draining, paused_by_owner, paused_in_doubt
+from core.reasons import Ending, ReasonBook, draining, paused_by_owner, paused_in_doubt
 from core.sessions import Admission, EndReason
 
 log = get_logger(__name__)
 
 LONGEST_SLEEP_S = 30.0  # a timed pause follows the wall clock: looked at this often, in case it was set
+COUNTDOWN_S = 1.0
 SAVE_RETRY_S = 30.0  # a full disk is tried again: the person may have made room
 SAVE_LIMIT_S = 5.0  # a disk that is slower than this has failed, for whoever waits for an answer
 
@@ -51,6 +53,7 @@ class OwnerControl:
         self._on_notice = on_notice
         self._clock = clock
         self._limit_timer: asyncio.TimerHandle | None = None
+        self._countdown: asyncio.TimerHandle | None = None  # until the sentence's next second
         self._resume_timer: asyncio.TimerHandle | None = None
         self._drain_task: asyncio.Task[None] | None = None
         self._saving: asyncio.Future[str] | None = None  # its result: why it is not on disk, "" when it is
@@ -182,6 +185,27 @@ class OwnerControl:
         self._limit_timer = asyncio.get_running_loop().call_later(
             self.finish_limit_s, self._admission.end_all, EndReason.PAUSED
         )
+        self._count_down()
+
+    def _count_down(self) -> None:
+        """Say how many sessions still run and for how long they may, each second until none does."""
+        if self._countdown is not None:
+            self._countdown.cancel()
+            self._countdown = None
+        ending = self._ending()
+        if self.is_paused:
+            self._reasons.put(paused_by_owner(self.pause_until, ending))
+        elif self.is_draining:
+            self._reasons.put(draining(self._admission.running_jobs, ending))
+        if ending is not None:
+            self._countdown = asyncio.get_running_loop().call_later(COUNTDOWN_S, self._count_down)
+
+    def _ending(self) -> Ending | None:
+        running = self._admission.running_jobs
+        if self._limit_timer is None or not running:
+            return None
+        left_s = max(0.0, self._limit_timer.when() - asyncio.get_running_loop().time())
+        return Ending(running, math.ceil(left_s), self._clock() + left_s)
 
     def _stop_draining(self) -> None:
         self._stop_draining_task()
@@ -193,10 +217,10 @@ class OwnerControl:
             self._drain_task = None
 
     def _clear_timers(self) -> None:
-        for timer in (self._limit_timer, self._resume_timer):
+        for timer in (self._limit_timer, self._resume_timer, self._countdown):
             if timer is not None:
                 timer.cancel()
-        self._limit_timer = self._resume_timer = None
+        self._limit_timer = self._resume_timer = self._countdown = None
 
     def _save(self) -> None:
         """Off the loop: a slow disk must not hold up running streams. Finishing is kept as the pause it ends in."""

@@ -197,6 +197,13 @@ CATALOGUE = (
         setting="engine",
     ),
     ReasonKind(
+        code="model_loading",
+        title="The model is loading",
+        meaning="After a pause, or a sleep of the machine, the model is loaded and must give a first real token.",
+        effect="New sessions are refused until it has; if it can't, another one is offered, or you are told why.",
+        setting="preload_on_resume",
+    ),
+    ReasonKind(
         code="model_not_ready",
         title="No model to offer",
         meaning="The engine has none of the models that you offer.",
@@ -273,15 +280,30 @@ def setup_not_done() -> Reason:
     )
 
 
-def paused_by_owner(until: float | None) -> Reason:
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Sessions that may still go on for a while: how many, how long (whole seconds), and until when (epoch)."""
+
+    running: int
+    left_s: int
+    at: float
+
+    @property
+    def words(self) -> str:
+        """ "Finishing 2 sessions: 95 s left"."""
+        return f"Finishing {counted(self.running, 'session')}: {self.left_s} s left"
+
+
+def paused_by_owner(until: float | None, ending: Ending | None = None) -> Reason:
     """`until` in seconds since the epoch; None means until the owner resumes."""
     when = "until you resume" if until is None else f"until {time.strftime('%H:%M', time.localtime(until))}"
     return Reason(
         code="paused_by_owner",
-        sentence=f"Paused by you {when}.",
+        sentence=f"Paused by you {when}." + (f" {ending.words}." if ending else ""),
         icon="pause",
         remedy="titan resume",
         ends_at=until,
+        sessions_end_at=ending.at if ending else None,
     )
 
 
@@ -295,13 +317,21 @@ def paused_in_doubt() -> Reason:
     )
 
 
-def draining(running: int) -> Reason:
+def draining(running: int, ending: Ending | None = None) -> Reason:
+    words = ending.words if ending else f"Finishing {counted(running, 'session')}"
     return Reason(
         code="draining",
-        sentence=f"Finishing {counted(running, 'running session')}, then pausing.",
+        sentence=f"{words}, then pausing.",
         icon="drain",
         remedy="titan resume",
+        sessions_end_at=ending.at if ending else None,
     )
+
+
+def model_loading(name: str, *, is_check: bool = False) -> Reason:
+    """Until the model has given a first real token. `is_check`: it was loaded before the machine slept."""
+    what = f"Trying {name} after the machine slept" if is_check else f"Loading {name}"
+    return Reason(code="model_loading", sentence=f"{what}.", icon="info", setting="preload_on_resume")
 
 
 def engine_attention(detail: str, hint: str) -> Reason:
@@ -447,6 +477,7 @@ CLIENT_WORDS = {
     "stopping": "this agent is stopping",
     "paused_by_owner": "this agent is paused by its owner",
     "draining": "this agent is finishing its sessions before a pause",
+    "model_loading": "this agent is loading its model",
 }
 
 

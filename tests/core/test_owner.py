@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,41 @@ async def test_sessions_beyond_the_finish_limit_are_ended(tmp_path: Path, way: s
     await asyncio.sleep(0)
     assert owner.codes == ["paused_by_owner"]
     await owner.control.close()
+
+
+@pytest.mark.parametrize(
+    ("way", "sentence"),
+    [
+        ("pause", "Paused by you until you resume. Finishing 2 sessions: 95 s left."),
+        ("finish", "Finishing 2 sessions: 95 s left, then pausing."),
+    ],
+)
+async def test_what_may_still_run_is_counted_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str, sentence: str
+) -> None:
+    monkeypatch.setattr("core.owner.COUNTDOWN_S", 0.001)
+    owner = Owner(tmp_path, finish_limit_s=95)
+    first, second = await owner.session(), await owner.session()
+    getattr(owner.control, way)()
+    reason = owner.reasons.all[0]
+    assert reason.sentence == sentence
+    assert reason.sessions_end_at == pytest.approx(owner.clock.wall() + 95, abs=1)
+    owner.admission.end_session("s1", EndReason.OWNER_STOPPED)
+    with pytest.raises(SessionEnded):
+        await first
+    await until(owner, lambda: "Finishing 1 session: 95 s left" in owner.reasons.all[0].sentence)
+    owner.leave.set()
+    await second
+    await until(owner, lambda: owner.reasons.all[0].sentence == "Paused by you until you resume.")
+    assert owner.reasons.all[0].sessions_end_at is None
+    assert owner.control._countdown is None
+    await owner.control.close()
+
+
+async def until(owner: Owner, is_true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not is_true():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
 
 
 async def test_resume_takes_the_limit_back(tmp_path: Path) -> None:
