@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, tzinfo
+from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -32,9 +32,9 @@ CALM = Signals(
 )
 
 
-def rules_of(zone: tzinfo | None = BERLIN, **values: Any) -> RuleSettings:
-    """Every rule on that has a switch; `values` are settings."""
-    return rule_settings(Settings(**{"pause_while_in_use": True, "listed_apps": ("steam",), **values}), zone=zone)
+def rules_of(**values: Any) -> RuleSettings:
+    """In Berlin, every rule on that has a switch; `values` are settings."""
+    return rule_settings(Settings(**{"pause_while_in_use": True, "listed_apps": ("steam",), **values}), zone=BERLIN)
 
 
 class Machine:
