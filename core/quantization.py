@@ -45,6 +45,20 @@ TIERS: tuple[TierRow, ...] = (
     TierRow(tier=Tier.EMERGENCY, from_mb=0, quantizations=("Q2_K", "IQ2_M"), quality="Minimal"),
 )
 
+# Bits per weight of a whole model: from llama.cpp's tools/quantize/README.md, measured on Llama 3.1 8B; Q3_K_M, Q4_0
+# and Q6_K_L from the sizes of published files of that model. Other models differ by a few per cent: small ones need
+# more, for their embeddings weigh more.
+BITS_PER_WEIGHT = {
+    "F32": 32.0, "BF16": 16.0005, "F16": 16.0005, "Q8_0": 8.5008, "Q6_K_L": 6.824, "Q6_K": 6.5633, "Q5_K_M": 5.7036,
+    "Q5_K_S": 5.5704, "Q4_K_M": 4.8944, "IQ4_NL": 4.6818, "Q4_K_S": 4.6672, "Q4_0": 4.632, "IQ4_XS": 4.4597,
+    "Q3_K_L": 4.2979, "Q3_K_M": 4.0038, "IQ3_M": 3.7628, "IQ3_S": 3.6606, "Q3_K_S": 3.6429, "IQ3_XS": 3.4977,
+    "IQ3_XXS": 3.2548, "Q2_K": 3.1593, "Q2_K_S": 2.9697, "IQ2_M": 2.9294, "IQ2_S": 2.7403, "IQ2_XS": 2.5882,
+    "IQ2_XXS": 2.3824, "IQ1_M": 2.1460, "IQ1_S": 2.0042,
+}  # fmt: skip
+
+# Names of files for ARM processors of 2024 (llama.cpp's pull request 9921 took them out).
+ARM_NAMES = ("Q4_0_4_4", "Q4_0_4_8", "Q4_0_8_8")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TierChoice:
@@ -57,6 +71,33 @@ class TierChoice:
     @property
     def row(self) -> TierRow:
         return next(row for row in TIERS if row.tier is self.tier)
+
+
+def size_at(parameters: int, quant: str) -> int:
+    """Bytes of a model of so many weights at a quantisation of BITS_PER_WEIGHT. Raises KeyError for another name."""
+    return int(parameters * BITS_PER_WEIGHT[quant] / 8)
+
+
+def size_as(size_bytes: int, have: str, wanted: str) -> int | None:
+    """What a file of the quantisation `have` would weigh as `wanted`, bytes; None where either isn't known."""
+    if have not in BITS_PER_WEIGHT or wanted not in BITS_PER_WEIGHT:
+        return None
+    return int(size_bytes * BITS_PER_WEIGHT[wanted] / BITS_PER_WEIGHT[have])
+
+
+def all_quantizations() -> tuple[str, ...]:
+    """The names of the table, best first."""
+    return tuple(name for row in TIERS for name in row.quantizations)
+
+
+def arm_note(machine: str) -> str:
+    """What holds for the ARM variants on this processor (`platform.machine()`), one or two sentences."""
+    if machine.lower() in ("arm64", "aarch64") or machine.lower().startswith("armv"):
+        return (
+            "ARM processor: take Q4_0, which today's llama.cpp and Ollama rearrange for it as they load. "
+            f"Files named {', '.join(ARM_NAMES)} are from before that, and are refused."
+        )
+    return f"Files named {', '.join(ARM_NAMES)} were made for ARM processors; today's engines refuse them: take Q4_0."
 
 
 def row_for(memory_mb: float) -> TierRow:

@@ -1,0 +1,201 @@
+"""The metadata reader: where it stops, what it refuses, what it fetches."""
+
+from __future__ import annotations
+
+import struct
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.assets_path import selftest_model_path
+from core.gguf_reader import (
+    REMOTE_STEPS,
+    VOCABULARY_KEY,
+    DamagedGguf,
+    GgufReader,
+    HeadTooLong,
+    LocalBytes,
+    RemoteBytes,
+    open_local,
+    read_metadata,
+)
+from core.model_shape import shape_of
+from tests.fakes.gguf_models import TinyModel, write_model
+
+SELFTEST = selftest_model_path().read_bytes()
+HEAD_BYTES = len(SELFTEST) - 435_968  # what isn't tensor data
+
+
+def text(value: str) -> bytes:
+    return struct.pack("<Q", len(value.encode())) + value.encode()
+
+
+def u32(key: str, value: int) -> bytes:
+    return text(key) + struct.pack("<II", 4, value)
+
+
+def string(key: str, value: str) -> bytes:
+    return text(key) + struct.pack("<I", 8) + text(value)
+
+
+def strings(key: str, count: int, content: bytes) -> bytes:
+    return text(key) + struct.pack("<IIQ", 9, 8, count) + content
+
+
+def gguf_bytes(*pairs: bytes, count: int | None = None) -> bytes:
+    return b"GGUF" + struct.pack("<IQQ", 3, 0, len(pairs) if count is None else count) + b"".join(pairs)
+
+
+FIGURES = (
+    string("general.architecture", "llama"),
+    u32("llama.block_count", 2),
+    u32("llama.embedding_length", 64),
+    u32("llama.attention.head_count", 4),
+)
+
+
+def local(content: bytes) -> LocalBytes:
+    return LocalBytes(content, len(content))
+
+
+class FakeServer:
+    """Hands out ranges of a file and counts them."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self.sent = 0
+
+    def fetch(self, start: int, count: int) -> bytes:
+        self.sent += count
+        return self.content[start : start + count]
+
+
+def test_reading_stops_at_the_vocabulary_once_the_figures_are_known() -> None:
+    cut = gguf_bytes(*FIGURES, strings(VOCABULARY_KEY, 128_256, b""), count=9)  # the file goes on; we need no more
+    values = read_metadata(LocalBytes(cut, 8_000_000))
+    assert values[VOCABULARY_KEY] == 128_256
+    assert values["llama.block_count"] == 2
+
+
+def test_figures_behind_the_vocabulary_are_found_too() -> None:
+    tokens = strings(VOCABULARY_KEY, 3, text("a") + text("b") + text("c"))
+    values = read_metadata(local(gguf_bytes(FIGURES[0], tokens, *FIGURES[1:])))
+    assert values["llama.embedding_length"] == 64
+    assert values[VOCABULARY_KEY] == 3
+
+
+def test_split_files_first_part_tells_the_shape_of_the_whole() -> None:
+    """gguf-split puts all metadata into the first part, its own after the vocabulary."""
+    tokens = strings(VOCABULARY_KEY, 1, text("a"))
+    whole = gguf_bytes(*FIGURES, tokens, u32("split.count", 3))
+    assert shape_of(read_metadata(local(whole))) == shape_of(GgufReader(local(whole)).read_metadata())
+    assert GgufReader(local(whole)).read_metadata()["split.count"] == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"GGUF" + struct.pack("<IQQ", 3, 2**60, 0), "promises more"),
+        (b"GGUF" + struct.pack("<IQQ", 3, 0, 2**60), "promises more"),
+        (gguf_bytes(struct.pack("<Q", 2**63) + b"x"), "ends in the middle"),
+        (gguf_bytes(struct.pack("<Q", 70_000) + b"x" * 70_000), "longer than the format allows"),
+        (gguf_bytes(text("a") + struct.pack("<I", 99)), "unknown kind"),
+        (gguf_bytes(text("a") + struct.pack("<IIQ", 9, 9, 1)), "array that the format does not allow"),
+        (gguf_bytes(text("a") + struct.pack("<IIQ", 9, 8, 2**62)), "array that the format does not allow"),
+        (gguf_bytes(text("a") + struct.pack("<IIQ", 9, 4, 2**61)), "ends in the middle"),
+        (gguf_bytes(strings("a", 1, struct.pack("<Q", 2**64 - 1))), "ends in the middle"),
+        (b"GGUX" + bytes(40), "does not begin"),
+    ],
+)
+def test_hostile_lengths_and_counts_are_refused(content: bytes, problem: str) -> None:
+    with pytest.raises(DamagedGguf, match=problem):
+        read_metadata(local(content))
+
+
+def test_file_cut_at_any_byte_is_damaged_and_nothing_else() -> None:
+    whole = gguf_bytes(*FIGURES, strings(VOCABULARY_KEY, 2, text("a") + text("b")))
+    for end in range(len(whole) - 18):  # 18 bytes of tokens follow the last that is needed
+        with pytest.raises(DamagedGguf):
+            read_metadata(local(whole[:end]))
+    for end in range(len(whole)):
+        with pytest.raises(DamagedGguf):
+            GgufReader(local(whole[:end])).read_metadata()
+
+
+def test_shipped_model_cut_at_any_byte_of_its_head_is_damaged_or_has_its_shape() -> None:
+    expected = shape_of(read_metadata(local(SELFTEST)))
+    for end in range(0, HEAD_BYTES, 7):
+        try:
+            values = read_metadata(local(SELFTEST[:end]))
+        except DamagedGguf:
+            continue
+        assert shape_of(values) == expected
+
+
+@given(at=st.integers(4, HEAD_BYTES), patch=st.binary(min_size=1, max_size=12))
+@settings(max_examples=300, deadline=None)
+def test_patched_head_is_damaged_or_read_and_nothing_else(at: int, patch: bytes) -> None:
+    content = SELFTEST[:at] + patch + SELFTEST[at + len(patch) :]
+    try:
+        values = read_metadata(local(content))
+    except DamagedGguf:
+        return
+    shape = shape_of(values)
+    assert shape is None or (0 < shape.layers <= 1000 and 0 <= shape.full_keys <= 1000 << 40)
+
+
+@given(st.binary(max_size=400))
+@settings(max_examples=300)
+def test_garbage_behind_the_magic_is_damaged_or_read_and_nothing_else(content: bytes) -> None:
+    try:
+        values = read_metadata(local(b"GGUF" + struct.pack("<IQQ", 3, 0, 3) + content))
+    except DamagedGguf:
+        return
+    assert isinstance(values, dict)
+
+
+def test_remote_head_takes_one_request_and_a_quarter_of_a_megabyte() -> None:
+    server = FakeServer(gguf_bytes(*FIGURES, strings(VOCABULARY_KEY, 500_000, text("token") * 500_000)))
+    source = RemoteBytes(server.fetch, len(server.content))
+    assert shape_of(read_metadata(source)) is not None
+    assert (source.requests, server.sent) == (1, 256 << 10)
+
+
+def test_remote_head_with_a_long_text_before_its_figures_takes_three_requests_and_less_than_5_mb() -> None:
+    long_text = text("general.description") + struct.pack("<I", 8) + text("x" * 4_700_000)
+    server = FakeServer(gguf_bytes(FIGURES[0], long_text, *FIGURES[1:], strings(VOCABULARY_KEY, 3, b"")) + bytes(10**6))
+    source = RemoteBytes(server.fetch, len(server.content))
+    assert shape_of(read_metadata(source)) is not None
+    assert source.requests == 3
+    assert server.sent == sum(REMOTE_STEPS) < 5_000_000
+
+
+def test_remote_head_whose_figures_are_too_far_in_is_given_up() -> None:
+    long_text = text("general.description") + struct.pack("<I", 8) + text("x" * 5_000_000)
+    server = FakeServer(gguf_bytes(FIGURES[0], long_text, *FIGURES[1:]))
+    with pytest.raises(HeadTooLong, match=r"first 5\.0 MB"):
+        read_metadata(RemoteBytes(server.fetch, len(server.content)))
+    assert server.sent < 5_000_000
+
+
+def test_server_that_sends_less_than_it_promised_is_no_endless_loop() -> None:
+    server = FakeServer(gguf_bytes(*FIGURES)[:50])
+    with pytest.raises(DamagedGguf, match="sent less"):
+        read_metadata(RemoteBytes(server.fetch, 10_000_000))
+
+
+def test_shape_of_a_file_with_a_large_vocabulary_is_read_within_50_ms(tmp_path: Path) -> None:
+    path = tmp_path / "large.gguf"
+    write_model(path, TinyModel(name="large", vocabulary=128_256, width=256, blocks=1, feed_forward=256, heads=4))
+    took_s = []
+    for _ in range(3):
+        began = time.perf_counter()
+        with open_local(path) as source:
+            shape = shape_of(read_metadata(source))
+        took_s.append(time.perf_counter() - began)
+    assert shape is not None
+    assert shape.vocabulary == 128_256
+    assert min(took_s) < 0.05
