@@ -69,10 +69,10 @@ class XFullScreen:
             self._connection = None
 
     def _look(self, display: XConnection) -> FullScreen | Unknown:
-        active = display.property(display.root, "_NET_ACTIVE_WINDOW")
-        if not active.type:
+        if not _has_window_manager(display):
             return Unknown("No window manager tells which window is in front.")
-        window = active.values[0] if active.values else 0
+        active = display.property(display.root, "_NET_ACTIVE_WINDOW").values
+        window = active[0] if active else 0
         if not window:
             return FullScreen(is_on=False)
         states = display.property(window, "_NET_WM_STATE").values
@@ -82,6 +82,16 @@ class XFullScreen:
         if pids and pids[0] == os.getpid():  # our own window
             return FullScreen(is_on=False)
         return FullScreen(is_on=True, program=self._program_name(pids[0]) if pids else "")
+
+
+def _has_window_manager(display: XConnection) -> bool:
+    """One that has ended leaves what it said of the root window, but not its own window (EWMH)."""
+    name = "_NET_SUPPORTING_WM_CHECK"
+    windows = display.property(display.root, name).values
+    try:
+        return bool(windows) and display.property(windows[0], name).values == windows
+    except XRefusal:
+        return False
 
 
 class WindowsFullScreen:

@@ -1,0 +1,102 @@
+"""Windows and macOS by doubles of their system libraries: the arithmetic and the answers, not the systems."""
+
+from __future__ import annotations
+
+import os
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from core.signals import FullScreen, Unknown
+from core.signals.bus import Bus
+from core.signals.full_screen import NotTold, WindowsFullScreen, full_screen_probe
+from core.signals.idle import MacIdle, WindowsIdle, idle_probe
+
+
+class User32:
+    """user32.dll: the last input's tick, and the window in front's process."""
+
+    def __init__(self, *, last_ms: int = 0, pid: int = 0, answers: bool = True) -> None:
+        self.last_ms, self.pid, self.answers = last_ms, pid, answers
+        self.GetForegroundWindow = _Function(lambda: 0x7FFF_FFFF_0000_0001)
+
+    def GetLastInputInfo(self, info: Any) -> int:
+        info._obj.tick_ms = self.last_ms
+        assert info._obj.size == 8
+        return int(self.answers)
+
+    def GetWindowThreadProcessId(self, window: Any, pid: Any) -> int:
+        assert window.value == 0x7FFF_FFFF_0000_0001  # a handle has 64 bits
+        pid._obj.value = self.pid
+        return 1
+
+
+class _Function:
+    """A function of a library, on which ctypes' types are set."""
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._call(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("last_ms", "now_ms", "idle_s"),
+    [(1_000, 61_500, 60.5), (5, 5, 0.0), (0xFFFF_FF00, 0x100, 0.512)],  # the count turns over after 49.7 days
+)
+def test_windows_counts_since_the_last_input(last_ms: int, now_ms: int, idle_s: float) -> None:
+    kernel32 = SimpleNamespace(GetTickCount=lambda: now_ms)
+    assert WindowsIdle(User32(last_ms=last_ms), kernel32).read() == idle_s
+
+
+def test_windows_that_does_not_count_is_unknown() -> None:
+    kernel32 = SimpleNamespace(GetTickCount=lambda: 0)
+    assert isinstance(WindowsIdle(User32(answers=False), kernel32).read(), Unknown)
+
+
+@pytest.mark.parametrize(("told", "expected"), [(12.25, 12.25), (0.0, 0.0)])
+def test_mac_counts_since_the_last_input(told: float, expected: float) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def ask(state: int, kind: int) -> float:
+        asked.append((state, kind))
+        return told
+
+    framework = SimpleNamespace(CGEventSourceSecondsSinceLastEventType=_Function(ask))
+    assert MacIdle(framework).read() == expected
+    assert asked == [(1, 0xFFFF_FFFF)]
+
+
+def full_screen(state: int, *, pid: int = 7, result: int = 0) -> FullScreen | Unknown:
+    def ask(answer: Any) -> int:
+        answer._obj.value = state
+        return result
+
+    libraries = {"shell32": SimpleNamespace(SHQueryUserNotificationState=ask), "user32": User32(pid=pid)}
+    return WindowsFullScreen(libraries.__getitem__, lambda pid: f"p{pid}").read()
+
+
+@pytest.mark.parametrize("state", [2, 3, 4])
+def test_windows_names_the_program_that_fills_the_screen(state: int) -> None:
+    assert full_screen(state) == FullScreen(is_on=True, program="p7")
+    assert full_screen(state, pid=0) == FullScreen(is_on=True)
+    assert full_screen(state, pid=os.getpid()) == FullScreen(is_on=False)  # our own window
+
+
+@pytest.mark.parametrize("state", [1, 5, 6, 7])
+def test_windows_with_an_ordinary_screen_says_so(state: int) -> None:
+    assert full_screen(state) == FullScreen(is_on=False)
+
+
+def test_windows_that_does_not_tell_is_unknown() -> None:
+    assert isinstance(full_screen(2, result=-1), Unknown)
+
+
+def test_each_system_gets_its_own_probes() -> None:
+    bus = Bus("session", "")
+    assert isinstance(idle_probe(bus, {}, system="win32"), WindowsIdle)
+    assert isinstance(idle_probe(bus, {}, system="darwin"), MacIdle)
+    assert isinstance(full_screen_probe({}, system="win32"), WindowsFullScreen)
+    assert isinstance(full_screen_probe({}, system="darwin"), NotTold)
