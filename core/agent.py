@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
+from core import __version__
 from core.agent_server import AgentServer, ServerOptions
 from core.circuit_breaker import CircuitBreaker
 from core.client_key import load_client_key
@@ -31,6 +32,7 @@ from core.logs import get_logger
 from core.memory_meter import SystemMemoryMeter
 from core.model_manager import ModelManager
 from core.model_shelf import ModelShelf
+from core.model_starter import ModelStarter
 from core.network import effective_listen_addresses, has_ipv6, is_loopback_endpoint, public_address_problem
 from core.owner import OwnerControl
 from core.owner_engine_use import gpu_percent_of
@@ -46,6 +48,7 @@ from core.state import AgentState
 from core.stats_collector import StatsCollector, SystemStats
 from core.time_use_file import FILE_NAME as TIME_USE_NAME
 from core.time_use_file import TimeUse
+from core.updates.update_watch import UpdateWatch, shipped_keys
 
 log = get_logger(__name__)
 
@@ -124,6 +127,7 @@ class Agent:
             supported=settings.supported_models,
             allow_selftest=allow_selftest,
             breaker=CircuitBreaker(),
+            card_mb=lambda: self.report.machine.total_vram_mb if self.report.machine else None,
         )
         self.keeper = EngineKeeper(
             requested=settings.engine,
@@ -132,7 +136,7 @@ class Agent:
             admission=self.admission,
             reasons=self.reasons,
             on_offer_changed=self._on_offer_changed,
-            on_idle=lambda: self.memory.give_back_when_idle(),
+            on_unload=lambda: self.memory.give_back_when_idle(),
             unload_after_idle_s=settings.unload_after_idle_s,
             engine_gpu_percent=lambda: gpu_percent_of(self.report.machine, self._engine_processes.known),
         )
@@ -163,6 +167,14 @@ class Agent:
             file=GiveBackFile(self.paths.state_dir / "give-back.json"),
             on_change=self._on_sessions_changed,
         )
+        self.starter = ModelStarter(
+            models=self.models,
+            reasons=self.reasons,
+            last_used=lambda: self.memory.unloaded,
+            is_enabled=lambda: self.settings.preload_on_resume,
+            limit_s=lambda: self.settings.first_token_timeout_s,
+            on_failed=self.keeper.show,
+        )
         self.report = Reporter(
             settings,
             models=self.models,
@@ -182,6 +194,7 @@ class Agent:
             on_key=self._on_key,
             on_view=self._on_link,
             on_notice=self.report.add_notice,
+            on_woke=self._on_woke,
             tls=settings.coordinator_tls,
             ca_path=settings.coordinator_ca,
         )
@@ -189,6 +202,14 @@ class Agent:
         self.ledger = Ledger(self.paths.ledger_file, on_notice=self._on_notice)
         self.time_use = TimeUse(self.paths.data_dir / TIME_USE_NAME, on_notice=self._on_notice)
         self.store.subscribe(self.time_use.look)
+        self.updates = UpdateWatch(
+            path=self.paths.updates_file,
+            version=__version__,
+            keys=shipped_keys,
+            url=lambda: self.settings.update_index_url,
+            is_busy=lambda: self.admission.running_jobs > 0,
+            on_change=lambda: self.store.publish(update=self.updates.offered),
+        )
         self.publisher = SnapshotPublisher(
             self.store, self.report.snapshot_fields, is_busy=lambda: self.admission.running_jobs > 0
         )
@@ -313,12 +334,15 @@ class Agent:
         self._is_up = True
         self._was_blocked = self.reasons.is_blocked
         self._had_capacity = not self._was_blocked
+        if self.owner.is_paused:
+            self.starter.want()
         self._kept = [
             self._tasks.create_task(self.stats.run(SAMPLE_INTERVAL_S, self._on_sample), name="stats"),
             self._tasks.create_task(self.keeper.run(), name="engine-keeper"),
             self._tasks.create_task(self.keeper.watch(), name="engine-use"),
             self._tasks.create_task(self._keep_health(), name="health-service"),
             self._tasks.create_task(self.coordinator.run(), name="coordinator"),
+            self._tasks.create_task(self.updates.run(), name="updates"),
         ]
 
     async def _listen(self, spent: ReplayStore) -> None:
@@ -369,6 +393,7 @@ class Agent:
         self.publisher.close()
         await self.shelf.close()
         await self.owner.close()
+        await self.starter.close()
         await self.memory.close()
         if self.server is not None:
             await self.server.stop(grace_s)
@@ -402,6 +427,8 @@ class Agent:
         if not self._is_up:
             return
         is_blocked = self.reasons.is_blocked
+        if self._was_blocked and not is_blocked and self.starter.begin():
+            return  # another reason has taken its place, and told everybody
         if is_blocked != self._was_blocked:
             self._was_blocked = is_blocked
             if is_blocked:
@@ -417,13 +444,27 @@ class Agent:
         self.publish_now()
 
     def _on_owner_changed(self) -> None:
-        """A pause, a finish or a resume. Paused, our models' memory goes back once the last session has ended."""
+        """A pause, a finish or a resume by the owner."""
         if self._is_up:
             if self.owner.is_paused:
-                self.memory.give_back_when_idle()
+                self.unload_when_idle()
             else:
                 self.memory.keep()
         self.publish_now()
+
+    def unload_when_idle(self) -> None:
+        """Give our models' memory back once the last session has ended; serving again begins with loading one."""
+        self.memory.give_back_when_idle(also=self.starter.stop())
+        self.starter.want()
+
+    def _on_woke(self, slept_s: float) -> None:
+        """The machine slept: a timed pause may be over, and a card may have lost what was on it."""
+        self.owner.check_clock()
+        self.keeper.look_now()
+        if self.models.loaded:
+            self.starter.want_check()
+            if not self.reasons.is_blocked:
+                self.starter.begin()
 
     def _on_offer_changed(self) -> None:
         if self._is_up:

@@ -15,6 +15,11 @@ def asset_path(*parts: str) -> Path:
     return ASSETS_DIR.joinpath(*parts)
 
 
+def release_keys_path() -> Path:
+    """The public keys that may sign a release index, one per line."""
+    return asset_path("release_keys.txt")
+
+
 def selftest_model_path() -> Path:
     """The tiny random-weights model for the demo and the self-test. Its answers are noise, on purpose."""
     return asset_path("selftest", f"{SELFTEST_MODEL_NAME}.gguf")

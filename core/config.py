@@ -190,6 +190,13 @@ class Settings(RuleFields):
     notifications: bool = setting(
         True, "Show a message on trouble, when sharing resumes, and at a day's first session.", is_live=True
     )
+    update_index_url: str = setting(
+        "",
+        "Address of the signed list of releases, asked once a day for a newer version; it is told, never installed.",
+        form="an address that begins with https://",
+        default_text="nobody is asked",
+        is_live=True,
+    )
 
     log_level: str = setting(
         "info", "The least that is logged.", choices=("debug", "info", "warning", "error"), is_live=True

@@ -8,6 +8,7 @@ AgentError                    title (fits a tray balloon), hint (what to do next
 │   └── CommandRefused        the agent answered and said no
 ├── StorageError              a file or folder of ours cannot be read or written
 ├── PortTakenError            the agent's port cannot be listened on
+├── UpdateError               the release index can't be read, or can't be believed
 ├── CoordinatorError
 │   ├── CoordinatorUnreachable
 │   └── RegistrationRefused
@@ -109,6 +110,12 @@ class PortTakenError(AgentError):
     """The agent's port cannot be listened on."""
 
     title = "Port not available"
+
+
+class UpdateError(AgentError):
+    """The release index cannot be read, or is not to be believed. Nothing else is affected."""
+
+    title = "Update check failed"
 
 
 class CoordinatorError(AgentError):

@@ -133,6 +133,7 @@ LIVE: Mapping[str, Apply] = MappingProxyType(
         "preload_on_resume": _by_agent,
         "keep_awake": _by_agent,
         "notifications": _by_report,
+        "update_index_url": _by_agent,
         "log_level": _log_level,
         **dict.fromkeys(RULE_SETTINGS, _by_report),
     }

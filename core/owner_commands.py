@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 
+from core import __version__
 from core.agent import Agent
 from core.commands import CommandError, CommandOutcome, CommandTable
 from core.engine_commands import add_engine_commands
@@ -14,6 +15,7 @@ from core.pause_commands import add_pause_commands
 from core.sessions import EndReason
 from core.setup_probe import add_setup_commands
 from core.time_use import time_use_json
+from core.updates.commands import add_update_commands
 
 Arguments = Mapping[str, str]
 
@@ -49,4 +51,5 @@ def owner_commands(
     add_setup_commands(table, agent)
     table.add("shutdown", shutdown)
     add_ledger_commands(table, agent.ledger)
+    add_update_commands(table, agent.updates, __version__)
     return table

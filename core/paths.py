@@ -127,6 +127,11 @@ class ProfilePaths:
         return self.state_dir / "spent-tokens"
 
     @property
+    def updates_file(self) -> Path:
+        """What was last heard of newer versions."""
+        return self.state_dir / "updates.json"
+
+    @property
     def lock_file(self) -> Path:
         """In the state folder: the runtime folder may differ between a desktop session and a service."""
         return self.state_dir / "lock"

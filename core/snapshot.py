@@ -12,6 +12,7 @@ from typing import Any
 from core.engines import EngineModel, EngineStatus, LoadedModel
 from core.state import AgentState, check_transition
 from core.stats_collector import SystemStats
+from core.updates.release_index import Release
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +199,7 @@ class AgentSnapshot:
     give_back: GiveBackView | None = None  # None: no memory has been given back yet
     notices: tuple[str, ...] = ()  # things that happened and that the owner should know
     tls_fingerprint: str = ""
+    update: Release | None = None  # a newer version, to be told; None for none, or a skipped one
 
     @property
     def is_busy(self) -> bool:

@@ -52,6 +52,7 @@ def build_app() -> typer.Typer:
     from core.cli.run_cmd import run
     from core.cli.status_cmd import status
     from core.cli.time_cmd import show_time
+    from core.cli.update_cmd import update
 
     app = typer.Typer(
         help="Lend this machine's models to a network, and take it back with one command.",
@@ -63,7 +64,7 @@ def build_app() -> typer.Typer:
     app.command("run")(run)
     for command in (
         *(status, pause, resume, finish, sessions, models, quant, ledger),
-        *(ask, demo, selftest, doctor, retry),
+        *(ask, demo, selftest, doctor, retry, update),
     ):
         app.command(command.__name__)(command)
     app.command("time")(show_time)

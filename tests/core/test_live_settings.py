@@ -34,6 +34,7 @@ CHANGES = {
     "preload_on_resume": "false",
     "keep_awake": "false",
     "notifications": "false",
+    "update_index_url": "https://releases.example/index.json",
     "log_level": "warning",
     "pause_while_in_use": "true",
     "idle_minutes": "5",
