@@ -79,6 +79,7 @@ _MEMORY_PHRASES = (
     "vk_error_out_of_device_memory",
     "erroroutofmemory",
     "model may exceed available memory",
+    "bad_alloc",
 )
 _CONTEXT_PHRASES = (
     "exceed_context_size",

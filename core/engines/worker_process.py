@@ -26,6 +26,7 @@ _MAX_LINE = 2000  # characters
 _READY_LIMIT = 65536  # bytes of the ready line
 _ERROR_START = b'{"error":'  # how a line begins that says why the child can't start (worker_main)
 _LAST_WORDS_S = 5.0
+MEMORY_HINT = "Choose a smaller model, fewer sessions or a smaller context."
 _KILLED = -9  # while a model loads that is the system's doing, for want of memory, or the owner's
 _LINE_HEAD = re.compile(r"[\d.]{1,32} [A-Z] ")  # llama.cpp's: the time since its start, and the level
 _NOT_KEPT = "(not kept: it may quote a prompt or an answer)"
@@ -85,8 +86,8 @@ class WorkerProcess:
         except ValueError:  # longer than the reader's limit
             raise EngineFailed("the engine's process did not introduce itself") from None
         if not line.endswith(b"\n"):
-            if await self.wait_exit() == _KILLED and not self.was_ended:
-                raise NotEnoughMemory(self.reason_of_exit(), hint=self.hint_of_exit())
+            if await self.wait_exit() == _KILLED or self._said_memory():
+                raise NotEnoughMemory(self.reason_of_exit(), hint=MEMORY_HINT)
             raise EngineFailed(self.reason_of_exit(), hint=self.hint_of_exit())
         if line.startswith(_ERROR_START):
             await self._wait_last_words()
@@ -130,8 +131,8 @@ class WorkerProcess:
         code = self._process.returncode
         if code == -4:
             return "Use Ollama: it has builds for other processors (set engine to ollama)."
-        if code == -9:
-            return "Choose a smaller model, fewer sessions or a smaller context."
+        if code == _KILLED:
+            return MEMORY_HINT
         return "See the log for the engine's last lines."
 
     async def _read_log(self, stream: asyncio.StreamReader) -> None:
@@ -152,6 +153,10 @@ class WorkerProcess:
         if line:
             self._lines.append(line)
             self._on_log(line)
+
+    def _said_memory(self) -> bool:
+        """Whether its log says that memory didn't suffice; a C++ program that gets none ends without a word of ours."""
+        return any(category_of_log_line(line) is Category.MEMORY for line in self._lines)
 
     def _last_error_line(self) -> str:
         """llama.cpp marks errors with E after the time; the first of a run of them is the cause."""
@@ -184,10 +189,8 @@ def _parse_ready(line: bytes, last_error: str) -> WorkerReady:
 
 def _error_of(code: str, detail: str, hint: str, last_error: str) -> AgentError:
     if code == "load":
-        if "memory" in last_error or "alloc" in last_error:
-            return NotEnoughMemory(
-                f"{detail}: {last_error}", hint="Choose a smaller model, fewer sessions or a smaller context."
-            )
+        if category_of_log_line(last_error) is Category.MEMORY:
+            return NotEnoughMemory(f"{detail}: {last_error}", hint=MEMORY_HINT)
         return EngineFailed(
             f"{detail}: {last_error}" if last_error else detail, hint=hint or "Download the file again."
         )

@@ -1,0 +1,189 @@
+"""How the embedded engine fits a load into memory: chosen, failed, stepped down, and up again. Real llama.cpp where
+its own words matter."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.engines import Prompt
+from core.engines.embedded import EmbeddedEngine
+from core.engines.load_planner import FORGET_FAILURE_S, LoadPlanner
+from core.engines.model_files import ModelFile
+from core.engines.worker_launch import engine_worker_command, launch_worker
+from core.errors import NotEnoughMemory
+from core.load_ladder import rung_of
+from core.quantization import size_at
+from tests.core.test_memory_need import LLAMA_8B, PARAMETERS_8B
+from tests.fakes.gguf_models import TinyModel, write_model
+from tests.fakes.manual_clock import ManualClock
+
+FILE = ModelFile(
+    name="llama-8b",
+    path=Path("/models/llama-8b.gguf"),
+    size_bytes=size_at(PARAMETERS_8B, "Q4_K_M"),
+    quant="Q4_K_M",
+    context_tokens=131072,
+    shape=LLAMA_8B,
+)
+
+
+class Room:
+    """What models may take; a test changes it."""
+
+    def __init__(self, mb: int) -> None:
+        self.mb = mb
+
+    def __call__(self) -> int:
+        return self.mb
+
+
+def planner(room: Room, clock: ManualClock | None = None, **changes: Any) -> tuple[LoadPlanner, list[str]]:
+    lines: list[str] = []
+    options: dict[str, Any] = {"sessions": 4, "context_tokens": 4096, "platform": "linux"}
+    clock = clock or ManualClock()
+    return LoadPlanner(room_mb=room, on_log=lines.append, monotonic=clock.monotonic, **{**options, **changes}), lines
+
+
+def need_mb(sessions: int, context_tokens: int = 4096) -> int:
+    made, _ = planner(Room(0))
+    return rung_of(
+        LLAMA_8B, FILE.size_bytes, made.wanted(FILE).smaller(sessions=sessions, context_tokens=context_tokens)
+    ).need_mb
+
+
+def test_with_room_the_owner_s_wish_is_met_without_a_word() -> None:
+    made, lines = planner(Room(20_000))
+    rung = made.choose(FILE)
+    assert (rung.plan.sessions, rung.plan.context_tokens) == (4, 4096)
+    assert (made.note, lines) == ("", [])
+
+
+def test_context_is_held_at_what_the_model_was_trained_for() -> None:
+    made, _ = planner(Room(20_000))
+    assert made.choose(replace(FILE, context_tokens=2048)).plan.context_tokens == 2048
+
+
+def test_short_memory_means_fewer_sessions_and_a_reason() -> None:
+    made, lines = planner(Room(need_mb(2)))
+    assert made.choose(FILE).plan.sessions == 2
+    assert made.note == f"2 sessions instead of 4: {need_mb(2):,} MB may be used for models now."
+    assert lines == [f"llama-8b is loaded with 2 sessions instead of 4: it needs {need_mb(2)} MB of {need_mb(2)} MB"]
+
+
+def test_refusal_has_the_numbers_of_the_least_and_the_remedy() -> None:
+    made, _ = planner(Room(4000))
+    with pytest.raises(NotEnoughMemory) as refused:
+        made.choose(FILE)
+    assert refused.value.detail == (
+        f"llama-8b needs at least {need_mb(1, 1024):,} MB, for 1 session of 1,024 tokens; "
+        "4,000 MB may be used for models now"
+    )
+    assert "max_concurrent_jobs" in refused.value.hint
+
+
+async def test_failed_load_is_stepped_down_from_and_forgotten_after_ten_minutes() -> None:
+    clock = ManualClock()
+    made, lines = planner(Room(20_000), clock)
+    made.choose(FILE)
+    assert made.step_down(FILE)
+    assert f"did not fit although {need_mb(4)} MB seemed free" in lines[-1]
+    assert made.choose(FILE).plan.sessions == 2
+    assert made.step_down(FILE)
+    assert made.choose(FILE).plan.sessions == 1
+    await clock.advance(FORGET_FAILURE_S + 1)
+    assert made.choose(FILE).plan.sessions == 4
+
+
+def test_at_the_bottom_there_is_no_step_down() -> None:
+    made, _ = planner(Room(need_mb(1, 1024)))
+    made.choose(FILE)
+    assert not made.step_down(FILE)
+    with pytest.raises(NotEnoughMemory):
+        made.choose(FILE)
+
+
+def test_load_goes_up_again_only_with_room_to_spare() -> None:
+    room = Room(need_mb(1))
+    made, _ = planner(room)
+    made.choose(FILE)
+    room.mb = 0  # it has taken all; what it holds counts as free
+    assert not made.can_step_up(FILE)
+    room.mb = need_mb(4) - need_mb(1)
+    assert not made.can_step_up(FILE)  # it would just fit, and come down at the next breath
+    room.mb = int(need_mb(4) * 1.1) + 1 - need_mb(1)
+    assert made.can_step_up(FILE)
+
+
+def test_load_that_is_as_wanted_never_goes_up() -> None:
+    room = Room(20_000)
+    made, _ = planner(room)
+    made.choose(FILE)
+    assert not made.can_step_up(FILE)
+
+
+# With the real engine
+
+WIDE = TinyModel(
+    name="wide", blocks=8, width=256, heads=8, kv_heads=8, head_width=128, feed_forward=512
+)  # 32 KiB a token
+
+
+@asynccontextmanager
+async def engine_with(
+    folder: Path, command: list[str], **changes: Any
+) -> AsyncIterator[tuple[EmbeddedEngine, list[str]]]:
+    lines: list[str] = []
+    options: dict[str, Any] = {"context_tokens": 8192, "slots": 8, "threads": 1, "free_ram_mb": lambda: 20_000}
+    engine = EmbeddedEngine(
+        folder, launch=partial(launch_worker, command=command), on_log=lines.append, **{**options, **changes}
+    )
+    await engine.start()
+    try:
+        yield engine, lines
+    finally:
+        await engine.close()
+
+
+async def answer(engine: EmbeddedEngine, model: str) -> str:
+    prompt = Prompt(model=model, text="hello", max_tokens=4)
+    async with aclosing(engine.stream(prompt)) as pieces:
+        async for piece in pieces:
+            if piece.done:
+                return piece.finish_reason
+    raise AssertionError("no end came")
+
+
+@pytest.mark.skipif(shutil.which("prlimit") is None, reason="limits a process's memory with util-linux's prlimit")
+async def test_real_failed_allocation_is_recognised_and_stepped_down_from_until_it_loads(tmp_path: Path) -> None:
+    """The child may have 1.5 GB of addresses; eight sessions want 2 GB of keys and values."""
+    write_model(tmp_path / "wide.gguf", WIDE)
+    command = ["prlimit", "--as=1500000000", *engine_worker_command()]
+    async with engine_with(tmp_path, command) as (engine, lines):
+        loaded = await engine.load("wide")
+        assert loaded.sessions in (1, 2, 4)
+        assert loaded.note.startswith(f"{loaded.sessions} session")
+        assert "instead of 8" in loaded.note
+        assert any("did not fit although" in line for line in lines)
+        assert engine.status.state == "ready"
+        assert await answer(engine, "wide") in ("stop", "length")
+
+
+async def test_child_that_is_killed_while_it_loads_counts_as_out_of_memory(tmp_path: Path) -> None:
+    write_model(tmp_path / "wide.gguf", WIDE)
+    script = tmp_path / "killed.py"
+    script.write_text("import os, signal, sys; sys.stdin.readline(); os.kill(os.getpid(), signal.SIGKILL)")
+    async with engine_with(tmp_path, [sys.executable, "-I", os.fspath(script)], slots=2) as (engine, lines):
+        with pytest.raises(NotEnoughMemory):
+            await engine.load("wide")
+        assert len([line for line in lines if "did not fit" in line]) == 5  # 2 and 1 sessions, then less context
+        assert engine.status.state == "ready"
