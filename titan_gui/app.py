@@ -26,6 +26,7 @@ from titan_gui.history import History
 from titan_gui.main_window import MainWindow
 from titan_gui.no_tray import NoTrayQuestion
 from titan_gui.notifications import Kind, Message, NotificationRules, Notifier, read_shown, write_shown
+from titan_gui.plain_text import plain
 from titan_gui.quitting import AT_ONCE, BY_HAND, SESSION_ENDS, Quitting
 from titan_gui.remedies import error_text
 from titan_gui.tray import Tray
@@ -203,9 +204,9 @@ class Desktop(QObject):
         window.setWindowIcon(app_icon())
         window.close_requested.connect(self._on_window_close_requested)
         window.quit_requested.connect(self.quit)
+        window.all_built.connect(gc.freeze)  # a collection stops Qt's thread too, and pages are many objects
         add_pages(window, self)
         window.render_snapshot(self.bridge.snapshot)
-        gc.freeze()  # a collection stops Qt's thread too, and pages are many objects
         return window
 
     # What the others report
@@ -238,7 +239,7 @@ class Desktop(QObject):
     def _on_command_finished(self, name: str, outcome: CommandOutcome) -> None:
         if name in TOLD:
             is_urgent = name == "take_back" or "not_kept" in outcome.result  # a pause that a restart would forget
-            self._tell("", outcome.message, is_urgent=is_urgent)
+            self._tell("", plain(outcome.message), is_urgent=is_urgent)
 
     def _on_command_failed(self, name: str, error: AgentError) -> None:
         if name in TOLD:
@@ -246,7 +247,7 @@ class Desktop(QObject):
 
     def _tell(self, title: str, text: str, *, is_urgent: bool) -> None:
         """The answer to a click, where the person looks. What the icon shows anyway needs no balloon."""
-        if self.window is not None and self.window.isVisible():
+        if self.window is not None and self.window.isVisible() and not self.window.isMinimized():
             self.window.statusBar().showMessage(f"{title}: {text}" if title else text, ANSWER_MS)
         elif is_urgent:
             self.messages.show(Message(Kind.ANSWER, title or "TitanCompute", text))

@@ -81,7 +81,7 @@ def contribution_of(result: Mapping[str, object]) -> Contribution:
         last_7_days=_sums_tile("last_7_days", "7 days", summary.get("last_7_days")),
         all=_sums_tile("all", "All time", summary.get("all")),
         days=tuple(_bar(_mapping(day)) for day in days) if isinstance(days, list | tuple) else (),
-        notice=str(result.get("notice") or ""),
+        notice=plain(str(result.get("notice") or "")),
     )
 
 

@@ -278,6 +278,14 @@ def test_without_a_damage_no_previous_settings_are_offered(setup: SetupWiring, l
     assert not is_offered(setup.window, "Use the previous settings")
 
 
+def test_a_coordinator_that_does_not_answer_is_told_without_grpc_words(setup: SetupWiring, bridge: FakeBridge) -> None:
+    said = "Something answers at here:1, but not as a coordinator does: No answer from it: UNIMPLEMENTED: x."
+    answer = {"is_reached": True, "has_key": False, "sentence": said, "hint": "Is it the right port?"}
+    bridge.command_finished.emit("test_coordinator", CommandOutcome(said, answer))
+    shown = "Something answers at here:1, but not as a coordinator does: No answer from it. Is it the right port?"
+    assert shown in words(setup.window)
+
+
 def test_the_summary_says_what_stays_with_me(setup: SetupWiring) -> None:
     window = setup.window
     go_to(window, Step.SHARE)

@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QSplitter, 
 
 from core.snapshot import AgentSnapshot
 from titan_gui.activity_view import LIVE_TITLES, NUMBER_TITLES, PAST_TITLES, live_rows, past_rows
+from titan_gui.plain_text import plain
 from titan_gui.widgets.row_table import ButtonColumn, RowTable
 from titan_gui.widgets.text_labels import TextLabel, WrappedLabel
 
@@ -60,7 +61,7 @@ class ActivityPage(QWidget):
     def show_contribution(self, result: Mapping[str, object]) -> None:
         """The result of the command "contribution"."""
         self.past.show_rows(past_rows(result))
-        notice = str(result.get("notice") or "")
+        notice = plain(str(result.get("notice") or ""))
         self._notice.show_text(notice or self.tr("No session has ended yet."))
         self._notice.setVisible(bool(notice) or not self.past.rows.keys)
 

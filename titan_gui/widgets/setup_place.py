@@ -17,6 +17,7 @@ from PySide6.QtWidgets import (
 
 from core.errors import AgentError
 from core.network import is_loopback_endpoint
+from titan_gui.plain_text import plain, sentences
 from titan_gui.remedies import error_text
 from titan_gui.setup_draft import SetupDraft, suggested_host
 from titan_gui.widgets.notes import dim_note, good_note, problem_note
@@ -67,7 +68,7 @@ class CoordinatorStep(SetupStep):
     def show_answer(self, answer: Mapping[str, object]) -> None:
         """What core.setup_probe.CoordinatorAnswer says."""
         self._test.setEnabled(True)
-        words = f"{answer['sentence']} {answer['hint']}".strip()
+        words = sentences(plain(str(answer["sentence"])), plain(str(answer["hint"])))
         is_good = answer["is_reached"] is True and answer["has_key"] is True
         self._good.say(words if is_good else "")
         self._bad.say("" if is_good else words)
