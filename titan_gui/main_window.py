@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol, cast
 
-from PySide6.QtCore import QByteArray, QSettings, QSize, Qt, Signal
-from PySide6.QtGui import QCloseEvent, QHideEvent, QKeySequence
+from PySide6.QtCore import QByteArray, QEvent, QSettings, QSize, Qt, QTimer, Signal
+from PySide6.QtGui import QCloseEvent, QHideEvent, QKeySequence, QShowEvent
 from PySide6.QtWidgets import (
     QHBoxLayout,
     QMainWindow,
@@ -38,6 +39,7 @@ class MainWindow(QMainWindow):
 
     close_requested = Signal()
     quit_requested = Signal()
+    all_built = Signal()  # every page that was added to be built later stands
 
     def __init__(self, memory: QSettings) -> None:
         """`memory` keeps the window's place and page; where it is empty or damaged the default size is taken."""
@@ -46,6 +48,8 @@ class MainWindow(QMainWindow):
         self.setWindowTitle("TitanCompute")
         self._memory = memory
         self._names: list[str] = []
+        self._makers: dict[str, Callable[[], QWidget]] = {}  # pages that are still to be built
+        self._is_seen = False
         self._snapshot: AgentSnapshot | None = None
         self._may_close = False
         self._list = PageList()
@@ -91,8 +95,18 @@ class MainWindow(QMainWindow):
         if len(self._names) == 1 or name == self._memory.value("page"):
             self.show_page(name)
 
+    def add_page_later(self, name: str, title: str, make: Callable[[], QWidget]) -> None:
+        """Add a page that is built once the window is seen: the shown one first, then one per turn of Qt's loop.
+
+        So a window that is opened minimised, or not at all, costs next to nothing.
+        """
+        self._makers[name] = make
+        self.add_page(name, title, QWidget())
+
     def page(self, name: str) -> QWidget:
-        """The page of that name; KeyError when there is none."""
+        """The page of that name, built if need be; KeyError when there is none."""
+        if name in self._makers:
+            self._build(name)
         widget = self._stack.widget(self._names.index(name)) if name in self._names else None
         if widget is None:
             raise KeyError(name)
@@ -124,6 +138,15 @@ class MainWindow(QMainWindow):
 
     # Qt overrides
 
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        self._begin_building()
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() is QEvent.Type.WindowStateChange:
+            self._begin_building()
+
     def closeEvent(self, event: QCloseEvent) -> None:
         self._remember_place()
         if self._may_close:
@@ -138,7 +161,40 @@ class MainWindow(QMainWindow):
 
     def _on_list_current_row_changed(self, row: int) -> None:
         if row >= 0:
+            if self._is_seen:
+                self.page(self._names[row])
             self._stack.setCurrentIndex(row)
+
+    def _begin_building(self) -> None:
+        """In a turn of its own: the frame and the list are on the screen before the first page is built."""
+        if not self._is_seen and self.isVisible() and not self.isMinimized():
+            self._is_seen = True
+            QTimer.singleShot(0, self, self._build_next)
+
+    def _build_next(self) -> None:
+        shown = self.current_page
+        name = shown if shown in self._makers else next(iter(self._makers), "")
+        if name:
+            self._build(name)
+        if self._makers:
+            QTimer.singleShot(0, self, self._build_next)
+        elif name:
+            self.all_built.emit()
+
+    def _build(self, name: str) -> None:
+        """Put the page in the place that was kept for it."""
+        widget = self._makers.pop(name)()
+        row = self._names.index(name)
+        is_current = self._stack.currentIndex() == row
+        empty = self._stack.widget(row)
+        self._stack.insertWidget(row, widget)
+        if is_current:
+            self._stack.setCurrentIndex(row)
+        if empty is not None:
+            self._stack.removeWidget(empty)
+            empty.deleteLater()
+        if self._snapshot is not None:
+            _render(widget, self._snapshot)
 
     def _restore_place(self) -> None:
         place = self._memory.value("geometry")

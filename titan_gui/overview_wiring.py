@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject
 
 from core.commands import CommandOutcome
 from titan_gui.bridge import AgentBridge
-from titan_gui.pages.activity import ActivityPage
-from titan_gui.pages.dashboard import DashboardPage
-from titan_gui.pages.rules import RulesPage
 from titan_gui.remedies import Action, Does
+
+if TYPE_CHECKING:
+    from titan_gui.pages.activity import ActivityPage
+    from titan_gui.pages.dashboard import DashboardPage
+    from titan_gui.pages.rules import RulesPage
 
 CONTRIBUTION = "contribution"
 EXPORT = "export_ledger"
@@ -21,49 +24,58 @@ RECENT = 200  # past sessions in the table
 
 
 class OverviewWiring(QObject):
-    """Intents become commands; the ledger's answer goes to the two pages that show it."""
+    """Intents become commands; the ledger's answer goes to the pages that show it. Pages come one by one."""
 
-    def __init__(self, dashboard: DashboardPage, activity: ActivityPage, rules: RulesPage, bridge: AgentBridge) -> None:
-        super().__init__(dashboard)
-        self._dashboard, self._activity, self._rules, self._bridge = dashboard, activity, rules, bridge
-        dashboard.resume_requested.connect(partial(bridge.command, "resume"))
-        dashboard.finish_requested.connect(partial(bridge.command, "finish"))
-        dashboard.take_back_requested.connect(partial(bridge.command, "take_back"))
-        activity.stop_requested.connect(self._on_stop_requested)
-        dashboard.contribution_requested.connect(self._on_contribution_requested)
-        activity.contribution_requested.connect(self._on_contribution_requested)
-        activity.export_requested.connect(self._on_export_requested)
-        bridge.command_finished.connect(self._on_command_finished)
-
-    def connect_to(
+    def __init__(
         self,
+        bridge: AgentBridge,
         *,
         pause: Callable[[float | None], None],
         start_agent: Callable[[], None],
         open_setup: Callable[[], None],
         show_page: Callable[[str], None],
         show_setting: Callable[[str], None],
+        parent: QObject | None = None,
     ) -> None:
-        """What the program itself does. `pause` takes the end in seconds since the epoch; None: until resumed."""
-        self._dashboard.pause_requested.connect(pause)
-        self._dashboard.start_requested.connect(start_agent)
-        does: dict[Does, Callable[[], None]] = {
+        """`pause` takes the end in seconds since the epoch; None: until resumed."""
+        super().__init__(parent)
+        self._bridge = bridge
+        self._pause, self._start_agent, self._show_setting = pause, start_agent, show_setting
+        self._does: dict[Does, Callable[[], None]] = {
             Does.START: start_agent,
-            Does.RETRY: partial(self._bridge.command, "retry_engine"),
-            Does.RESUME: partial(self._bridge.command, "resume"),
+            Does.RETRY: partial(bridge.command, "retry_engine"),
+            Does.RESUME: partial(bridge.command, "resume"),
             Does.SETUP: open_setup,
             Does.MODELS: partial(show_page, "models"),
             Does.LOG: partial(show_page, "log"),
         }
+        self._show_contribution: list[Callable[[Mapping[str, object]], None]] = []
+        bridge.command_finished.connect(self._on_command_finished)
 
-        def act(action: Action) -> None:
-            if action.does is Does.SETTING:
-                show_setting(action.setting)
-            else:
-                does[action.does]()
+    def connect_dashboard(self, page: DashboardPage) -> None:
+        page.pause_requested.connect(self._pause)
+        page.resume_requested.connect(partial(self._bridge.command, "resume"))
+        page.finish_requested.connect(partial(self._bridge.command, "finish"))
+        page.take_back_requested.connect(partial(self._bridge.command, "take_back"))
+        page.start_requested.connect(self._start_agent)
+        page.action_requested.connect(self._act)
+        page.contribution_requested.connect(self._on_contribution_requested)
+        self._show_contribution.append(page.show_contribution)
 
-        self._dashboard.action_requested.connect(act)
-        self._rules.action_requested.connect(act)
+    def connect_activity(self, page: ActivityPage) -> None:
+        page.stop_requested.connect(self._on_stop_requested)
+        page.contribution_requested.connect(self._on_contribution_requested)
+        page.export_requested.connect(self._on_export_requested)
+        self._show_contribution.append(page.show_contribution)
+
+    def connect_rules(self, page: RulesPage) -> None:
+        page.action_requested.connect(self._act)
+
+    def _act(self, action: Action) -> None:
+        if action.does is Does.SETTING:
+            self._show_setting(action.setting)
+        else:
+            self._does[action.does]()
 
     def _on_stop_requested(self, session_id: str) -> None:
         self._bridge.command("cancel_session", {"session_id": session_id})
@@ -77,5 +89,5 @@ class OverviewWiring(QObject):
 
     def _on_command_finished(self, name: str, outcome: CommandOutcome) -> None:
         if name == CONTRIBUTION:
-            self._dashboard.show_contribution(outcome.result)
-            self._activity.show_contribution(outcome.result)
+            for show in self._show_contribution:
+                show(outcome.result)

@@ -4,55 +4,97 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from PySide6.QtWidgets import QWidget
+
 from titan_gui.main_window import MainWindow
 
 if TYPE_CHECKING:
     from titan_gui.app import Desktop
+    from titan_gui.overview_wiring import OverviewWiring
+    from titan_gui.settings_files import SettingsFiles
 
 
 def add_pages(window: MainWindow, desktop: Desktop) -> None:
-    """Fill the window when it opens for the first time. Heavy imports (pages, charts) are made in here, not at start.
+    """Fill the window. Each page is imported and built when its turn comes (MainWindow.add_page_later).
 
     `desktop` has what pages ask for: `bridge` (snapshots and commands), `loaded` (the settings as they are),
     `use_settings` (they have changed), `start_agent`, `pause`, `autostart`, `open_window("page")`, `quit`.
     """
-    from titan_gui.autostart_wiring import AutostartWiring
-    from titan_gui.log_wiring import LogWiring
-    from titan_gui.models_wiring import ModelsWiring
     from titan_gui.overview_wiring import OverviewWiring
-    from titan_gui.pages.activity import ActivityPage
-    from titan_gui.pages.dashboard import DashboardPage
-    from titan_gui.pages.log import LogPage
-    from titan_gui.pages.models import ModelsPage
-    from titan_gui.pages.rules import RulesPage
-    from titan_gui.pages.settings import SettingsPage
     from titan_gui.settings_files import SettingsFiles
-    from titan_gui.settings_wiring import SettingsWiring
 
-    dashboard, activity, rules = DashboardPage(desktop.history), ActivityPage(), RulesPage()
-    OverviewWiring(dashboard, activity, rules, desktop.bridge).connect_to(
+    files = SettingsFiles(desktop.loaded, parent=window)
+    files.loaded.connect(desktop.use_settings)
+    overview = OverviewWiring(
+        desktop.bridge,
         pause=desktop.pause,
         start_agent=desktop.start_agent,
         open_setup=desktop.open_setup,
         show_page=window.show_page,
         show_setting=lambda name: _show_setting(window, name),
+        parent=window,
     )
-    models, settings = ModelsPage(), SettingsPage()
-    models_wiring = ModelsWiring(models, desktop.bridge, desktop.loaded.settings.models_dir)
-    files = SettingsFiles(desktop.loaded, parent=settings)
-    SettingsWiring(settings, files, desktop.bridge, start_agent=desktop.start_agent)
-    AutostartWiring(settings.login_switch, lambda: desktop.autostart)
-    files.loaded.connect(desktop.use_settings)
-    files.loaded.connect(lambda loaded: models_wiring.use_folder(loaded.settings.models_dir))
-    settings.setup_requested.connect(desktop.open_setup)
-    window.add_page("dashboard", window.tr("Dashboard"), dashboard)
-    window.add_page("activity", window.tr("Activity"), activity)
-    window.add_page("models", window.tr("Models"), models)
-    window.add_page("rules", window.tr("Rules"), rules)
-    window.add_page("settings", window.tr("Settings"), settings)
-    log_page = LogPage()
-    LogWiring(log_page, loaded=lambda: desktop.loaded, snapshot=lambda: desktop.bridge.snapshot)
-    window.add_page("log", window.tr("Log"), log_page)
+    window.add_page_later("dashboard", window.tr("Dashboard"), lambda: _make_dashboard(desktop, overview))
+    window.add_page_later("activity", window.tr("Activity"), lambda: _make_activity(overview))
+    window.add_page_later("models", window.tr("Models"), lambda: _make_models(desktop, files))
+    window.add_page_later("rules", window.tr("Rules"), lambda: _make_rules(overview))
+    window.add_page_later("settings", window.tr("Settings"), lambda: _make_settings(desktop, files))
+    window.add_page_later("log", window.tr("Log"), lambda: _make_log(desktop))
+
+
+def _make_dashboard(desktop: Desktop, overview: OverviewWiring) -> QWidget:
+    from titan_gui.pages.dashboard import DashboardPage
+
+    page = DashboardPage(desktop.history)
+    overview.connect_dashboard(page)
+    return page
+
+
+def _make_activity(overview: OverviewWiring) -> QWidget:
+    from titan_gui.pages.activity import ActivityPage
+
+    page = ActivityPage()
+    overview.connect_activity(page)
+    return page
+
+
+def _make_models(desktop: Desktop, files: SettingsFiles) -> QWidget:
+    from titan_gui.models_wiring import ModelsWiring
+    from titan_gui.pages.models import ModelsPage
+
+    page = ModelsPage()
+    wiring = ModelsWiring(page, desktop.bridge, desktop.loaded.settings.models_dir)
+    files.loaded.connect(lambda loaded: wiring.use_folder(loaded.settings.models_dir))
+    return page
+
+
+def _make_rules(overview: OverviewWiring) -> QWidget:
+    from titan_gui.pages.rules import RulesPage
+
+    page = RulesPage()
+    overview.connect_rules(page)
+    return page
+
+
+def _make_settings(desktop: Desktop, files: SettingsFiles) -> QWidget:
+    from titan_gui.autostart_wiring import AutostartWiring
+    from titan_gui.pages.settings import SettingsPage
+    from titan_gui.settings_wiring import SettingsWiring
+
+    page = SettingsPage()
+    SettingsWiring(page, files, desktop.bridge, start_agent=desktop.start_agent)
+    AutostartWiring(page.login_switch, lambda: desktop.autostart)
+    page.setup_requested.connect(desktop.open_setup)
+    return page
+
+
+def _make_log(desktop: Desktop) -> QWidget:
+    from titan_gui.log_wiring import LogWiring
+    from titan_gui.pages.log import LogPage
+
+    page = LogPage()
+    LogWiring(page, loaded=lambda: desktop.loaded, snapshot=lambda: desktop.bridge.snapshot)
+    return page
 
 
 def _show_setting(window: MainWindow, name: str) -> None:

@@ -253,6 +253,15 @@ def test_a_pause_that_the_disk_does_not_keep_is_told_where_no_window_is(
     qtbot.waitUntil(lambda: any(said in notice for notice in desktop.bridge.snapshot.notices), timeout=START_MS)
 
 
+def test_an_answer_in_a_minimised_window_is_told_beside_it(start: Start, panel: FakePanel, qtbot: QtBot) -> None:
+    desktop = start(is_hidden=False)
+    wait_up(qtbot, desktop)
+    assert desktop.window is not None
+    desktop.window.showMinimized()
+    panel.tray.take_back_requested.emit()
+    qtbot.waitUntil(lambda: bool(panel.icon.messages), timeout=START_MS)
+
+
 def test_a_pause_that_is_kept_needs_no_message(start: Start, panel: FakePanel, qtbot: QtBot) -> None:
     desktop = start()
     wait_up(qtbot, desktop)

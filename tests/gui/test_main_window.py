@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QSettings, Qt
+from PySide6.QtCore import QSettings, Qt, QTimer
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QLabel, QListWidget, QStatusBar, QWidget
+from PySide6.QtWidgets import QApplication, QLabel, QListWidget, QStatusBar, QWidget
 from pytestqt.qtbot import QtBot
 
 from core.snapshot import AgentSnapshot
@@ -103,6 +103,90 @@ def test_two_pages_of_one_name_are_a_bug(make_window: MakeWindow) -> None:
         window.add_page("activity", "Activity", QWidget())
     with pytest.raises(KeyError):
         window.page("nowhere")
+
+
+# Pages that are built later
+
+
+class Works:
+    """Makes pages and notes the order."""
+
+    def __init__(self, window: MainWindow, *names: str) -> None:
+        self.made: dict[str, FakePage] = {}
+        for name in names:
+            window.add_page_later(name, name.title(), lambda name=name: self._make(name))  # type: ignore[misc]
+
+    def _make(self, name: str) -> FakePage:
+        self.made[name] = page = FakePage()
+        return page
+
+
+def test_pages_are_built_once_the_window_is_seen_the_shown_one_first(make_window: MakeWindow, qtbot: QtBot) -> None:
+    window = make_window()
+    works = Works(window, "dashboard", "activity", "settings")
+    window.render_snapshot(busy_snapshot())
+    window.show_page("activity")
+    assert window.page_names == ("dashboard", "activity", "settings")
+    assert works.made == {}
+    with qtbot.waitSignal(window.all_built):
+        window.show()
+        assert works.made == {}  # first the frame
+    assert list(works.made) == ["activity", "dashboard", "settings"]
+    assert window.current_page == "activity"
+    assert [window.page(name) for name in works.made] == list(works.made.values())
+    assert works.made["activity"].isVisible()
+    assert [page.rendered for page in works.made.values()] == [[busy_snapshot()]] * 3
+
+
+def test_each_page_is_built_in_a_turn_of_its_own(make_window: MakeWindow, qtbot: QtBot) -> None:
+    window = make_window()
+    works = Works(window, "dashboard", "activity", "settings")
+    turns: list[int] = []
+    between = QTimer(interval=0)
+    between.timeout.connect(lambda: turns.append(len(works.made)))
+    between.start()
+    with qtbot.waitSignal(window.all_built):
+        window.show()
+    between.stop()
+    assert {1, 2} <= set(turns)
+
+
+def test_a_page_that_is_turned_to_or_asked_for_is_built_at_once(make_window: MakeWindow, qtbot: QtBot) -> None:
+    window = make_window()
+    works = Works(window, "dashboard", "activity", "settings")
+    assert window.page("settings") is works.made["settings"]
+    window.show()
+    window.show_page("activity")
+    assert list(works.made) == ["settings", "activity"]
+    with qtbot.waitSignal(window.all_built):
+        pass
+    assert window.current_page == "activity"
+
+
+def test_a_minimised_window_builds_nothing_until_it_is_seen(make_window: MakeWindow, qtbot: QtBot) -> None:
+    window = make_window()
+    works = Works(window, "dashboard", "activity")
+    window.showMinimized()
+    QApplication.processEvents()
+    QApplication.processEvents()
+    assert works.made == {}
+    with qtbot.waitSignal(window.all_built):
+        window.bring_up()
+    assert list(works.made) == ["dashboard", "activity"]
+
+
+def test_the_remembered_page_is_the_first_one_built(make_window: MakeWindow, qtbot: QtBot) -> None:
+    first = make_window()
+    fill(first)
+    first.show_page("settings")
+    first.show()
+    first.hide()
+    again = make_window()
+    works = Works(again, "dashboard", "activity", "settings")
+    with qtbot.waitSignal(again.all_built):
+        again.show()
+    assert next(iter(works.made)) == "settings"
+    assert again.current_page == "settings"
 
 
 def test_closing_only_asks(make_window: MakeWindow, qtbot: QtBot) -> None:

@@ -39,13 +39,17 @@ def test_each_action_is_done_from_both_pages(qtbot: QtBot, action: Action) -> No
     dashboard, activity, rules = DashboardPage(History()), ActivityPage(), RulesPage()
     for page in (dashboard, activity, rules):
         qtbot.addWidget(page)
-    OverviewWiring(dashboard, activity, rules, cast(AgentBridge, bridge)).connect_to(
+    wiring = OverviewWiring(
+        cast(AgentBridge, bridge),
         pause=lambda until: done.append(f"pause {until}"),
         start_agent=lambda: done.append("start"),
         open_setup=lambda: done.append("setup"),
         show_page=lambda name: done.append(f"page {name}"),
         show_setting=lambda name: done.append(f"setting {name}"),
     )
+    wiring.connect_dashboard(dashboard)
+    wiring.connect_activity(activity)
+    wiring.connect_rules(rules)
 
     for page in (dashboard, rules):
         page.action_requested.emit(action)
