@@ -57,6 +57,7 @@ class CoordinatorClient:
         on_key: Callable[[str], None],
         on_view: Callable[[CoordinatorView], None],
         on_notice: Callable[[str], None] = lambda _: None,
+        on_woke: Callable[[float], None] = lambda slept_s: None,
         tls: bool = False,
         ca_path: Path | None = None,
         wall: Callable[[], float] = time.time,
@@ -71,6 +72,7 @@ class CoordinatorClient:
         self._on_key = on_key
         self._on_view = on_view
         self._on_notice = on_notice
+        self._on_woke = on_woke
         self._tls = tls
         self._ca_path = ca_path
         self._wall = wall
@@ -110,6 +112,7 @@ class CoordinatorClient:
         self._has_woken = True
         self._backoff.reset()
         self._poked.set()
+        self._on_woke(slept_s)
 
     async def run(self) -> None:
         """Keep the agent registered until this task is cancelled or `leave()` is called. Network faults never raise."""

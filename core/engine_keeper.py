@@ -38,15 +38,16 @@ class EngineKeeper:
         admission: Admission,
         reasons: ReasonBook,
         on_offer_changed: Callable[[], None] = lambda: None,
-        on_idle: Callable[[], None] = lambda: None,
+        on_unload: Callable[[], None] = lambda: None,
         unload_after_idle_s: float = 300.0,
         engine_gpu_percent: Callable[[], float | None] = lambda: None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`on_idle` is told that the embedded engine's model has served nobody for `unload_after_idle_s`, each
-        WATCH_INTERVAL_S until it is gone. `engine_gpu_percent` is the cards' use by the engine's processes.
+        """`on_unload` is told that a model should leave memory once no session runs, again and again until it has: the
+        embedded engine's, when it has served nobody for `unload_after_idle_s`, and one that isn't on the card as
+        planned. `engine_gpu_percent` is the cards' use by the engine's processes.
         """
         self.requested = requested
         self.chosen_because = ""
@@ -55,7 +56,7 @@ class EngineKeeper:
         self._admission = admission
         self._reasons = reasons
         self._on_offer_changed = on_offer_changed
-        self._on_idle = on_idle
+        self._on_unload = on_unload
         self.unload_after_idle_s = unload_after_idle_s
         self._engine_gpu_percent = engine_gpu_percent
         self._sleep = sleep
@@ -118,6 +119,8 @@ class EngineKeeper:
             self._put_engine_reason(error)
             return
         self._is_in_fault = False
+        if self._models.has_misplaced:
+            self._on_unload()
         self.show()
         if changed:
             log.info("offer changed", offered=list(self._models.offered), engine=self._models.engine.name)
@@ -127,6 +130,7 @@ class EngineKeeper:
         """The owner acted ("try again"): start it anew even when it waits for attention."""
         self._is_started = False
         self._models.breaker.reset()
+        self._models.forget_failures()
         await self.refresh()
         self.look_now()  # what ran before may be stuck
 
@@ -173,7 +177,7 @@ class EngineKeeper:
         if self._models.engine.name != "embedded" or self._models.idle_s < self.unload_after_idle_s:
             return
         if await self._models.engine.loaded_models():
-            self._on_idle()
+            self._on_unload()
 
     def _tell_limit(self) -> None:
         keep_for = getattr(self._models.engine, "keep_for", None)

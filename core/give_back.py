@@ -27,7 +27,7 @@ log = get_logger(__name__)
 LIMIT_S = 5.0
 ENOUGH = 0.9  # of what was held
 SAMPLE_INTERVAL_S = 0.1
-NOISE_MB = 16  # less than this in one kind of memory says nothing: any program's ordinary ups and downs are larger
+LEAST_MB = 4  # less than this in one kind of memory isn't worth a word
 
 PROGRAMS = {"ollama": "Ollama", "embedded": "the embedded engine"}
 
@@ -88,7 +88,7 @@ def held_before(models: Iterable[LoadedModel], before: MemoryReading) -> tuple[H
         Held("vram", vram_mb, *_of_kind(before, "vram")),
         Held("ram", ram_mb, *_of_kind(before, "ram")),
     ]
-    return tuple(sorted((part for part in parts if part.held_mb >= NOISE_MB), key=lambda part: -part.held_mb))
+    return tuple(sorted((part for part in parts if part.held_mb >= LEAST_MB), key=lambda part: -part.held_mb))
 
 
 class MemoryKeeper:
@@ -116,6 +116,7 @@ class MemoryKeeper:
         self._sleep = sleep
         self._one_at_a_time = asyncio.Lock()
         self._waiting: asyncio.Task[None] | None = None
+        self._also: set[str] = set()  # models that may still be loading
         self.unloaded: tuple[str, ...] = ()  # the models that the last give-back took away
 
     @property
@@ -136,7 +137,9 @@ class MemoryKeeper:
             engine = self._models.engine
             loaded = await engine.loaded_models()
             names = [model.name for model in loaded if not model.is_owners]
-            still_loading = [name for name in sorted(also) if find_model(name, [m.name for m in loaded]) is None]
+            listed = [model.name for model in loaded]
+            still_loading = [name for name in sorted({*also, *self._also}) if find_model(name, listed) is None]
+            self._also.clear()
             pids = await asyncio.to_thread(self._meter.find)
             if not names and not still_loading:
                 return None
@@ -165,8 +168,9 @@ class MemoryKeeper:
         self._on_change()
         return result
 
-    def give_back_when_idle(self) -> None:
+    def give_back_when_idle(self, also: Collection[str] = ()) -> None:
         """The same as soon as no session runs, in the background. A trouble of the engine is its keeper's to tell."""
+        self._also.update(also)
         if self._waiting is None:
             self._waiting = asyncio.get_running_loop().create_task(self._when_idle(), name="give-back")
             self._waiting.add_done_callback(self._on_done)

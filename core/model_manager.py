@@ -11,6 +11,7 @@ from core.circuit_breaker import CircuitBreaker
 from core.engines import Engine, EngineModel, LoadedModel
 from core.engines.names import find_model, same_model
 from core.errors import AtCapacity, EngineError, ModelError, ModelNotOffered
+from core.vram_plan import VramPlan
 
 DEFAULT_OLLAMA_HOST = "http://localhost:11434"
 RETRY_UNLOADABLE_S = 600.0  # a model that failed to load is offered again after this long: memory may be free by then
@@ -32,7 +33,9 @@ class ModelManager:
         allow_selftest: bool = False,
         breaker: CircuitBreaker | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        card_mb: Callable[[], int | None] = lambda: None,
     ) -> None:
+        """`card_mb` gives the memory of all graphics cards together, None without one."""
         self._engine = engine or _ollama(ollama_host)
         self.supported = tuple(supported)
         self.allow_selftest = allow_selftest
@@ -43,7 +46,11 @@ class ModelManager:
         self.loaded: tuple[LoadedModel, ...] = ()
         self.problem = ""  # why nothing is offered, one sentence; "" when something is
         self.problem_hint = ""
-        self._unloadable: dict[str, tuple[str, float]] = {}  # engine's name → (why, monotonic time of the failure)
+        # By the engine's name: why, what to do, and the monotonic time of the failure
+        self._unloadable: dict[str, tuple[str, str, float]] = {}
+        self._card_mb = card_mb
+        self._vram_plan = VramPlan()
+        self.has_misplaced = False  # a model of ours is not on the card as planned: it should leave memory
         self._offered_at_refresh: tuple[str, ...] = ()
         self._serving: Counter[str] = Counter()
         self._used_at = monotonic()
@@ -59,6 +66,7 @@ class ModelManager:
         self._engine = engine
         self.models, self.loaded = (), ()
         self._unloadable.clear()
+        self._vram_plan, self.has_misplaced = VramPlan(), False
 
     @property
     def idle_s(self) -> float:
@@ -79,8 +87,8 @@ class ModelManager:
         if models != self.models:
             self.models = models
             self._unloadable.clear()  # a new or replaced file deserves a new try
-        self.loaded = await self._engine.loaded_models()
         self._forget_old_failures()
+        self._take_loaded(await self._engine.loaded_models())
         self._explain()
         before, self._offered_at_refresh = self._offered_at_refresh, self.offered
         return self.offered != before
@@ -110,12 +118,15 @@ class ModelManager:
             loaded = await self._engine.load(name)
         except (ModelError, EngineError) as error:
             if isinstance(error, ModelError):
-                self._unloadable[name] = (error.detail, self._monotonic())
-                self._explain()
+                self.note_unloadable(name, error)
             raise
         self._unloadable.pop(name, None)
         self._used_at = self._monotonic()
-        self.loaded = await self._engine.loaded_models()
+        self._take_loaded(await self._engine.loaded_models())
+        if name in self._unloadable:
+            self._explain()
+            why, hint, _ = self._unloadable[name]
+            raise ModelError(why, hint=hint)
         return loaded
 
     async def unload_all(self) -> None:
@@ -126,7 +137,12 @@ class ModelManager:
         for model in await self._engine.loaded_models():
             if not model.is_owners:
                 await self._engine.unload(model.name)
-        self.loaded = await self._engine.loaded_models()
+        self._take_loaded(await self._engine.loaded_models())
+
+    def forget_failures(self) -> None:
+        """The owner acted: try every model again."""
+        self._unloadable.clear()
+        self._explain()
 
     @asynccontextmanager
     async def serving(self, name: str) -> AsyncIterator[Engine]:
@@ -156,8 +172,16 @@ class ModelManager:
 
     def note_unloadable(self, name: str, error: ModelError) -> None:
         """Remember that serving `name` failed for the model's own sake (too little memory, gone)."""
-        self._unloadable[name] = (error.detail, self._monotonic())
+        self._unloadable[name] = (error.detail, error.hint, self._monotonic())
         self._explain()
+
+    def _take_loaded(self, loaded: tuple[LoadedModel, ...]) -> None:
+        self.loaded = loaded
+        misplaced = self._vram_plan.problem(loaded, self._card_mb())
+        self.has_misplaced = bool(misplaced)
+        for name, why in misplaced.items():
+            hint = "Close what uses the graphics card, or restart the engine; then try again: titan retry"
+            self._unloadable[name] = (why, hint, self._monotonic())
 
     def _servable(self, supported_name: str) -> str | None:
         found = find_model(supported_name, tuple(model.name for model in self.models))
@@ -172,7 +196,7 @@ class ModelManager:
 
     def _forget_old_failures(self) -> None:
         now = self._monotonic()
-        for name, (_why, failed_at) in tuple(self._unloadable.items()):
+        for name, (_why, _hint, failed_at) in tuple(self._unloadable.items()):
             if now - failed_at > RETRY_UNLOADABLE_S:
                 del self._unloadable[name]
 
@@ -181,9 +205,9 @@ class ModelManager:
         if self.offered:
             return
         if self._unloadable:
-            name, (why, _) = next(iter(self._unloadable.items()))
-            self.problem = f"{name} cannot be loaded: {why}"
-            self.problem_hint = "It is tried again in 10 minutes; offer another one meanwhile: titan models"
+            name, (why, hint, _) = next(iter(self._unloadable.items()))
+            self.problem = f"{name} cannot be served: {why}"
+            self.problem_hint = hint or "It is tried again in 10 minutes; offer another one meanwhile: titan models"
         elif not self.supported:
             self.problem = "no model is named to be offered"
             self.problem_hint = "Tick one on the Models page, or: titan config set supported_models NAME"

@@ -24,6 +24,7 @@ async def take_back(agent: Agent) -> CommandOutcome:
     """
     in_use = {session.model for session in agent.admission.sessions}
     stopped = agent.owner.pause(mode=PauseMode.STOP)
+    agent.memory.keep()  # a pause gives it back in its own time: here somebody waits for the answer
     with contextlib.suppress(TimeoutError):  # then unloading is the harder way to end them
         async with asyncio.timeout(SESSIONS_END_LIMIT_S):
             await agent.admission.wait_idle()

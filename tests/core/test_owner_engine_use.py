@@ -141,7 +141,7 @@ class Watched:
             models=self.models,
             admission=Admission(max_jobs=2),
             reasons=ReasonBook(),
-            on_idle=self._on_idle,
+            on_unload=self._on_idle,
             unload_after_idle_s=60,
             engine_gpu_percent=lambda: self.gpu,
             sleep=self.clock.sleep,

@@ -87,7 +87,10 @@ async def pause_lets_the_session_finish(coordinator: FaultyCoordinator, agent: A
     status = json.loads(out)
     assert (status["state"], status["running_jobs"]) == ("paused", 0)
     before = len(coordinator.registrations)
-    assert (await agent.command("resume"))[0] == "Resumed."
+    assert (await agent.command("resume"))[0] == f"Resumed. Loading {MODEL}."
+    await agent.wait_state("ready")  # a real token came
+    snapshot = await agent.wait_snapshot(lambda snapshot: snapshot["reasons"] == [])
+    assert [model["name"] for model in snapshot["loaded_models"]] == [MODEL]
     async with asyncio.timeout(AT_ONCE_S):
         await coordinator.wait_for_calls("RegisterAgent", before + 1)
     assert (await client.ask(token_of(coordinator, ID, MODEL))).code is OK

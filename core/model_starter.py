@@ -1,0 +1,161 @@
+"""After a pause, and after the machine slept: serve again only once the model has given a real token."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+
+from core.engines import Prompt
+from core.errors import (
+    AgentError,
+    AtCapacity,
+    EngineFailed,
+    EngineTimeout,
+    EngineUnreachable,
+    ModelError,
+    ModelNotOffered,
+)
+from core.logs import get_logger
+from core.model_manager import ModelManager
+from core.reasons import ReasonBook, model_loading
+
+log = get_logger(__name__)
+
+ENGINES = ("embedded", "ollama")  # any other server may be paid by the token
+PROMPT = "Hi"
+RETRY_S = 5.0  # an engine that is away is the keeper's to tell of; the model isn't to blame
+
+
+class ModelStarter:
+    """Holds the reason `model_loading` while it loads and tries the model. All on the loop thread."""
+
+    def __init__(
+        self,
+        *,
+        models: ModelManager,
+        reasons: ReasonBook,
+        last_used: Callable[[], tuple[str, ...]],
+        is_enabled: Callable[[], bool],
+        limit_s: Callable[[], float],
+        on_failed: Callable[[], None],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """`last_used` gives the models that were in memory before the pause; `limit_s` how long loading and the first
+        token may take; `on_failed` is called before the reason goes, so that it can put a better one.
+        """
+        self._models = models
+        self._reasons = reasons
+        self._last_used = last_used
+        self._is_enabled = is_enabled
+        self._limit_s = limit_s
+        self._on_failed = on_failed
+        self._sleep = sleep
+        self._is_wanted = False
+        self._is_check = False
+        self._task: asyncio.Task[None] | None = None
+        self._name = ""
+
+    def want(self) -> None:
+        """Memory was given back: when serving would begin again, the model comes first."""
+        self._is_wanted, self._is_check = True, False
+
+    def want_check(self) -> None:
+        """The machine slept: when serving, or now, what is loaded must show that it still works."""
+        if not self._is_wanted:
+            self._is_wanted = self._is_check = True
+
+    def begin(self) -> bool:
+        """Serving would begin now. True when it has to wait for the model: then the reason says so already."""
+        if self._task is not None:
+            return True
+        if not self._is_wanted:
+            return False
+        if self._models.engine.name not in ENGINES or not (self._is_check or self._is_enabled()):
+            self._is_wanted = False
+            return False
+        name = self._choose()
+        if name is None:
+            return False
+        self._name = name
+        self._task = asyncio.get_running_loop().create_task(self._run(name), name="model-start")
+        self._task.add_done_callback(self._on_done)
+        self._reasons.put(model_loading(name, is_check=self._is_check))
+        return True
+
+    def stop(self) -> tuple[str, ...]:
+        """Not needed any more; returns the model that may still be loading."""
+        task, self._task = self._task, None
+        if task is None:
+            return ()
+        task.cancel()
+        self._reasons.drop("model_loading")
+        return (self._name,)
+
+    async def close(self) -> None:
+        task = self._task
+        self.stop()
+        if task is not None:
+            await asyncio.wait([task])
+
+    def _choose(self) -> str | None:
+        """The engine's name of the model that was used before, else of the first that is offered."""
+        for name in (*self._last_used(), *self._models.offered):
+            try:
+                return self._models.resolve(name)
+            except ModelNotOffered:
+                continue
+        return None
+
+    async def _run(self, name: str) -> None:
+        while not await self._is_over(name):
+            await self._sleep(RETRY_S)
+
+    async def _is_over(self, name: str) -> bool:
+        """One attempt. False when the engine is away; after a failure `_is_wanted` stays."""
+        try:
+            async with asyncio.timeout(self._limit_s()):
+                await self._models.load(name)
+                await self._try(name)
+        except EngineUnreachable:
+            return False
+        except AtCapacity:  # the owner's own test uses the engine with another model: it works
+            log.info("model not loaded: another one is in use", model=name)
+        except TimeoutError:
+            self._fail(name, EngineTimeout(f"no first token within {self._limit_s():g} s"))
+            return True
+        except AgentError as error:
+            self._fail(name, error)
+            return True
+        else:
+            log.info("model gave a token", model=name)
+        self._is_wanted = False
+        return True
+
+    async def _try(self, name: str) -> None:
+        """One token. Raises EngineFailed when the answer is over without any."""
+        tokens = 0
+        prompt = Prompt(model=name, text=PROMPT, max_tokens=1)
+        async with self._models.serving(name) as engine, aclosing(engine.stream(prompt)) as pieces:
+            async for piece in pieces:
+                tokens += piece.tokens
+                if piece.done:
+                    tokens = max(tokens, piece.completion_tokens or 0)
+        if not tokens:
+            raise EngineFailed("it gave no token")
+
+    def _fail(self, name: str, error: AgentError) -> None:
+        """It isn't offered for some minutes; the next one that is offered gets its turn, else the owner is told."""
+        log.warning("model does not serve", model=name, error=error.detail, hint=error.hint)
+        self._models.note_unloadable(name, ModelError(error.detail, hint=error.hint))
+
+    def _on_done(self, task: asyncio.Task[None]) -> None:
+        if task is not self._task:  # stopped
+            return
+        self._task = None
+        if not task.cancelled() and (bug := task.exception()) is not None:
+            log.error("starting the model failed", exc_info=bug)
+            self._is_wanted = False  # a session will show what is wrong
+        if self._is_wanted:
+            self._on_failed()
+        self._reasons.drop("model_loading")
