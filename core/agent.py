@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -15,6 +15,8 @@ from core.client_key import load_client_key
 from core.config import Settings
 from core.config_load import LoadedSettings
 from core.coordinator_client import CoordinatorClient
+from core.energy_log import FILE_NAME as ENERGY_NAME
+from core.energy_log import EnergyLog
 from core.engine_keeper import EngineKeeper
 from core.engine_processes import EngineProcesses
 from core.engines import EngineFactory
@@ -36,6 +38,7 @@ from core.model_starter import ModelStarter
 from core.network import effective_listen_addresses, has_ipv6, is_loopback_endpoint, public_address_problem
 from core.owner import OwnerControl
 from core.owner_engine_use import gpu_percent_of
+from core.owner_rules import OpenSignals, OwnerRules
 from core.public_door import AgentDoor, request_limits, session_limits, tls_material
 from core.publisher import SnapshotPublisher, wanted_state
 from core.pulled_models import PulledModels
@@ -43,6 +46,8 @@ from core.reasons import ReasonBook, coordinator_away, no_public_address, regist
 from core.replay_store import ReplayStore
 from core.reporting import Reporter
 from core.sessions import Admission, EndReason
+from core.signals import Signals
+from core.signals.watch import SignalWatch
 from core.snapshot import AgentSnapshot, CoordinatorView, SnapshotStore
 from core.state import AgentState
 from core.stats_collector import StatsCollector, SystemStats
@@ -71,10 +76,13 @@ class Agent:
         store: SnapshotStore | None = None,
         factories: Mapping[str, EngineFactory] | None = None,
         stats: StatsCollector | None = None,
+        open_signals: OpenSignals | None = None,
         allow_selftest: bool | None = None,
         is_held: bool = False,
     ) -> None:
-        """`allow_selftest` None: the self-test model is offered only to a coordinator on this machine.
+        """`stats` and `open_signals` take the place of the real machine in tests.
+
+        `allow_selftest` None: the self-test model is offered only to a coordinator on this machine.
 
         `is_held`: nothing is shared until another agent takes this one's place (the first questions are open).
         """
@@ -100,9 +108,12 @@ class Agent:
         if allow_selftest is None:
             allow_selftest = is_loopback_endpoint(settings.coordinator_endpoint)
         self._make_serving_parts(
-            factories or engine_factories(settings, loaded.paths, self._engine_secrets), allow_selftest
+            factories
+            or engine_factories(settings, loaded.paths, self._engine_secrets, current=lambda: self.settings),
+            allow_selftest,
         )
         self._make_reporting_parts(stats)
+        self._make_rules(open_signals)
         self.is_held = is_held
         if is_held:
             self.reasons.put(setup_not_done())
@@ -185,6 +196,7 @@ class Agent:
             shelf=self.shelf,
             engine_pids=lambda: self._engine_processes.known,
             give_back=lambda: self.memory.view,
+            rules=lambda: self.rules.snapshot_fields(),
         )
         self.coordinator = CoordinatorClient(
             endpoint=settings.coordinator_endpoint,
@@ -212,6 +224,37 @@ class Agent:
         )
         self.publisher = SnapshotPublisher(
             self.store, self.report.snapshot_fields, is_busy=lambda: self.admission.running_jobs > 0
+        )
+
+    def _make_rules(self, open_signals: OpenSignals | None) -> None:
+        """The owner's rules: what they look at, and what follows from them."""
+        settings = self.settings
+        energy = EnergyLog(
+            self.paths.state_dir / ENERGY_NAME,
+            tariff_per_kwh=settings.tariff_per_kwh,
+            owners_figure_w=settings.serving_power_w,
+            on_notice=self._on_notice,
+        )
+
+        def watch(on_change: Callable[[Signals], None]) -> SignalWatch:
+            return SignalWatch(
+                on_change,
+                own_pids=lambda: self._engine_processes.known,
+                on_wake=lambda slept_s: self.owner.check_clock(),
+            )
+
+        self.rules = OwnerRules(
+            settings,
+            open_signals=open_signals or watch,
+            reasons=self.reasons,
+            admission=self.admission,
+            energy=energy,
+            own_memory=self.report.own_memory,
+            engine_name=lambda: self.models.engine.name,
+            owner_use=lambda: self.keeper.owner_use,
+            give_back=self.memory.give_back,
+            on_change=self._publish_soon,
+            on_pace=self.tell_coordinator,
         )
 
     async def __aenter__(self) -> Self:
@@ -268,6 +311,7 @@ class Agent:
         """Work by changed settings; core/live_settings.py has told the parts that it concerns."""
         self.settings = settings
         self.report.use_settings(settings)
+        self.rules.use_settings(settings)
         self.publish_now()
 
     def tell_coordinator(self) -> None:
@@ -315,6 +359,7 @@ class Agent:
         self.time_use.start()
         await asyncio.to_thread(self._pulled.load)
         await self.memory.load()
+        await self.rules.energy.open()
         problem = public_address_problem(settings)
         if problem is not None:
             self.reasons.put(no_public_address(problem.sentence, problem.remedy))
@@ -339,6 +384,7 @@ class Agent:
         self._kept = [
             self._tasks.create_task(self.stats.run(SAMPLE_INTERVAL_S, self._on_sample), name="stats"),
             self._tasks.create_task(self.keeper.run(), name="engine-keeper"),
+            *([] if self.is_held else [self._tasks.create_task(self.rules.run(), name="rules")]),
             self._tasks.create_task(self.keeper.watch(), name="engine-use"),
             self._tasks.create_task(self._keep_health(), name="health-service"),
             self._tasks.create_task(self.coordinator.run(), name="coordinator"),
@@ -393,6 +439,7 @@ class Agent:
         self.publisher.close()
         await self.shelf.close()
         await self.owner.close()
+        await self.rules.close()
         await self.starter.close()
         await self.memory.close()
         if self.server is not None:
@@ -472,11 +519,16 @@ class Agent:
             self.publish_now()
 
     def _on_sessions_changed(self) -> None:
+        self.rules.sessions_changed()
+        self._publish_soon()
+
+    def _publish_soon(self) -> None:
         if self._tasks is not None:  # while stopping too: the owner sees how many still run
             self.publisher.soon()
 
     def _on_sample(self, stats: SystemStats) -> None:
         self.report.take_sample(stats)
+        self.rules.take_sample(stats, self.report.cpu_percent_others)
         self.time_use.look(self.store.current)  # also where nothing changes
         self.keeper.show()  # a child may have given up between two looks
         if self._has_loaded_unseen():
@@ -503,6 +555,7 @@ class Agent:
 
     def _on_ended(self, record: SessionRecord) -> None:
         self.report.take_ended(record)
+        self.rules.energy.count_tokens(record.completion_tokens)
         is_well = record.end_reason is EndReason.COMPLETED
         write = (
             log.debug if is_well else log.info

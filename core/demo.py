@@ -16,6 +16,7 @@ from pathlib import Path
 from core.agent import Agent
 from core.assets_path import selftest_model_path
 from core.config_load import LoadedSettings, load_settings
+from core.config_rules import EFFECT_SETTINGS
 from core.errors import AgentError, ModelNotFound
 from core.inference_client import AnswerEnd, Grant, Question, request_token, stream_answer
 from core.local_coordinator import LocalCoordinator
@@ -129,6 +130,7 @@ def _demo_settings(folder: Path, coordinator: str, model_file: Path) -> LoadedSe
             "supported_models": (model_file.stem,),
             "max_concurrent_jobs": 1,
             "context_tokens": CONTEXT_TOKENS,
+            **dict.fromkeys(EFFECT_SETTINGS, "off"),  # the owner asked for it, whatever else the machine does
         },
     )
 

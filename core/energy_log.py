@@ -58,6 +58,8 @@ class EnergyLog:
         self._written: Days = {}
         self._written_at = -math.inf
         self._is_open = False
+        self._has_rapl = False
+        self._reading: asyncio.Task[None] | None = None
         self._writing: asyncio.Task[None] | None = None
         self._trouble = ""
 
@@ -66,6 +68,7 @@ class EnergyLog:
         days, notice = await asyncio.to_thread(_read_or_set_aside, self._path)
         self._meter = EnergyMeter(days, self._now(), owners_figure_w=self._meter.owners_figure_w)
         self._written = dict(days)
+        self._has_rapl = await asyncio.to_thread(lambda: self._rapl.is_readable)
         self._is_open = True
         if notice:
             log.warning("energy", notice=notice)
@@ -93,10 +96,20 @@ class EnergyLog:
     def count_tokens(self, tokens: int) -> None:
         self._meter.count_tokens(tokens, self._now())
 
-    async def take_gpu_power(self, gpu_w: float | None) -> None:
-        """With each sample of the machine; None: no card tells it."""
+    def take_gpu_power(self, gpu_w: float | None) -> None:
+        """With each sample of the machine; None: no card tells it. Returns at once."""
+        if not self._has_rapl:
+            self._take_power(PowerReading(gpu_w=gpu_w))
+        elif self._reading is None and self._is_open:  # counters that hang are left alone
+            self._reading = asyncio.get_running_loop().create_task(self._take_both(gpu_w), name="energy-read")
+
+    async def _take_both(self, gpu_w: float | None) -> None:
         cpu_w = await asyncio.to_thread(self._rapl.read)
-        self._meter.take_power(PowerReading(gpu_w=gpu_w, cpu_w=cpu_w), self._now())
+        self._reading = None
+        self._take_power(PowerReading(gpu_w=gpu_w, cpu_w=cpu_w))
+
+    def _take_power(self, power: PowerReading) -> None:
+        self._meter.take_power(power, self._now())
         self._write_if_due()
 
     async def close(self) -> None:
@@ -106,6 +119,8 @@ class EnergyLog:
         self._is_open = False
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_LIMIT_S):
+                if self._reading is not None:
+                    await asyncio.wait([self._reading])
                 if self._writing is not None:
                     await asyncio.wait([self._writing])
                 if self._meter.days != self._written:

@@ -56,7 +56,7 @@ def _max_jobs(agent: Agent, new: Settings) -> bool:
     """The embedded engine has as many places as it was started with; fewer sessions are no problem anywhere."""
     if agent.models.engine.name == "embedded" and new.max_concurrent_jobs > agent.loaded.settings.max_concurrent_jobs:
         return False
-    agent.admission.resize(new.max_concurrent_jobs)
+    agent.rules.keeper.use_max_jobs(new.max_concurrent_jobs)
     return True
 
 
@@ -135,7 +135,7 @@ LIVE: Mapping[str, Apply] = MappingProxyType(
         "notifications": _by_report,
         "update_index_url": _by_agent,
         "log_level": _log_level,
-        **dict.fromkeys(RULE_SETTINGS, _by_report),
+        **dict.fromkeys(RULE_SETTINGS, _by_agent),
     }
 )
 

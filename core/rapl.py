@@ -18,11 +18,16 @@ class Rapl:
         self._counters: tuple[tuple[Path, int], ...] | None = None  # with where each begins anew, microjoules
         self._before: tuple[float, tuple[int, ...]] | None = None
 
-    def read(self) -> float | None:
-        """None where nothing can be read, and at the first reading."""
+    @property
+    def is_readable(self) -> bool:
+        """Whether this system has such counters, and lets this user read them."""
         if self._counters is None:
             self._counters = self._find()
-        if not self._counters:
+        return bool(self._counters)
+
+    def read(self) -> float | None:
+        """None where nothing can be read, and at the first reading."""
+        if not self.is_readable or self._counters is None:
             return None
         try:
             now = self._clock(), tuple(int(path.read_text()) for path, _ in self._counters)

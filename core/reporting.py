@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +25,7 @@ from core.capacity import (
 from core.config import Settings
 from core.coordinator_types import Health, NotRegistering, Registration
 from core.engine_keeper import EngineKeeper
+from core.engines.load_room import load_plan
 from core.gpu.advice import REMEDY, unused_card
 from core.inference import SessionRecord
 from core.model_manager import ModelManager
@@ -35,7 +36,7 @@ from core.publisher import TokenRate
 from core.quantization import TierChoice, tier_for
 from core.reasons import ReasonBook
 from core.sessions import Admission, EndReason
-from core.snapshot import CapacityView, CoordinatorView, EngineView, GiveBackView, Totals
+from core.snapshot import CapacityView, CoordinatorView, EnergyView, EngineView, GiveBackView, Totals
 from core.stats_collector import SystemStats
 
 MAX_NOTICES = 20
@@ -57,6 +58,7 @@ class Reporter:
         shelf: ModelShelf,
         engine_pids: Callable[[], Collection[int]],
         give_back: Callable[[], GiveBackView | None] = lambda: None,
+        rules: Callable[[], Mapping[str, Any]] = lambda: {"rules": (), "energy": EnergyView()},
     ) -> None:
         self._settings = settings
         self._models = models
@@ -67,6 +69,7 @@ class Reporter:
         self._shelf = shelf
         self._engine_pids = engine_pids
         self._give_back = give_back
+        self._rules = rules
         self._limits = _capacity_limits(settings)
         self._cpu_of_others = CpuOfOthers()
         self._rate = TokenRate()
@@ -138,7 +141,7 @@ class Reporter:
             self.machine,
             self.memory_kind,
             self._limits,
-            own=self._own_memory(),
+            own=self.own_memory(),
             is_serving=not self._reasons.is_blocked and self._models.breaker.state != "open",
             cpu_percent_others=self._cpu_of_others.percent,
         )
@@ -178,6 +181,11 @@ class Reporter:
             return now.total_mb > 0
         return now.kind != told.kind or abs(now.total_mb - told.total_mb) > CAPACITY_CHANGE * told.total_mb
 
+    @property
+    def cpu_percent_others(self) -> float:
+        """The processor's use that isn't ours, smoothed: 0 to 100 over all cores."""
+        return self._cpu_of_others.percent
+
     def health(self) -> Health:
         capacity = self.capacity()
         return Health(
@@ -198,7 +206,7 @@ class Reporter:
             "memory_kind": capacity.kind,  # "ram": total_vram_mb is what a CPU engine may use of the RAM
             "gpu_count": str(len(machine.gpus) if machine else 0),
             "tier": tier.tier.value if (tier := self._tier()) else "",
-            "context_tokens": str(self._settings.context_tokens),
+            "context_tokens": str(self._context_tokens()),
             "max_output_tokens": str(self._settings.max_output_tokens),
             "tls": f"sha256:{self.tls_fingerprint}" if self.tls_fingerprint else "off",
         }
@@ -226,6 +234,7 @@ class Reporter:
             "sessions": self._admission.views(),
             "tokens_per_second": self._rate.update(self.totals.tokens + running_tokens),
             "engine": self._engine_view(),
+            "load_plan": load_plan(self._models.engine, self._settings),
             "models": self._models.models,
             "offered_models": self._models.offered,
             "loaded_models": self._models.loaded,
@@ -238,6 +247,7 @@ class Reporter:
             "tier_reason": tier.reason if tier else "",
             "totals": self.totals,
             "give_back": self._give_back(),
+            **self._rules(),
             "notices": tuple(self.notices),
             "tls_fingerprint": self.tls_fingerprint,
         }
@@ -263,14 +273,20 @@ class Reporter:
             pids=tuple(self._engine_pids()),
         )
 
-    def _own_memory(self) -> OwnMemory:
+    def _context_tokens(self) -> int:
+        """Of a session now: less than set where memory is short, or the model was trained for less."""
+        loaded = [model.context_tokens for model in self._models.loaded if model.context_tokens]
+        return min([self._settings.context_tokens, *loaded])
+
+    def own_memory(self) -> OwnMemory:
+        """What our engine holds now."""
         return own_memory(self.machine, self._models.loaded, self._engine_pids())
 
     def _tier(self) -> TierChoice | None:
         if self.machine is None:
             return None
         uses_gpu = self.memory_kind == "vram"
-        own = self._own_memory()
+        own = self.own_memory()
         return tier_for(self.machine, uses_gpu, own_mb=(own.vram_mb if uses_gpu else own.ram_mb) or 0)
 
 

@@ -30,6 +30,7 @@ class EndReason(StrEnum):
     TOKEN_GAP_TIMEOUT = "token_gap_timeout"  # noqa: S105
     OWNER_STOPPED = "owner_stopped"  # this session, by hand
     PAUSED = "paused"
+    RULE = "rule"  # one of the owner's rules began to hold
     STOPPING = "stopping"
     ENGINE_FAILED = "engine_failed"
     REFUSED = "refused"  # after admission: the engine called the request wrong (a prompt that doesn't fit)
@@ -43,6 +44,7 @@ END_SENTENCES: dict[EndReason, str] = {
     EndReason.TOKEN_GAP_TIMEOUT: "the engine stopped giving tokens",
     EndReason.OWNER_STOPPED: "the owner of this machine stopped the session",
     EndReason.PAUSED: "the owner of this machine took it back",
+    EndReason.RULE: "the owner of this machine took it back",  # which rule is nobody else's business
     EndReason.STOPPING: "the agent is stopping",
 }
 

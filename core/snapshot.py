@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from core.engines import EngineModel, EngineStatus, LoadedModel
+from core.memory_need import LoadPlan
 from core.state import AgentState, check_transition
 from core.stats_collector import SystemStats
 from core.updates.release_index import Release
@@ -185,6 +186,7 @@ class AgentSnapshot:
     sessions: tuple[SessionView, ...] = ()
     tokens_per_second: float = 0.0  # all sessions together, over the last seconds
     engine: EngineView = EngineView()
+    load_plan: LoadPlan | None = None  # how the engine is to load a model; None where it keeps that to itself
     models: tuple[EngineModel, ...] = ()  # what the engine has
     offered_models: tuple[str, ...] = ()
     loaded_models: tuple[LoadedModel, ...] = ()

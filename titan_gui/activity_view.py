@@ -20,6 +20,7 @@ END_WORDS = {
     "token_gap_timeout": "the engine stopped giving tokens",
     "owner_stopped": "stopped by you",
     "paused": "ended by your pause",
+    "rule": "ended by one of your rules",
     "stopping": "the agent was stopped",
     "engine_failed": "the engine failed",
     "refused": "the engine refused the request",

@@ -10,26 +10,11 @@ from core.config import Settings
 from core.rules import Holding, Now, Own
 from core.rules.evaluate import Evaluation, evaluate
 from core.rules.settings import RuleSettings, rule_settings
-from core.signals import FullScreen, GpuUse, Power, Signals
+from core.signals import Signals
+from tests.fakes.calm_signals import CALM as CALM
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NOON = datetime(2026, 11, 25, 12, 0, tzinfo=BERLIN).timestamp()  # a Wednesday
-
-CALM = Signals(
-    idle_s=3600.0,
-    power=Power(on_mains=True, battery_percent=90.0),
-    listed_apps=(),
-    full_screen=FullScreen(is_on=False),
-    gpu_use_by_others=GpuUse(percent=0.0),
-    gpu_temperature_c=50.0,
-    gpu_power_w=100.0,
-    free_vram_mb=20_000,
-    total_vram_mb=24_000,
-    free_ram_mb=20_000,
-    total_ram_mb=32_000,
-    cpu_percent_others=5.0,
-    is_metered=False,
-)
 
 
 def rules_of(**values: Any) -> RuleSettings:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import date, datetime
 from pathlib import Path
 
@@ -194,11 +193,12 @@ class Log:
 
     async def serve_for(self, seconds: int) -> None:
         self.log.serve(True)
-        await self.log.take_gpu_power(100.0)
+        self.log.take_gpu_power(100.0)
         for _ in range(seconds // 2):
             await self.clock.advance(2.0)
-            await self.log.take_gpu_power(100.0)
-            await asyncio.sleep(0)
+            self.log.take_gpu_power(100.0)
+            if self.log._writing is not None:
+                await self.log._writing
 
 
 async def test_a_day_goes_on_in_the_next_run(tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ async def test_a_day_goes_on_in_the_next_run(tmp_path: Path) -> None:
     again = Log(tmp_path)
     await again.log.open()
     assert again.log.served_s_today == pytest.approx(20.0)
-    await again.log.take_gpu_power(100.0)
+    again.log.take_gpu_power(100.0)
     assert again.log.kwh_today == pytest.approx(100 * 20 / 3600 / 1000)
     assert again.log.view().wh_per_1000_tokens == pytest.approx(100 * 20 / 3600, abs=0.001)
     assert again.notices == []
@@ -220,8 +220,6 @@ async def test_a_kill_loses_less_than_a_minute(tmp_path: Path) -> None:
     killed = Log(tmp_path)
     await killed.log.open()
     await killed.serve_for(200)
-    if killed.log._writing is not None:
-        await killed.log._writing
     (day,) = read_days(killed.path).values()
     assert 200 - day.served_s <= WRITE_INTERVAL_S + 2
     await killed.log.close()
@@ -232,7 +230,7 @@ async def test_nothing_is_written_while_nobody_is_served(tmp_path: Path) -> None
     await idle.log.open()
     for _ in range(100):
         await idle.clock.advance(2.0)
-        await idle.log.take_gpu_power(100.0)
+        idle.log.take_gpu_power(100.0)
     await idle.log.close()
     assert not idle.path.exists()
 
@@ -267,8 +265,6 @@ async def test_a_disk_that_takes_nothing_is_said_once_and_made_up_for(tmp_path: 
     await broken.log.open()
     broken.notices.clear()
     await broken.serve_for(100)
-    if broken.log._writing is not None:
-        await broken.log._writing
     assert len(broken.notices) == 1
     assert "not kept" in broken.notices[0]
     folder.unlink()
@@ -276,3 +272,23 @@ async def test_a_disk_that_takes_nothing_is_said_once_and_made_up_for(tmp_path: 
     assert broken.notices[1:] == [""]
     (day,) = read_days(broken.path).values()
     assert day.served_s == pytest.approx(100.0)
+
+
+async def test_the_processors_counters_are_read_off_the_loop(tmp_path: Path) -> None:
+    counter = package(tmp_path, 0, 0)
+    clock = ManualClock(wall_s=NOON)
+    energy = EnergyLog(
+        tmp_path / "energy.json",
+        rapl=Rapl(tmp_path, clock=clock.monotonic),
+        wall=clock.wall,
+        monotonic=clock.monotonic,
+    )
+    await energy.open()
+    for watts in (0, 60):
+        counter.write_text(str(watts * 2 * 1_000_000))
+        energy.take_gpu_power(100.0)
+        assert energy._reading is not None
+        await energy._reading
+        await clock.advance(2.0)
+    assert energy.view().source == "Measured at the graphics card and the processor."
+    await energy.close()

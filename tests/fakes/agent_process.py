@@ -17,6 +17,7 @@ import psutil
 from core.control import ControlClient
 from core.control_address import read_address
 from core.paths import ProfilePaths, profile_paths
+from tests.fakes.calm_signals import NO_RULES
 
 ROOT = Path(__file__).resolve().parents[2]
 START_LIMIT_S = 30.0  # what takes a second on an idle machine
@@ -98,7 +99,7 @@ class AgentProcess:
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "core", "run", *self._arguments),
             cwd=ROOT,
-            env=child_environment(self.home, **self._environ),
+            env=child_environment(self.home, **{**NO_RULES, **self._environ}),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.fakes.agent_process import ROOT, AgentProcess, child_environment
+from tests.fakes.calm_signals import NO_RULES
 from tests.fakes.session_bus import SessionBus
 
 
@@ -20,7 +21,7 @@ class DesktopProcess(AgentProcess):
     def __init__(self, home: Path, session: SessionBus, *arguments: str, **environ: str) -> None:
         # Without messages unless a test is about them: each one makes the tray a new icon, in the middle of a click.
         quiet = {"TITAN_SETUP_DONE": "true", "TITAN_LOG_FORMAT": "json", "TITAN_NOTIFICATIONS": "false"}
-        self._desktop_environ = {**quiet, **session.environ, **environ}
+        self._desktop_environ = {**NO_RULES, **quiet, **session.environ, **environ}
         super().__init__(home, *arguments, **self._desktop_environ)
 
     async def start(self) -> None:

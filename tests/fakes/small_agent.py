@@ -12,6 +12,7 @@ from core.config_values import Value
 from core.engines import Engine
 from core.gpu import GpuSample
 from core.stats_collector import StatsCollector, SystemStats
+from tests.fakes.calm_signals import FakeSignals
 
 
 class FixedStats(StatsCollector):
@@ -39,6 +40,7 @@ async def small_agent(
     """Started on a free port of this machine; its settings come from the (isolated) home, then from `overrides`."""
     given = {"agent_port": 0, "engine": "ollama", **(overrides or {})}
     loaded = identified(load_settings(overrides=given))
-    agent = Agent(loaded, factories={"ollama": lambda: engine}, stats=FixedStats(vram_mb))
+    stats = FixedStats(vram_mb)
+    agent = Agent(loaded, factories={"ollama": lambda: engine}, stats=stats, open_signals=FakeSignals)
     async with agent:
         yield agent

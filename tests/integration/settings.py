@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from core.assets_path import SELFTEST_MODEL_NAME
+from tests.fakes.calm_signals import NO_RULES
 
 MODEL = SELFTEST_MODEL_NAME
-BASE = {"AGENT_PORT": "0", "PUBLIC_HOST": "127.0.0.1", "HEARTBEAT_INTERVAL": "1"}
+BASE = {"AGENT_PORT": "0", "PUBLIC_HOST": "127.0.0.1", "HEARTBEAT_INTERVAL": "1", **NO_RULES}
 EMBEDDED = {**BASE, "TITAN_ENGINE": "embedded", "SUPPORTED_MODELS": MODEL, "MAX_CONCURRENT_JOBS": "2"}
 TINY = "tiny"  # fake Ollama's model
 

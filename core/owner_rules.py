@@ -1,0 +1,156 @@
+"""The owner's rules of one running agent: signals in, what follows out, and hours and energy counted beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Protocol
+
+from core.capacity import OwnMemory
+from core.config import Settings
+from core.energy_log import EnergyLog
+from core.reasons import ReasonBook
+from core.rules import Own
+from core.rules.settings import rule_settings
+from core.rules_keeper import GiveBack, RulesKeeper
+from core.sessions import Admission
+from core.signals import Signals, Unknown
+from core.stats_collector import SystemStats
+
+# After a session the smoothed figures still hold some of it (core/capacity.CPU_SMOOTHING_S).
+OWN_WORK_SHOWS_S = 15.0
+_ENGINE_NOT_TOLD = Unknown(
+    "Which programs belong to an OpenAI-compatible server isn't known, so while it serves its work can't be told apart."
+)
+
+
+class SignalSource(Protocol):
+    """What core/signals/watch.SignalWatch does for the rules."""
+
+    @property
+    def current(self) -> Signals: ...
+
+    def want(self, names: Collection[str]) -> None: ...
+
+    def use_apps(self, lines: Iterable[str]) -> None: ...
+
+    def take_stats(self, stats: SystemStats, cpu_percent_others: float) -> None: ...
+
+    def take_engine_use(self, model: str) -> None: ...
+
+    def note_own_work(self) -> None: ...
+
+    async def run(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+OpenSignals = Callable[[Callable[[Signals], None]], SignalSource]
+
+
+class OwnerRules:
+    """Ties the parts together. Nothing is looked at before `run`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        open_signals: OpenSignals,
+        reasons: ReasonBook,
+        admission: Admission,
+        energy: EnergyLog,
+        own_memory: Callable[[], OwnMemory],
+        engine_name: Callable[[], str],
+        owner_use: Callable[[], str],
+        give_back: GiveBack,
+        on_change: Callable[[], None],
+        on_pace: Callable[[], None],
+        wall: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`open_signals` makes the source that calls what it is given at each change. `owner_use` names the model with
+        which the owner's own work uses a shared engine (core/engine_keeper.py). The others are as in RulesKeeper.
+        """
+        self.energy = energy
+        self._admission = admission
+        self._own_memory = own_memory
+        self._engine_name = engine_name
+        self._owner_use = owner_use
+        self._monotonic = monotonic
+        self._worked_at = float("-inf")
+        self._is_serving = False
+        self.signals = open_signals(self._on_signals)
+        self.keeper = RulesKeeper(
+            rule_settings(settings),
+            reasons=reasons,
+            admission=admission,
+            own=self._own,
+            give_back=give_back,
+            want=self.signals.want,
+            on_change=on_change,
+            on_pace=on_pace,
+            wall=wall,
+            monotonic=monotonic,
+        )
+        self.signals.use_apps(settings.listed_apps)
+
+    def use_settings(self, settings: Settings) -> None:
+        """Work by changed settings from now on."""
+        self.energy.use_figures(tariff_per_kwh=settings.tariff_per_kwh, owners_figure_w=settings.serving_power_w)
+        self.keeper.use_settings(rule_settings(settings))
+        self.signals.use_apps(settings.listed_apps)
+        self.keeper.step()
+
+    def take_sample(self, stats: SystemStats, cpu_percent_others: float) -> None:
+        """A sample of the machine; `cpu_percent_others` is smoothed."""
+        if self._admission.running_jobs:
+            self._note_own_work()
+        self.energy.take_gpu_power(stats.gpu_power_w)
+        self.signals.take_engine_use(self._owner_use())
+        self.signals.take_stats(stats, cpu_percent_others)
+
+    def sessions_changed(self) -> None:
+        """A session has perhaps begun or ended."""
+        was_serving, self._is_serving = self._is_serving, self._admission.running_jobs > 0
+        if was_serving or self._is_serving:
+            self._note_own_work()
+        self.energy.serve(self._is_serving)
+        self.keeper.sessions_changed()
+
+    def snapshot_fields(self) -> Mapping[str, Any]:
+        return {"rules": self.keeper.views, "energy": self.energy.view()}
+
+    async def run(self) -> None:
+        """Look at the signals and keep the rules, for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.signals.run(), name="signals")
+            tasks.create_task(self.keeper.run(), name="rules")
+
+    async def close(self) -> None:
+        await self.keeper.close()
+        await self.signals.close()
+        await self.energy.close()
+
+    def _on_signals(self, signals: Signals) -> None:
+        self.keeper.take_signals(self._without_own_work(signals))
+
+    def _without_own_work(self, signals: Signals) -> Signals:
+        """What other programs use can't be told while an engine works whose programs nobody knows."""
+        if self._engine_name() != "openai" or self._monotonic() - self._worked_at >= OWN_WORK_SHOWS_S:
+            return signals
+        return replace(signals, cpu_percent_others=_ENGINE_NOT_TOLD, gpu_use_by_others=_ENGINE_NOT_TOLD)
+
+    def _note_own_work(self) -> None:
+        self._worked_at = self._monotonic()
+        self.signals.note_own_work()
+
+    def _own(self) -> Own:
+        memory = self._own_memory()
+        return Own(
+            vram_mb=memory.vram_mb or 0,
+            ram_mb=memory.ram_mb or 0,
+            served_s_today=self.energy.served_s_today,
+            kwh_today=self.energy.kwh_today,
+        )
