@@ -1,79 +1,223 @@
 """Whether a model fits this machine's memory: a verdict with its numbers in words.
 
-The rule is a first one (the file's size and a fifth more, for the context and the engine's own buffers); the window
-and the command line only know `judge`, so a finer rule can take its place.
+Where the model's shape is known (a GGUF's head, Ollama's model_info), its need is computed (core/memory_need.py); else
+it is the file's size and a fifth more, and the verdict says so.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
-from core.snapshot import AgentSnapshot
+from core.capacity import automatic_reserve_mb
+from core.engines import EngineModel, LoadedModel
+from core.errors import NotEnoughMemory
+from core.load_ladder import Rung, best_rung, difference, plans, rung_of
+from core.memory_need import LoadPlan, memory_need
+from core.model_shape import ModelShape
+from core.plurals import counted
+from core.snapshot import AgentSnapshot, CapacityView, EngineView
+from core.stats_collector import SystemStats
 
-OVERHEAD = 1.2  # memory over file size, from issue 4
+OLD_RULE = "Estimated from the size of its file."
 _MIB = 1 << 20
+# Where a model's shape isn't known, or the engine doesn't say how it loads: any, for the rule of a fifth ignores it.
+_ANY_PLAN = LoadPlan(sessions=1, context_tokens=4096, batch_tokens=512)
 
 
 class Fit(StrEnum):
     FITS = "fits"
-    TIGHT = "tight"  # not now: other programs hold the memory
+    TIGHT = "tight"  # not now, or not as wanted: other programs hold the memory
+    PARTLY = "partly on the graphics card"  # the rest is computed by the processor, much slower
     TOO_BIG = "too big"  # not even with everything else closed
     UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
-    """The memory that models live in, MiB. None means "not measured"."""
+    """The memory that models live in, MiB, and how they are loaded into it. None means "not measured"."""
 
     kind: str = "ram"  # "vram" or "ram"
     free_mb: int | None = None  # now, what our own loaded models hold counted as free
     budget_mb: int | None = None  # what the owner lends at most: everything but the reserve
+    spare_ram_mb: int | None = None  # where models live in graphics memory: RAM for layers that don't fit there
+    plan: LoadPlan | None = None  # None where the engine keeps to itself how it loads
+    can_step_down: bool = False  # this engine takes fewer sessions or less context rather than refuse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitVerdict:
     fit: Fit
     sentence: str
-    needed_mb: int | None = None
+    needed_mb: int | None = None  # as wanted: all sessions, with their whole context
 
 
 class FitRule(Protocol):
-    def __call__(self, size_bytes: int | None, room: Room) -> FitVerdict: ...
+    def __call__(self, size_bytes: int | None, room: Room, shape: ModelShape | None = None) -> FitVerdict: ...
 
 
-def judge(size_bytes: int | None, room: Room) -> FitVerdict:
+def judge(size_bytes: int | None, room: Room, shape: ModelShape | None = None) -> FitVerdict:
     """The verdict on a model file of this size (all its parts), None where the engine doesn't say."""
     if size_bytes is None or size_bytes <= 0:
         return FitVerdict(fit=Fit.UNKNOWN, sentence="The engine does not say how big it is.")
-    needed_mb = -int(-size_bytes * OVERHEAD // _MIB)
-    where = "graphics memory" if room.kind == "vram" else "memory"
-    needs = f"Needs about {_gigabytes(needed_mb)} of {where}"
-    if room.free_mb is None or room.budget_mb is None:
-        return FitVerdict(fit=Fit.UNKNOWN, sentence=f"{needs}; how much there is isn't known.", needed_mb=needed_mb)
-    lent = f"you lend {_gigabytes(room.budget_mb)}"
-    free = f"{_gigabytes(min(room.free_mb, room.budget_mb))} is free"
-    if needed_mb > room.budget_mb:
-        return FitVerdict(fit=Fit.TOO_BIG, sentence=f"{needs}; {lent}.", needed_mb=needed_mb)
-    if needed_mb > room.free_mb:
-        sentence = f"{needs}; {free} now, {lent}. Close other programs first."
-        return FitVerdict(fit=Fit.TIGHT, sentence=sentence, needed_mb=needed_mb)
-    return FitVerdict(fit=Fit.FITS, sentence=f"{needs}; {free}.", needed_mb=needed_mb)
+    if room.plan is None:
+        shape = None
+    case = _Case(size_bytes, room, shape)
+    fit, sentence = case.judge()
+    return FitVerdict(
+        fit=fit, sentence=sentence if shape else f"{sentence} {OLD_RULE}", needed_mb=case.as_wanted.need_mb
+    )
+
+
+def refuse_what_breaks_the_reserve(model: EngineModel, room: Room) -> None:
+    """Refuse a load that doesn't fit beside what is the owner's. Raises NotEnoughMemory, with numbers and a remedy."""
+    verdict = judge(model.size_bytes, room, model.shape)
+    if verdict.fit is Fit.TOO_BIG:
+        raise NotEnoughMemory(
+            f"{model.name} is too big. {verdict.sentence}", hint="Offer a smaller model, or lend more memory."
+        )
+    if verdict.fit is Fit.TIGHT and model.shape is not None:
+        raise NotEnoughMemory(
+            f"{model.name} does not fit now. {verdict.sentence}", hint="Close other programs, or offer a smaller model."
+        )
 
 
 def room_of(snapshot: AgentSnapshot) -> Room:
     """The room as the running agent sees it."""
     machine, kind = snapshot.machine, snapshot.capacity.kind
-    budget_mb = snapshot.capacity.total_mb or None
+    room = Room(
+        kind=kind,
+        budget_mb=snapshot.capacity.total_mb or None,
+        plan=snapshot.load_plan,
+        can_step_down=snapshot.engine.name == "embedded",
+    )
     if machine is None:
-        return Room(kind=kind, budget_mb=budget_mb)
+        return room
     if kind == "vram":
-        free_mb = machine.free_vram_mb
         own_mb = sum(model.vram_mb or 0 for model in snapshot.loaded_models)
-    else:
-        free_mb, own_mb = machine.free_ram_mb, machine.own_ram_mb or 0
-    return Room(kind=kind, free_mb=None if free_mb is None else free_mb + own_mb, budget_mb=budget_mb)
+        return _with(room, machine.free_vram_mb, own_mb, spare_ram_mb=_spare_ram_mb(machine))
+    return _with(room, machine.free_ram_mb, machine.own_ram_mb or 0)
+
+
+def room_of_json(status: Mapping[str, Any]) -> Room:
+    """The same from what `titan status --json` shows: a client command has no more."""
+    machine, plan = status.get("machine"), status.get("load_plan")
+    return room_of(
+        AgentSnapshot(
+            engine=EngineView(name=status["engine"]["name"]),
+            capacity=CapacityView(kind=status["capacity"]["kind"], total_mb=status["capacity"]["total_mb"]),
+            machine=machine and SystemStats(**{name: machine.get(name) for name in _MACHINE_FIGURES}),
+            loaded_models=tuple(
+                LoadedModel(name=model["name"], vram_mb=model.get("vram_mb")) for model in status["loaded_models"]
+            ),
+            load_plan=LoadPlan(**plan) if plan else None,
+        )
+    )
+
+
+_MACHINE_FIGURES = ("total_ram_mb", "free_ram_mb", "own_ram_mb", "total_vram_mb", "free_vram_mb")
+
+
+def shape_of_json(model: Mapping[str, Any]) -> ModelShape | None:
+    """A model's shape as `titan models --json` shows it."""
+    shape = model.get("shape")
+    return ModelShape(**shape) if shape else None
+
+
+class _Case:
+    """One model in one room: its need in words, and which verdict that is."""
+
+    def __init__(self, size_bytes: int, room: Room, shape: ModelShape | None) -> None:
+        self._size_bytes, self._room, self._shape = size_bytes, room, shape
+        self._plan = room.plan or _ANY_PLAN
+        self.as_wanted = rung_of(shape, size_bytes, self._plan)
+        where = "graphics memory" if room.kind == "vram" else "memory"
+        about = "" if shape else "about "
+        self._needs = f"Needs {about}{_gigabytes(self.as_wanted.need_mb)} of {where}{self._for_what(self._plan)}"
+
+    def judge(self) -> tuple[Fit, str]:
+        free_mb, budget_mb, need_mb = self._room.free_mb, self._room.budget_mb, self.as_wanted.need_mb
+        if free_mb is None or budget_mb is None:
+            return Fit.UNKNOWN, f"{self._needs}; how much there is isn't known."
+        free_mb = min(free_mb, budget_mb)
+        if need_mb <= free_mb:
+            return Fit.FITS, f"{self._needs}; {_gigabytes(free_mb)} is free."
+        if (partly := self._partly(free_mb)) is not None:
+            return Fit.PARTLY, partly
+        free, lent = f"{_gigabytes(free_mb)} is free", f"you lend {_gigabytes(budget_mb)}"
+        if (less := self._less(free_mb)) is not None:
+            loaded = difference(self._plan, less.plan)
+            return Fit.TIGHT, f"{self._needs}; {free} now, so it is loaded with {loaded}."
+        if need_mb <= budget_mb:
+            return Fit.TIGHT, f"{self._needs}; {free} now, {lent}. Close other programs first."
+        if (less := self._less(budget_mb)) is not None:
+            loaded = difference(self._plan, less.plan)
+            return Fit.TIGHT, f"{self._needs}; {free} now, {lent}. With other programs closed, it has {loaded}."
+        return Fit.TOO_BIG, f"{self._needs}; {lent}.{self._at_least()}"
+
+    def _less(self, room_mb: int) -> Rung | None:
+        """A smaller load that the engine would make by itself."""
+        if not self._room.can_step_down or self._shape is None:
+            return None
+        return best_rung(self._shape, self._size_bytes, self._plan, room_mb)
+
+    def _partly(self, free_mb: int) -> str | None:
+        """The sentence on a model of which some layers run on the card and the others fit beside it."""
+        room, shape = self._room, self._shape
+        if room.kind != "vram" or shape is None or room.spare_ram_mb is None:
+            return None
+        on_card, beside_mb = layers_on_card(shape, self._size_bytes, self._plan, free_mb)
+        if on_card == 0 or beside_mb > room.spare_ram_mb:
+            return None
+        return (
+            f"{self._needs}; {_gigabytes(free_mb)} is free: {on_card} of its {shape.layers} layers run on the card, "
+            f"the others on the processor, much slower, in {_gigabytes(beside_mb)} of memory."
+        )
+
+    def _at_least(self) -> str:
+        if not self._room.can_step_down or self._shape is None:
+            return ""
+        *_, least = plans(self._plan)
+        need_mb = rung_of(self._shape, self._size_bytes, least).need_mb
+        return f" Even with{self._for_what(least).removeprefix(' for')} it needs {_gigabytes(need_mb)}."
+
+    def _for_what(self, plan: LoadPlan) -> str:
+        if self._shape is None:
+            return ""
+        return f" for {counted(plan.sessions, 'session')} of {plan.context_tokens:,} tokens"
+
+
+def layers_on_card(shape: ModelShape, size_bytes: int, plan: LoadPlan, card_mb: int) -> tuple[int, int]:
+    """(layers that run on a card with so much room, MiB of RAM for the rest).
+
+    As llama.cpp's and Ollama's splits do it: work buffers and the engine's own first, then whole layers, each with its
+    weights and its keys and values. All layers are taken as equal.
+    """
+    need = memory_need(shape, size_bytes, plan)
+    layer = max(1, -(-(need.weights + need.cache) // shape.layers))
+    fixed = need.total - need.weights - need.cache
+    on_card = max(0, min(shape.layers, (card_mb * _MIB - fixed) // layer))
+    return on_card, -(-(shape.layers - on_card) * layer // _MIB)
+
+
+def _with(room: Room, free_mb: int | None, own_mb: int, *, spare_ram_mb: int | None = None) -> Room:
+    return Room(
+        kind=room.kind,
+        free_mb=None if free_mb is None else free_mb + own_mb,
+        budget_mb=room.budget_mb,
+        spare_ram_mb=spare_ram_mb,
+        plan=room.plan,
+        can_step_down=room.can_step_down,
+    )
+
+
+def _spare_ram_mb(machine: SystemStats) -> int | None:
+    """RAM that layers may take which don't fit on the card: what is free, less the owner's reserve."""
+    if machine.free_ram_mb is None or machine.total_ram_mb is None:
+        return None
+    return max(0, machine.free_ram_mb - automatic_reserve_mb(machine.total_ram_mb))
 
 
 def _gigabytes(megabytes: int) -> str:

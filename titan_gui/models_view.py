@@ -55,7 +55,7 @@ def model_rows(snapshot: AgentSnapshot, rule: FitRule = judge) -> tuple[ModelRow
             ModelRow(
                 name=model.name,
                 facts=_facts(snapshot, model),
-                verdict=rule(model.size_bytes, room),
+                verdict=rule(model.size_bytes, room, model.shape),
                 is_offered=is_offered,
                 is_loaded=_is_loaded(snapshot, model),
                 is_selftest=model.is_selftest,
@@ -153,6 +153,7 @@ def _facts(snapshot: AgentSnapshot, model: EngineModel) -> str:
     for loaded in snapshot.loaded_models:
         if same_model(loaded.name, model.name):
             parts.append(f"in memory ({memory_text(loaded.total_mb)})" if loaded.total_mb else "in memory")
+            parts.append(loaded.note)
     return " · ".join(part for part in parts if part)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from core.config import Settings
@@ -28,11 +28,16 @@ class EngineSecrets:
 
 
 def engine_factories(
-    settings: Settings, paths: ProfilePaths, engine_secrets: EngineSecrets | None = None
+    settings: Settings,
+    paths: ProfilePaths,
+    engine_secrets: EngineSecrets | None = None,
+    *,
+    current: Callable[[], Settings] | None = None,
 ) -> Mapping[str, EngineFactory]:
     """By name: how to make each engine with the owner's settings.
 
-    Without `engine_secrets` they are read here, which blocks.
+    Without `engine_secrets` they are read here, which blocks. `current` gives the settings as they are later: what is
+    lent of the memory may change.
     """
     if engine_secrets is None:
         engine_secrets = EngineSecrets()
@@ -59,12 +64,14 @@ def engine_factories(
     def embedded() -> Engine:
         from core.assets_path import selftest_model_path
         from core.engines.embedded import EmbeddedEngine
+        from core.engines.load_room import lendable_ram_mb
 
         return EmbeddedEngine(
             settings.models_dir,
             extra_model_files=(selftest_model_path(),),
             context_tokens=settings.context_tokens,
             slots=settings.max_concurrent_jobs,
+            free_ram_mb=lendable_ram_mb(current or (lambda: settings)),
             on_log=lambda line: engine_log.debug("engine says", line=line),
         )
 

@@ -25,6 +25,7 @@ from core.commands import CommandOutcome
 from core.engines import EngineModel
 from core.errors import AgentError, ModelError
 from core.fit import Fit, FitVerdict, Room
+from core.model_shape import ModelShape
 from core.snapshot import AgentSnapshot, PullView
 from tests.fakes.fake_bridge import FakeBridge
 from tests.fakes.snapshots import busy_snapshot
@@ -207,7 +208,7 @@ def test_models_come_go_and_stay_in_order(page: ModelsPage) -> None:
 
 
 def test_another_rule_can_take_the_verdict_s_place(qtbot: QtBot) -> None:
-    def rule(size_bytes: int | None, room: Room) -> FitVerdict:
+    def rule(size_bytes: int | None, room: Room, shape: ModelShape | None = None) -> FitVerdict:
         return FitVerdict(fit=Fit.TIGHT, sentence="A finer rule says so.")
 
     page = ModelsPage(rule)

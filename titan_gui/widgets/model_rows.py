@@ -12,8 +12,20 @@ from titan_gui.theme import colours_of, tabular
 from titan_gui.view_model import Mood
 from titan_gui.widgets.notes import Note, dim_note
 
-FIT_WORDS = {Fit.FITS: "Fits", Fit.TIGHT: "Tight", Fit.TOO_BIG: "Too big", Fit.UNKNOWN: "Unknown"}
-FIT_MOODS = {Fit.FITS: Mood.SERVING, Fit.TIGHT: Mood.DRAINING, Fit.TOO_BIG: Mood.ATTENTION, Fit.UNKNOWN: Mood.OFFLINE}
+FIT_WORDS = {
+    Fit.FITS: "Fits",
+    Fit.TIGHT: "Tight",
+    Fit.PARTLY: "Partly on the graphics card",
+    Fit.TOO_BIG: "Too big",
+    Fit.UNKNOWN: "Unknown",
+}
+FIT_MOODS = {
+    Fit.FITS: Mood.SERVING,
+    Fit.TIGHT: Mood.DRAINING,
+    Fit.PARTLY: Mood.DRAINING,
+    Fit.TOO_BIG: Mood.ATTENTION,
+    Fit.UNKNOWN: Mood.OFFLINE,
+}
 PROGRESS_STEPS = 1000
 
 

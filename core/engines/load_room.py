@@ -1,0 +1,49 @@
+"""How each engine loads a model by the owner's settings, and what the embedded one may take of the RAM."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+
+from core.capacity import automatic_reserve_mb
+from core.config import Settings
+from core.engines import Engine
+from core.engines.worker_main import PROMPT_STEP_CPU_TOKENS, PROMPT_STEP_GPU_TOKENS
+from core.host_meter import Host, PsutilHost
+from core.memory_need import LoadPlan, embedded_plan, ollama_plan
+
+SYSTEM_MARGIN_MB = 256  # stays free when a model has been loaded: whatever starts meanwhile
+
+
+def load_plan(engine: Engine, settings: Settings, environ: Mapping[str, str] = os.environ) -> LoadPlan | None:
+    """The plan that this engine loads by, None for one that decides it elsewhere."""
+    if engine.name == "embedded":
+        is_on_card = bool(engine.status.device) and not engine.status.device.startswith("CPU")
+        return embedded_plan(
+            sessions=settings.max_concurrent_jobs,
+            context_tokens=settings.context_tokens,
+            batch_tokens=PROMPT_STEP_GPU_TOKENS if is_on_card else PROMPT_STEP_CPU_TOKENS,
+        )
+    if engine.name == "ollama":
+        parallel = environ.get("OLLAMA_NUM_PARALLEL", "")
+        return ollama_plan(
+            context_tokens=settings.context_tokens, sessions=max(1, int(parallel)) if parallel.isdecimal() else 1
+        )
+    return None
+
+
+def lendable_ram_mb(settings: Callable[[], Settings], host: Host | None = None) -> Callable[[], int]:
+    """What models may take of the RAM now, MiB, with none of ours loaded: what is free, less a margin for the system,
+    and never more than the owner lends (all but the reserve, or ram_budget_mb). 0 where RAM isn't measured."""
+    meter = host or PsutilHost()
+
+    def read() -> int:
+        ram, now = meter.ram(), settings()
+        if ram is None:
+            return 0
+        budget_mb = ram.total_mb - (now.ram_reserve_mb or automatic_reserve_mb(ram.total_mb))
+        if now.ram_budget_mb:
+            budget_mb = min(budget_mb, now.ram_budget_mb)
+        return max(0, min(budget_mb, ram.available_mb - SYSTEM_MARGIN_MB))
+
+    return read
