@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 CONTRIBUTION = "contribution"
 EXPORT = "export_ledger"
+TIME_USE = "time_use"
 DAYS = 30  # bars
 RECENT = 200  # past sessions in the table
 
@@ -35,6 +36,7 @@ class OverviewWiring(QObject):
         open_setup: Callable[[], None],
         show_page: Callable[[str], None],
         show_setting: Callable[[str], None],
+        show_reason: Callable[[str], None] = lambda code: None,
         parent: QObject | None = None,
     ) -> None:
         """`pause` takes the end in seconds since the epoch; None: until resumed."""
@@ -49,7 +51,9 @@ class OverviewWiring(QObject):
             Does.MODELS: partial(show_page, "models"),
             Does.LOG: partial(show_page, "log"),
         }
+        self._show_reason = show_reason
         self._show_contribution: list[Callable[[Mapping[str, object]], None]] = []
+        self._show_time_use: list[Callable[[Mapping[str, object]], None]] = []
         bridge.command_finished.connect(self._on_command_finished)
 
     def connect_dashboard(self, page: DashboardPage) -> None:
@@ -61,6 +65,9 @@ class OverviewWiring(QObject):
         page.action_requested.connect(self._act)
         page.contribution_requested.connect(self._on_contribution_requested)
         self._show_contribution.append(page.show_contribution)
+        page.time_use_requested.connect(self._on_time_use_requested)
+        page.reason_requested.connect(self._show_reason)
+        self._show_time_use.append(page.show_time_use)
 
     def connect_activity(self, page: ActivityPage) -> None:
         page.stop_requested.connect(self._on_stop_requested)
@@ -84,10 +91,17 @@ class OverviewWiring(QObject):
         if self._bridge.is_running:  # else there is nobody to ask, and the page keeps what it has
             self._bridge.command(CONTRIBUTION, {"days": str(DAYS), "recent": str(RECENT)})
 
+    def _on_time_use_requested(self) -> None:
+        if self._bridge.is_running:
+            self._bridge.command(TIME_USE)
+
     def _on_export_requested(self, path: str, form: str) -> None:
         self._bridge.command(EXPORT, {"path": path, "format": form})
 
     def _on_command_finished(self, name: str, outcome: CommandOutcome) -> None:
         if name == CONTRIBUTION:
             for show in self._show_contribution:
+                show(outcome.result)
+        elif name == TIME_USE:
+            for show in self._show_time_use:
                 show(outcome.result)

@@ -13,7 +13,7 @@ from titan_gui.view_model import clock_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RuleView:
+class ReasonView:
     """One entry of the list."""
 
     code: str
@@ -26,7 +26,7 @@ class RuleView:
     actions: tuple[Action, ...] = ()  # what can be done while it holds
 
 
-def rule_views(reasons: Sequence[Reason]) -> tuple[RuleView, ...]:
+def reason_views(reasons: Sequence[Reason]) -> tuple[ReasonView, ...]:
     """Every kind of reason: those that hold, also ones that this version doesn't know, then the others.
 
     Both parts are strongest first, so the order changes only where a reason begins or ends to hold.
@@ -48,8 +48,8 @@ def summary_of(reasons: Sequence[Reason]) -> str:
     )
 
 
-def _view(kind: ReasonKind, holding: Reason | None) -> RuleView:
-    return RuleView(
+def _view(kind: ReasonKind, holding: Reason | None) -> ReasonView:
+    return ReasonView(
         code=kind.code,
         title=kind.title,
         meaning=kind.meaning,
@@ -61,10 +61,10 @@ def _view(kind: ReasonKind, holding: Reason | None) -> RuleView:
     )
 
 
-def _unknown(reason: Reason) -> RuleView:
+def _unknown(reason: Reason) -> ReasonView:
     title = reason.code.replace("_", " ").capitalize()
     effect = "No new session is taken." if reason.blocks else ""
-    return RuleView(
+    return ReasonView(
         code=reason.code,
         title=title,
         meaning="",

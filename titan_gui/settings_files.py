@@ -11,7 +11,7 @@ from core.config import SECRET_ENVIRONMENT
 from core.config_edit import change_settings
 from core.config_load import LoadedSettings
 from core.config_reload import reload_settings
-from core.errors import ConfigError
+from core.errors import AgentError, ConfigError
 from core.secrets import SecretStore
 from titan_gui.background import Background
 
@@ -45,8 +45,8 @@ class SettingsFiles(QObject):
         self._secrets = store or SecretStore(loaded.paths.secrets_dir, loaded.settings.profile, environ=self._environ)
         self._background = Background(self)
 
-    def save(self, changes: Mapping[str, str | None]) -> None:
-        """Write settings, as text; None goes back to the default."""
+    def save(self, changes: Mapping[str, str | None], *, failed: Callable[[AgentError], object] | None = None) -> None:
+        """Write settings, as text; None goes back to the default. `failed` is told in `save_failed`'s place."""
         current, wanted = self.current, dict(changes)
 
         def write() -> LoadedSettings:
@@ -57,7 +57,7 @@ class SettingsFiles(QObject):
             self._take(loaded)
             self.saved.emit(tuple(wanted))
 
-        self._background.run(write, done, self.save_failed.emit)
+        self._background.run(write, done, failed or self.save_failed.emit)
 
     def reload(self) -> None:
         """Read the file again: `titan config set`, an editor or a command may have changed it."""

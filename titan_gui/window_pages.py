@@ -32,12 +32,13 @@ def add_pages(window: MainWindow, desktop: Desktop) -> None:
         open_setup=desktop.open_setup,
         show_page=window.show_page,
         show_setting=lambda name: _show_setting(window, name),
+        show_reason=lambda code: _show_reason(window, code),
         parent=window,
     )
     window.add_page_later("dashboard", window.tr("Dashboard"), lambda: _make_dashboard(desktop, overview))
     window.add_page_later("activity", window.tr("Activity"), lambda: _make_activity(overview))
     window.add_page_later("models", window.tr("Models"), lambda: _make_models(desktop, files))
-    window.add_page_later("rules", window.tr("Rules"), lambda: _make_rules(overview))
+    window.add_page_later("rules", window.tr("Rules"), lambda: _make_rules(desktop, overview, files))
     window.add_page_later("settings", window.tr("Settings"), lambda: _make_settings(desktop, files))
     window.add_page_later("log", window.tr("Log"), lambda: _make_log(desktop))
 
@@ -68,11 +69,13 @@ def _make_models(desktop: Desktop, files: SettingsFiles) -> QWidget:
     return page
 
 
-def _make_rules(overview: OverviewWiring) -> QWidget:
+def _make_rules(desktop: Desktop, overview: OverviewWiring, files: SettingsFiles) -> QWidget:
     from titan_gui.pages.rules import RulesPage
+    from titan_gui.rules_wiring import RulesWiring
 
     page = RulesPage()
     overview.connect_rules(page)
+    RulesWiring(page, files, desktop.bridge)
     return page
 
 
@@ -98,8 +101,19 @@ def _make_log(desktop: Desktop) -> QWidget:
 
 
 def _show_setting(window: MainWindow, name: str) -> None:
-    """Turn to the settings, at the one named."""
-    window.show_page("settings")
-    page = window.page("settings") if "settings" in window.page_names else None
+    """Turn to the settings, at the one named; a rule's setting stands with its rule."""
+    from titan_gui.rule_forms import FORM_OF_SETTING
+
+    where = "rules" if name in FORM_OF_SETTING else "settings"
+    window.show_page(where)
+    page = window.page(where) if where in window.page_names else None
     if page is not None and hasattr(page, "focus_setting"):
         page.focus_setting(name)
+
+
+def _show_reason(window: MainWindow, code: str) -> None:
+    """Turn to the rules, at the reason of that code."""
+    window.show_page("rules")
+    page = window.page("rules") if "rules" in window.page_names else None
+    if page is not None and hasattr(page, "focus_reason"):
+        page.focus_reason(code)

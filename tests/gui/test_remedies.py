@@ -30,7 +30,7 @@ from titan_gui.remedies import (
     remedy_of,
     remedy_of_error,
 )
-from titan_gui.rules_view import rule_views
+from titan_gui.rules_view import reason_views
 from titan_gui.tiles import tiles_of
 from titan_gui.tray_view import tray_view_of
 from titan_gui.view_model import headline_of
@@ -118,7 +118,11 @@ def texts_of(snapshot: AgentSnapshot) -> list[str]:
         view.status,
         view.tooltip,
         *(text for message in messages for text in (message.title, message.text)),
-        *(text for rule in rule_views(snapshot.reasons) for text in (rule.title, rule.meaning, rule.effect, rule.now)),
+        *(
+            text
+            for rule in reason_views(snapshot.reasons)
+            for text in (rule.title, rule.meaning, rule.effect, rule.now)
+        ),
         *(text for tile in tiles_of(snapshot) for text in (tile.value, tile.detail)),
         engine_text(snapshot),
         *map(pull_text, snapshot.pulls),

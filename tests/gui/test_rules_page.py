@@ -11,12 +11,15 @@ from pytestqt.qtbot import QtBot
 
 import core.reasons
 from core.config import DECLARATIONS
+from core.config_load import load_settings
 from core.reasons import CATALOGUE, STRENGTH
+from core.rules.effects import DEFAULT_EFFECTS
 from core.snapshot import AgentSnapshot, Reason
 from core.state import AgentState
-from titan_gui.pages.rules import RuleCard, RulesPage
+from titan_gui.pages.rules import ReasonCard, RulesPage
 from titan_gui.remedies import Action, Does
-from titan_gui.rules_view import rule_views, summary_of, what_to_do
+from titan_gui.rule_forms import FORMS
+from titan_gui.rules_view import reason_views, summary_of, what_to_do
 from titan_gui.view_model import clock_text
 
 pytestmark = pytest.mark.qt_log_ignore("propagateSizeHints")
@@ -31,6 +34,7 @@ NEW = Reason(code="too_hot", sentence="The card is at 91 °C.", setting="vram_re
 @pytest.fixture
 def page(qtbot: QtBot) -> RulesPage:
     made = RulesPage()
+    made.show_settings(load_settings({}))
     qtbot.addWidget(made)
     made.resize(700, 500)
     with qtbot.waitExposed(made):
@@ -48,7 +52,7 @@ def test_every_reason_that_the_core_makes_is_in_the_catalogue() -> None:
         if keyword.arg == "code" and isinstance(keyword.value, ast.Constant)
     }
 
-    assert made == set(STRENGTH)
+    assert made | set(DEFAULT_EFFECTS) == set(STRENGTH)  # the rules' come from one function
 
 
 def test_every_kind_is_explained_and_names_a_setting_that_exists() -> None:
@@ -60,15 +64,15 @@ def test_every_kind_is_explained_and_names_a_setting_that_exists() -> None:
 
 
 def test_what_holds_stands_first_and_the_rest_keeps_its_order() -> None:
-    codes = [view.code for view in rule_views((ENGINE, NEW, PAUSED))]
+    codes = [view.code for view in reason_views((ENGINE, NEW, PAUSED))]
     rest = [kind.code for kind in CATALOGUE if kind.code not in ("paused_by_owner", "engine_unreachable")]
 
     assert codes == ["paused_by_owner", "engine_unreachable", "too_hot", *rest]
-    assert [view.code for view in rule_views(())] == [kind.code for kind in CATALOGUE]
+    assert [view.code for view in reason_views(())] == [kind.code for kind in CATALOGUE]
 
 
 def test_what_holds_says_what_to_do_and_until_when() -> None:
-    views = {view.code: view for view in rule_views((PAUSED, ENGINE))}
+    views = {view.code: view for view in reason_views((PAUSED, ENGINE))}
 
     assert views["engine_unreachable"].now == "The engine does not answer: refused. Start Ollama."
     assert "Ends at" in views["paused_by_owner"].now
@@ -83,7 +87,7 @@ def test_the_end_is_not_said_twice() -> None:
 
 
 def test_a_reason_that_this_list_does_not_know_is_shown_all_the_same() -> None:
-    view = rule_views((NEW,))[0]
+    view = reason_views((NEW,))[0]
 
     assert (view.code, view.title, view.setting) == ("too_hot", "Too hot", "vram_reserve_mb")
     assert view.now == "The card is at 91 °C."
@@ -139,6 +143,8 @@ def test_a_hidden_page_shows_the_newest_when_it_is_shown(qtbot: QtBot) -> None:
 
 
 def test_cards_that_hold_are_above_the_others_on_the_page(page: RulesPage) -> None:
+    others = [kind.code for kind in CATALOGUE if kind.code not in FORMS]
+
     def top_down() -> list[str]:
         QApplication.processEvents()
         return sorted(page.cards, key=lambda code: page.cards[code].y())
@@ -148,7 +154,7 @@ def test_cards_that_hold_are_above_the_others_on_the_page(page: RulesPage) -> No
     page.render(AgentSnapshot(reasons=(PAUSED,)))
     assert top_down()[0] == "paused_by_owner"
     page.render(AgentSnapshot())
-    assert top_down() == [kind.code for kind in CATALOGUE]
+    assert top_down() == others
 
 
 def test_the_page_scrolls_to_its_end_and_no_further(qtbot: QtBot, page: RulesPage) -> None:
@@ -159,9 +165,9 @@ def test_the_page_scrolls_to_its_end_and_no_further(qtbot: QtBot, page: RulesPag
     page.render(AgentSnapshot(reasons=(ENGINE, PAUSED)))
     for width in (960, 420, 960):  # narrow on the way: what it took there must not stay
         page.resize(width, 640)
-        last = page.cards[rule_views((ENGINE, PAUSED))[-1].code]
+        last = page.cards[reason_views((ENGINE, PAUSED))[-1].code]
 
-        def empty(content: QWidget = content, last: RuleCard = last) -> int:
+        def empty(content: QWidget = content, last: ReasonCard = last) -> int:
             return content.height() - last.geometry().bottom() - 1
 
         qtbot.waitUntil(lambda: empty() <= 14, timeout=2000)  # a gap between cards and the margin
@@ -173,7 +179,11 @@ def test_the_keyboard_goes_through_the_cards_from_top_to_bottom(page: RulesPage)
     page.render(AgentSnapshot(reasons=(ENGINE,)))
     page.render(AgentSnapshot(reasons=(PAUSED,)))
 
-    buttons = [button for view in rule_views((PAUSED,)) for button in page.cards[view.code].buttons]
+    paused, *others = (view.code for view in reason_views((PAUSED,)) if view.code in page.cards)
+    buttons: list[QWidget] = [*page.cards[paused].buttons]
+    for row in page.rows.values():
+        buttons += row.focus_targets()
+    buttons += [button for code in others for button in page.cards[code].buttons]
     found: list[QWidget] = []
     after = page.nextInFocusChain()
     while after is not None and after is not page:

@@ -19,11 +19,13 @@ from titan_gui.widgets.headline_card import HeadlineCard
 from titan_gui.widgets.pause_switch import PauseSwitch
 from titan_gui.widgets.stat_tile import StatTile
 from titan_gui.widgets.text_labels import TextLabel, WrappedLabel
+from titan_gui.widgets.time_ribbon import TimePanel
 
 TILE_COLUMNS = 3
 FIGURES_MS = 1000  # figures change once a second at the most; a change of state is shown at once
 CONTRIBUTION_S = 60.0  # how often the ledger is asked while the page is shown
 BUSY_CONTRIBUTION_S = 5.0  # and where a session has ended since
+DAY_REFRESH_S = 30.0  # how often the day's record is asked for, besides each change of state
 
 
 class DashboardPage(QWidget):
@@ -36,6 +38,8 @@ class DashboardPage(QWidget):
     start_requested = Signal()
     action_requested = Signal(object)  # remedies.Action: a button beside a reason or on a tile
     contribution_requested = Signal()  # ask the command "contribution"
+    time_use_requested = Signal()  # ask the command "time_use"
+    reason_requested = Signal(str)  # show the rule behind a reason, by its code
 
     def __init__(self, history: History, *, clock: Callable[[], float] = time.time) -> None:
         super().__init__()
@@ -44,9 +48,11 @@ class DashboardPage(QWidget):
         self._is_due = False
         self._asked_at = 0.0
         self._processed = 0
+        self._day_asked_at = 0.0
         self._switch = PauseSwitch(clock=clock)
         self.headline = HeadlineCard(self._switch)
         self.tiles = {tile.name: StatTile(tile) for tile in tiles_of(self._snapshot)}
+        self.day = TimePanel()
         self.charts = ChartsPanel(history, clock=clock)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -63,6 +69,7 @@ class DashboardPage(QWidget):
         if not self.isVisible():
             return
         if mood_of(before) != mood_of(snapshot) or before.reasons != snapshot.reasons:  # how many run is a figure
+            self._day_asked_at = 0.0
             self._show_all()
         elif self._timer.isActive():
             self._is_due = True
@@ -79,11 +86,15 @@ class DashboardPage(QWidget):
         self._given_notice.show_text(given.notice)
         self._given_notice.setVisible(bool(given.notice))
 
+    def show_time_use(self, result: Mapping[str, object]) -> None:
+        """The result of the command "time_use"."""
+        self.day.show_result(result)
+
     # Qt overrides
 
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
-        self._asked_at = 0.0
+        self._asked_at = self._day_asked_at = 0.0
         self._show_all()
 
     def _show_all(self) -> None:
@@ -99,6 +110,9 @@ class DashboardPage(QWidget):
         if self._clock() - self._asked_at >= (BUSY_CONTRIBUTION_S if has_ended else CONTRIBUTION_S):
             self._asked_at, self._processed = self._clock(), snapshot.totals.requests_processed
             self.contribution_requested.emit()
+        if self._clock() - self._day_asked_at >= DAY_REFRESH_S:
+            self._day_asked_at = self._clock()
+            self.time_use_requested.emit()
 
     def _on_timer_timeout(self) -> None:
         if self._is_due and self.isVisible():
@@ -111,6 +125,7 @@ class DashboardPage(QWidget):
         self._switch.take_back_requested.connect(self.take_back_requested)
         self._switch.start_requested.connect(self.start_requested)
         self.headline.action_requested.connect(self.action_requested)
+        self.day.reason_requested.connect(self.reason_requested)
         for tile in self.tiles.values():
             tile.action_requested.connect(self.action_requested)
 
@@ -121,6 +136,7 @@ class DashboardPage(QWidget):
         column.setSpacing(16)
         column.addWidget(self.headline)
         column.addLayout(_grid(list(self.tiles.values())))
+        column.addWidget(self.day)
         column.addWidget(self.charts)
         column.addWidget(TextLabel(self.tr("Given to the network"), bold=True))
         self.given = {name: StatTile(Tile(name=name, title="", value="–")) for name in ("today", "last_7_days", "all")}

@@ -1,97 +1,232 @@
-"""Every reason not to serve: what it means, what it does, which setting changes it, and whether it holds now."""
+"""The rules page: what keeps the machine from serving now, then the owner's rules with all that can be changed."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
-from PySide6.QtCore import QEvent, Qt, Signal
+from PySide6.QtCore import QEvent, Qt, QTimer, Signal
 from PySide6.QtGui import QColor, QShowEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
+from core.config_load import LoadedSettings
+from core.errors import AgentError, ConfigError
 from core.snapshot import AgentSnapshot
-from titan_gui.remedies import Action, Does
-from titan_gui.rules_view import RuleView, rule_views, summary_of
+from titan_gui.remedies import Action, Does, error_text
+from titan_gui.rule_forms import FORM_OF_SETTING, FORMS, GROUPS, energy_text
+from titan_gui.rules_view import ReasonView, reason_views, summary_of
+from titan_gui.settings_text import place_problems
 from titan_gui.theme import colours_of, tint
 from titan_gui.view_model import Mood
 from titan_gui.widgets.action_buttons import ActionButtons
+from titan_gui.widgets.notes import problem_note
+from titan_gui.widgets.rule_row import RuleRow
 from titan_gui.widgets.stat_tile import Card
 from titan_gui.widgets.text_labels import TextLabel, WrappedLabel
 
+LEAST_WIDTH = 480  # a rule's title, its state and its button beside each other
+
 
 class RulesPage(QWidget):
-    """`render(snapshot)`; what holds stands first, and a card moves only when its reason begins or ends to hold."""
+    """`render(snapshot)` and `show_settings(loaded)` fill it.
+
+    Reasons that hold stand first, strongest first, as cards that come and go; the owner's rules below stay where they
+    are, so that nothing moves under a hand that changes them. It writes nothing itself.
+    """
 
     action_requested = Signal(object)  # remedies.Action
+    save_requested = Signal(object)  # dict: name → text, or None for "back to the default"
+    running_requested = Signal()  # which programs run: `show_running` brings them
 
     def __init__(self) -> None:
         super().__init__()
         self._snapshot = AgentSnapshot()
+        self._loaded: LoadedSettings | None = None
         self._summary = TextLabel(scale=1.2, bold=True)
-        self._cards: dict[str, RuleCard] = {}
+        self._problem = problem_note()
+        self._cards: dict[str, ReasonCard] = {}
+        self._rows: dict[str, RuleRow] = {}
+        self._energy = WrappedLabel(is_quiet=True)
+        self._holding, self._rules, self._others = QVBoxLayout(), QVBoxLayout(), QVBoxLayout()
         content = QWidget()
-        self._column = QVBoxLayout(content)
-        self._column.setContentsMargins(4, 4, 12, 4)
-        self._column.setSpacing(10)
-        self._column.addWidget(self._summary)
-        self._column.addStretch(1)
-        area = QScrollArea()
+        column = QVBoxLayout(content)
+        column.setContentsMargins(4, 4, 12, 4)
+        column.setSpacing(10)
+        column.addWidget(self._summary)
+        column.addWidget(self._problem)
+        for part in (self._holding, self._rules, self._others):
+            part.setSpacing(10)
+            column.addLayout(part)
+        column.addStretch(1)
+        self._area = area = QScrollArea()
         area.setAccessibleName(self.tr("Rules"))
         area.setWidgetResizable(True)
         area.setFrameShape(QFrame.Shape.NoFrame)
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         area.setWidget(content)
+        area.setMinimumWidth(LEAST_WIDTH)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(area)
 
     @property
-    def cards(self) -> dict[str, RuleCard]:
+    def cards(self) -> dict[str, ReasonCard]:
+        """The reasons that hold, and those that are no rules."""
         return dict(self._cards)
+
+    @property
+    def rows(self) -> dict[str, RuleRow]:
+        """The owner's rules, once the page was shown."""
+        return dict(self._rows)
 
     @property
     def summary(self) -> str:
         return self._summary.text()
 
+    @property
+    def problem_shown(self) -> str:
+        return self._problem.text()
+
     def render(self, snapshot: AgentSnapshot) -> None:  # type: ignore[override]  # our pages' name, not Qt's
         before, self._snapshot = self._snapshot, snapshot
-        if self.isVisible() and before.reasons != snapshot.reasons:
-            self._show()
+        if not self.isVisible():
+            return
+        if before.reasons != snapshot.reasons:
+            self._show_reasons()
+        if before.rules != snapshot.rules or before.energy != snapshot.energy:
+            self._show_rules()
+
+    def show_settings(self, loaded: LoadedSettings) -> None:
+        """What is in force, and where it comes from. What is being typed stays."""
+        self._loaded = loaded
+        for row in self._rows.values():
+            row.show_settings(loaded)
+
+    def show_saved(self) -> None:
+        """A change is written."""
+        self._problem.say("")
+
+    def show_error(self, error: AgentError) -> None:
+        """A change could not be written: said where it was made. What was typed stays."""
+        by_field, elsewhere = place_problems(error.problems if isinstance(error, ConfigError) else ())
+        placed = {name: sentence for name, sentence in by_field.items() if name in FORM_OF_SETTING}
+        for row in self._rows.values():
+            row.show_refused()
+            if self._loaded is not None:
+                row.show_settings(self._loaded)  # a switch shows what is in force
+        for name, sentence in placed.items():
+            self._rows[FORM_OF_SETTING[name].code].show_problem(name, sentence)
+        if not placed or elsewhere or len(placed) < len(by_field):
+            self._problem.say(error_text(error))
+
+    def show_running(self, names: Sequence[str]) -> None:
+        """The programs that run now, for the list."""
+        apps = self._rows["listed_app"].apps if self._rows else None
+        if apps is not None:
+            apps.show_running(names)
+
+    def focus_reason(self, code: str) -> None:
+        """Bring a reason into view: the rule behind it, or its card. A link from the day's ribbon comes here."""
+        self._make_rows()
+        row, card = self._rows.get(code), self._cards.get(code)
+        if row is not None:
+            row.focus_setting("")
+            self._bring_into_view(row)
+        elif card is not None:
+            if card.buttons:
+                card.buttons[0].setFocus(Qt.FocusReason.OtherFocusReason)
+            self._bring_into_view(card)
+
+    def focus_setting(self, name: str) -> None:
+        """Bring the rule of a setting into view, open, with the keyboard on it."""
+        self._make_rows()
+        form = FORM_OF_SETTING.get(name)
+        if form is not None:
+            self._rows[form.code].focus_setting(name)
+            self._bring_into_view(self._rows[form.code])
 
     # Qt overrides
 
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
-        self._show()
+        self._make_rows()
+        self._show_reasons()
+        self._show_rules()
 
-    def _show(self) -> None:
+    def _make_rows(self) -> None:
+        """Made when the page is first shown: they are many."""
+        if self._rows:
+            return
+        for group in GROUPS:
+            self._rules.addWidget(TextLabel(self.tr(group.title), scale=1.15, bold=True))
+            for form in group.forms:
+                self._rows[form.code] = row = RuleRow(form)
+                row.save_requested.connect(self.save_requested)
+                row.running_requested.connect(self.running_requested)
+                self._rules.addWidget(row)
+                if form.code == "budget_spent":
+                    self._rules.addWidget(self._energy)
+                if self._loaded is not None:
+                    row.show_settings(self._loaded)
+        self._others.addWidget(TextLabel(self.tr("Other reasons not to serve"), scale=1.15, bold=True))
+
+    def _show_rules(self) -> None:
+        views = {view.code: view for view in self._snapshot.rules}
+        for code, row in self._rows.items():
+            row.show_rule(views.get(code))
+        energy = energy_text(self._snapshot.energy)
+        self._energy.show_text(energy)
+        self._energy.setVisible(bool(energy))
+
+    def _show_reasons(self) -> None:
         reasons = self._snapshot.reasons
         self._summary.show_text(self.tr(summary_of(reasons)))
-        views = rule_views(reasons)
+        views = [view for view in reason_views(reasons) if view.now or view.code not in FORMS]
         for code in self._cards.keys() - {view.code for view in views}:
             gone = self._cards.pop(code)
-            self._column.removeWidget(gone)
+            gone.hide()
+            gone.setParent(None)
             gone.deleteLater()
-        for row, view in enumerate(views, start=1):  # the summary is row 0
+        for view in views:
             if view.code not in self._cards:
-                self._cards[view.code] = RuleCard()
+                self._cards[view.code] = ReasonCard()
                 self._cards[view.code].action_requested.connect(self.action_requested)
-            card = self._cards[view.code]
-            card.show_rule(view)
-            if self._column.indexOf(card) != row:
-                self._column.insertWidget(row, card)
-        buttons = [button for view in views for button in self._cards[view.code].buttons]
-        for before, after in pairwise(buttons):
-            QWidget.setTabOrder(before, after)  # the keyboard goes from top to bottom too
+            self._cards[view.code].show_reason(view)
+        holding = [self._cards[view.code] for view in views if view.now]
+        others = [self._cards[view.code] for view in views if not view.now]
+        _put_in_order(self._holding, holding, first=0)
+        _put_in_order(self._others, others, first=1)  # its heading is 0
+        self._set_tab_order(holding, others)
+
+    def _set_tab_order(self, holding: list[ReasonCard], others: list[ReasonCard]) -> None:
+        """The keyboard goes from top to bottom, as the eye does."""
+        stops: list[QWidget] = [button for card in holding for button in card.buttons]
+        for row in self._rows.values():
+            stops += row.focus_targets()
+        stops += [button for card in others for button in card.buttons]
+        for before, after in pairwise(stops):
+            QWidget.setTabOrder(before, after)
+
+    def _bring_into_view(self, widget: QWidget) -> None:
+        QTimer.singleShot(0, widget, lambda: self._area.ensureWidgetVisible(widget))  # once it is laid out
 
 
-class RuleCard(Card):
-    """One rule. While it holds it has a coloured edge and says so in words."""
+def _put_in_order(column: QVBoxLayout, cards: list[ReasonCard], *, first: int) -> None:
+    """Only what stands elsewhere is moved."""
+    for place, card in enumerate(cards, start=first):
+        if column.indexOf(card) != place:
+            column.insertWidget(place, card)
+            card.show()
+
+
+class ReasonCard(Card):
+    """One reason. While it holds it has a coloured edge and says so in words."""
 
     action_requested = Signal(object)  # remedies.Action
 
     def __init__(self) -> None:
         super().__init__()
-        self._view: RuleView | None = None
+        self._view: ReasonView | None = None
         self._title = TextLabel(bold=True)
         self._state = TextLabel(scale=0.9, is_quiet=True)
         self._now = WrappedLabel()
@@ -122,10 +257,10 @@ class RuleCard(Card):
 
     @property
     def now(self) -> str:
-        """What is said while the rule holds; "" while it doesn't."""
+        """What is said while the reason holds; "" while it doesn't."""
         return self._view.now if self._view else ""
 
-    def show_rule(self, view: RuleView) -> None:
+    def show_reason(self, view: ReasonView) -> None:
         if view == self._view:
             return
         self._view = view
@@ -152,8 +287,8 @@ class RuleCard(Card):
         if self._view is None:
             return
         mood = Mood.ATTENTION if self._view.blocks else Mood.DRAINING
-        if self._view.code in ("paused_by_owner", "draining", "stopping"):
-            mood = Mood.PAUSED  # what the owner did is no trouble
+        if self._view.code in ("paused_by_owner", "draining", "stopping", *FORMS):
+            mood = Mood.PAUSED  # what the owner did or ruled is no trouble
         self.edge = QColor(colours_of(self.palette()).moods[mood]) if self._view.now else None
         tint(self._title, self.edge or self.palette().windowText().color())
         self.update()

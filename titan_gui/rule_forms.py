@@ -1,0 +1,309 @@
+"""Which settings make up each of the owner's rules on the rules page, and what the page says of them. Pure.
+
+Texts are English source strings; whoever shows them passes them through `tr()`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from core.config import Settings
+from core.reasons import KINDS
+from core.rules import Effect, MemoryThen, SessionsThen
+from core.rules.effects import DEFAULT_EFFECTS, OFF, BadEffect, format_effect, parse_effect
+from core.rules.schedule import ALWAYS, BadSchedule, Grid, parse_schedule
+from core.snapshot import EnergyView, RuleView
+from titan_gui.plain_text import plain, sentences
+from titan_gui.view_model import clock_text, duration_text, memory_text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleForm:
+    """One row. `switch` is its setting for yes and no; "" where the effect "off" is the switch."""
+
+    code: str
+    title: str  # what the switch turns on
+    switch: str = ""
+    fields: tuple[str, ...] = ()  # numbers
+    extra: str = ""  # a setting with an editor of its own: "listed_apps", "schedule"
+
+    @property
+    def meaning(self) -> str:
+        return KINDS[self.code].meaning
+
+    @property
+    def effect(self) -> str:
+        """The setting that says what it does."""
+        return f"{self.code}_effect"
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """Every setting of the row."""
+        return tuple(filter(None, (self.switch, *self.fields, self.extra, self.effect)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleGroup:
+    title: str
+    forms: tuple[RuleForm, ...]
+
+
+GROUPS = (
+    RuleGroup(
+        title="While you use this computer",
+        forms=(
+            RuleForm(
+                code="in_use",
+                title="Share only when I'm away",
+                switch="pause_while_in_use",
+                fields=("idle_minutes",),
+            ),
+            RuleForm(
+                code="listed_app",
+                title="Make way for my programs",
+                fields=("listed_app_hold_s",),
+                extra="listed_apps",
+            ),
+            RuleForm(code="full_screen", title="Make way for full screen", switch="pause_in_full_screen"),
+            RuleForm(
+                code="gpu_in_use",
+                title="Make way when others use the graphics card",
+                fields=(
+                    "gpu_others_percent",
+                    "gpu_others_for_s",
+                    "gpu_others_resume_percent",
+                    "gpu_others_resume_s",
+                ),
+            ),
+            RuleForm(
+                code="cpu_busy",
+                title="Make way when others use the processor",
+                fields=("cpu_others_percent", "cpu_others_for_s", "cpu_others_resume_s"),
+            ),
+            RuleForm(code="vram_short", title="Keep graphics memory for me", fields=("vram_reserve_mb",)),
+            RuleForm(code="ram_short", title="Keep memory for me", fields=("ram_reserve_mb",)),
+            RuleForm(code="engine_used_by_owner", title="Make way when I use the engine myself"),
+        ),
+    ),
+    RuleGroup(
+        title="Hours and budget",
+        forms=(
+            RuleForm(code="schedule", title="Share only in my hours", extra="schedule"),
+            RuleForm(
+                code="budget_spent",
+                title="Keep to a budget each day",
+                fields=("hours_per_day", "kwh_per_day", "tariff_per_kwh", "serving_power_w"),
+            ),
+        ),
+    ),
+    RuleGroup(
+        title="Power, heat and network",
+        forms=(
+            RuleForm(code="on_battery", title="Don't share on battery", switch="pause_on_battery"),
+            RuleForm(
+                code="battery_low",
+                title="Don't share when the battery is low",
+                fields=("battery_low_percent",),
+            ),
+            RuleForm(
+                code="gpu_hot",
+                title="Let the graphics card cool down",
+                fields=("gpu_max_c", "gpu_resume_c", "gpu_target_c"),
+            ),
+            RuleForm(code="gpu_lost", title="Stop when the graphics card is gone"),
+            RuleForm(code="metered", title="Don't share over a metered network", switch="pause_on_metered"),
+        ),
+    ),
+)
+FORMS: Mapping[str, RuleForm] = MappingProxyType({form.code: form for group in GROUPS for form in group.forms})
+FORM_OF_SETTING: Mapping[str, RuleForm] = MappingProxyType(
+    {name: form for form in FORMS.values() for name in form.settings}
+)
+
+SESSIONS_WORDS = {
+    SessionsThen.STOP: "Running sessions are stopped after",
+    SessionsThen.FINISH: "Running sessions may finish within",
+    SessionsThen.SERVE: "Sessions go on: I'm only told",
+}
+MEMORY_WORDS = {MemoryThen.UNLOAD: "Give the model's memory back", MemoryThen.KEEP: "Keep the model in memory"}
+
+
+def is_switched_on(form: RuleForm, settings: Settings) -> bool:
+    return getattr(settings, form.effect) != OFF and (not form.switch or bool(getattr(settings, form.switch)))
+
+
+def switch_changes(form: RuleForm, settings: Settings, is_on: bool, effect_before: str) -> dict[str, str | None]:
+    """What to write to turn a rule on or off. `effect_before` is what it did when it was last on, "" when unknown."""
+    if not is_on:
+        return {form.switch: "false"} if form.switch else {form.effect: OFF}
+    changes: dict[str, str | None] = {form.switch: "true"} if form.switch else {}
+    if getattr(settings, form.effect) == OFF:
+        changes[form.effect] = effect_before or None
+    return changes
+
+
+def effect_of(text: str) -> Effect:
+    """The effect that a setting says; for "off", or a text that is none, the one it would have by itself."""
+    try:
+        effect = parse_effect(text)
+    except BadEffect:
+        effect = None
+    return effect or Effect(sessions=SessionsThen.FINISH, limit_s=None, memory=MemoryThen.KEEP)
+
+
+def default_effect_of(form: RuleForm) -> str:
+    return DEFAULT_EFFECTS[form.code]
+
+
+def effect_text(sessions: SessionsThen, seconds: str, memory: MemoryThen) -> tuple[str, str]:
+    """The setting's text, and what is wrong with the seconds ("" when nothing is). No seconds: no limit, or at once."""
+    words = seconds.strip().removesuffix("s").strip().replace(",", ".")
+    if sessions is SessionsThen.SERVE:
+        return format_effect(Effect(sessions=sessions, limit_s=None, memory=MemoryThen.KEEP)), ""
+    if not words:
+        return format_effect(Effect(sessions=sessions, limit_s=None, memory=memory)), ""
+    verb = "stop after" if sessions is SessionsThen.STOP else "finish within"
+    try:
+        return format_effect(parse_effect(f"{verb} {words} s, {memory}")), ""
+    except BadEffect:
+        return "", "Type seconds from 0 to 86,400, or nothing."
+
+
+def seconds_text(effect: Effect) -> str:
+    return "" if effect.limit_s is None else f"{effect.limit_s:g}"
+
+
+def summary_of_rule(form: RuleForm, settings: Settings) -> str:
+    """What the rule does, with its figures, in sentences; "" while it is off."""
+    if not is_switched_on(form, settings):
+        return ""
+    return sentences(figures_text(form.code, settings), _effect_words(effect_of(getattr(settings, form.effect))))
+
+
+def figures_text(code: str, settings: Settings) -> str:
+    """When the rule holds, with the owner's figures; "" where it has none."""
+    s = settings
+    match code:
+        case "in_use":
+            return f"After {s.idle_minutes:g} min without mouse and keyboard."
+        case "listed_app":
+            return (
+                f"{_apps_text(s.listed_apps)}; shares again {s.listed_app_hold_s:g} s later." if s.listed_apps else ""
+            )
+        case "gpu_in_use":
+            begins = f"Above {s.gpu_others_percent:g} % for {s.gpu_others_for_s:g} s"
+            return f"{begins}; shares again below {s.gpu_others_resume_percent:g} % for {s.gpu_others_resume_s:g} s."
+        case "cpu_busy":
+            begins = f"Above {s.cpu_others_percent:g} % for {s.cpu_others_for_s:g} s"
+            return f"{begins}; shares again after {s.cpu_others_resume_s:g} s below."
+        case "vram_short":
+            return f"{_reserve_text(s.vram_reserve_mb)} of the graphics memory stays yours."
+        case "ram_short":
+            return f"{_reserve_text(s.ram_reserve_mb)} of the memory stays yours."
+        case "battery_low":
+            return f"Below {s.battery_low_percent:g} %." if s.battery_low_percent else ""
+        case "gpu_hot":
+            target = f" Slows down above {s.gpu_target_c:g} °C." if s.gpu_target_c else ""
+            return f"From {s.gpu_max_c:g} °C; shares again at {s.gpu_resume_c:g} °C.{target}"
+        case "schedule":
+            return hours_text(grid_of(s.schedule))
+        case "budget_spent":
+            parts = (
+                f"{s.hours_per_day:g} hours" if s.hours_per_day else "",
+                f"{s.kwh_per_day:g} kWh" if s.kwh_per_day else "",
+            )
+            limits = " and ".join(filter(None, parts))
+            return f"At most {limits} a day." if limits else ""
+    return ""
+
+
+def state_of_rule(form: RuleForm, settings: Settings, view: RuleView | None) -> tuple[str, str]:
+    """One word of state and the sentence behind it: ("Holds now", "Paused while Steam runs. Ends at 14:00.")."""
+    if not is_switched_on(form, settings):
+        return "Off", ""
+    if form.extra == "listed_apps" and not settings.listed_apps:
+        return "Nothing listed yet", ""
+    if form.extra == "schedule" and grid_of(settings.schedule) == ALWAYS:
+        return "All hours", ""
+    if form.code == "budget_spent" and not (settings.hours_per_day or settings.kwh_per_day):
+        return "No limit yet", ""
+    if form.code == "battery_low" and not settings.battery_low_percent:
+        return "Never", ""
+    if view is None or not view.is_on:
+        return "", ""
+    if view.holds:
+        ends = clock_text(view.ends_at) if view.ends_at is not None else ""
+        return "Holds now", sentences(
+            plain(view.sentence), f"Ends at {ends}" if ends and ends not in view.sentence else ""
+        )
+    if view.unknown:
+        return "Can't be told here", sentences(plain(view.unknown))
+    return "Not now", ""
+
+
+def grid_of(text: str) -> Grid:
+    """The hours that a setting says; all of them where the text is none (the settings' own check has said so)."""
+    try:
+        return parse_schedule(text)
+    except BadSchedule:
+        return ALWAYS
+
+
+def hours_text(grid: Grid) -> str:
+    hours = sum(map(sum, grid))
+    return "" if grid == ALWAYS else f"Shared in {hours} of the week's 168 hours"
+
+
+def energy_text(energy: EnergyView) -> str:
+    """What serving took today, in sentences; "" before anything was served."""
+    if not energy.served_s and energy.kwh is None:
+        return sentences(energy.source)
+    parts = [f"Served today: {duration_text(energy.served_s)}"]
+    if energy.kwh is not None:
+        parts.append(f"{energy.kwh:.2f} kWh")
+    if energy.cost is not None:
+        parts.append(f"costs {energy.cost:.2f}")
+    each = []
+    if energy.wh_per_1000_tokens is not None:
+        each.append(f"{energy.wh_per_1000_tokens:.2f} Wh")
+    if energy.cost_per_1000_tokens is not None:
+        each.append(f"costs {energy.cost_per_1000_tokens:.4f}")
+    return sentences(", ".join(parts), f"Per 1,000 tokens: {', '.join(each)}" if each else "", energy.source)
+
+
+def added_apps(apps: tuple[str, ...], new: str) -> tuple[tuple[str, ...], str]:
+    """The list with one more entry, and why it can't be added ("" when it was)."""
+    name = new.strip()
+    if not name:
+        return apps, ""
+    if "," in name:
+        return apps, "A name with a comma can't stand in this list. Take its folder instead."
+    if not name.isprintable():
+        return apps, "This name has characters that can't be written."
+    return (apps if name in apps else (*apps, name)), ""
+
+
+def _effect_words(effect: Effect) -> str:
+    """Short, because every row says it: "Stops sessions after 5 s, gives the memory back"."""
+    limit = f"{effect.limit_s:g} s" if effect.limit_s else ""
+    match effect.sessions:
+        case SessionsThen.SERVE:
+            return "Only tells you"
+        case SessionsThen.STOP:
+            sessions = f"Stops sessions after {limit}" if limit else "Stops sessions at once"
+        case SessionsThen.FINISH:
+            sessions = f"Lets sessions finish within {limit}" if limit else "Lets sessions finish"
+    memory = "gives the memory back" if effect.memory is MemoryThen.UNLOAD else "keeps the model in memory"
+    return f"{sessions}, {memory}"
+
+
+def _apps_text(apps: tuple[str, ...]) -> str:
+    if len(apps) > 3:
+        return f"{len(apps)} programs and folders"
+    return ", ".join(app.replace("\\", "/").rstrip("/").rpartition("/")[2] or app for app in apps)
+
+
+def _reserve_text(mb: int) -> str:
+    return memory_text(mb) if mb else "A tenth, at least 1 GB,"
