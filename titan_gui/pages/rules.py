@@ -58,6 +58,7 @@ class RulesPage(QWidget):
             part.setSpacing(10)
             column.addLayout(part)
         column.addStretch(1)
+        self._make_rows()
         self._area = area = QScrollArea()
         area.setAccessibleName(self.tr("Rules"))
         area.setWidgetResizable(True)
@@ -76,7 +77,7 @@ class RulesPage(QWidget):
 
     @property
     def rows(self) -> dict[str, RuleRow]:
-        """The owner's rules, once the page was shown."""
+        """The owner's rules."""
         return dict(self._rows)
 
     @property
@@ -121,13 +122,12 @@ class RulesPage(QWidget):
 
     def show_running(self, names: Sequence[str]) -> None:
         """The programs that run now, for the list."""
-        apps = self._rows["listed_app"].apps if self._rows else None
+        apps = self._rows["listed_app"].apps
         if apps is not None:
             apps.show_running(names)
 
     def focus_reason(self, code: str) -> None:
         """Bring a reason into view: the rule behind it, or its card. A link from the day's ribbon comes here."""
-        self._make_rows()
         row, card = self._rows.get(code), self._cards.get(code)
         if row is not None:
             row.focus_setting("")
@@ -139,7 +139,6 @@ class RulesPage(QWidget):
 
     def focus_setting(self, name: str) -> None:
         """Bring the rule of a setting into view, open, with the keyboard on it."""
-        self._make_rows()
         form = FORM_OF_SETTING.get(name)
         if form is not None:
             self._rows[form.code].focus_setting(name)
@@ -149,14 +148,10 @@ class RulesPage(QWidget):
 
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
-        self._make_rows()
         self._show_reasons()
         self._show_rules()
 
     def _make_rows(self) -> None:
-        """Made when the page is first shown: they are many."""
-        if self._rows:
-            return
         for group in GROUPS:
             self._rules.addWidget(TextLabel(self.tr(group.title), scale=1.15, bold=True))
             for form in group.forms:
@@ -166,8 +161,6 @@ class RulesPage(QWidget):
                 self._rules.addWidget(row)
                 if form.code == "budget_spent":
                     self._rules.addWidget(self._energy)
-                if self._loaded is not None:
-                    row.show_settings(self._loaded)
         self._others.addWidget(TextLabel(self.tr("Other reasons not to serve"), scale=1.15, bold=True))
 
     def _show_rules(self) -> None:
