@@ -8,7 +8,7 @@ from dataclasses import replace
 from core.errors import AgentError
 from core.snapshot import AgentSnapshot, Reason
 from core.state import AgentState
-from titan_gui.plain_text import plain
+from titan_gui.plain_text import plain, sentences
 from titan_gui.remedies import remedy_of_error, setting_behind
 
 FAILED_CODE = "agent_failed"
@@ -20,7 +20,7 @@ def failed_snapshot(last: AgentSnapshot, error: BaseException) -> AgentSnapshot:
     known = foreseen(error)
     sentence, remedy, setting = UNFORESEEN, "Start it again. The log has more.", ""
     if known is not None:
-        sentence, remedy = f"{known.title}: {plain(known.detail)}", remedy_of_error(known).sentence
+        sentence, remedy = sentences(f"{known.title}: {plain(known.detail)}"), remedy_of_error(known).sentence
         setting = setting_behind(known)
     reason = Reason(code=FAILED_CODE, sentence=sentence, remedy=remedy, setting=setting, icon="error")
     return replace(

@@ -87,10 +87,14 @@ class _Known:
     does: tuple[Does, ...] = ()
     setting: str = ""
     always: bool = False
+    is_setting_shown: bool = True  # False where another button leads to the better place
 
-    @property
-    def actions(self) -> tuple[Action, ...]:
-        return tuple(Action(does) for does in self.does)
+    def actions(self, setting: str) -> tuple[Action, ...]:
+        """With `setting` before the log, which only says more."""
+        doing = [Action(does) for does in self.does if does is not Does.LOG]
+        if setting in DECLARATIONS and self.is_setting_shown:
+            doing.append(Action(Does.SETTING, setting))
+        return (*doing, Action(Does.LOG)) if Does.LOG in self.does else tuple(doing)
 
 
 # A reason's setting gets a button by itself: here stands what else can be done.
@@ -103,7 +107,7 @@ FOR_REASONS: Mapping[str, _Known] = MappingProxyType(
         "engine_attention": _Known("Mend that, and try again.", (Does.RETRY, Does.LOG)),
         "engine_unreachable": _Known("It is tried again by itself.", (Does.RETRY,)),
         "engine_resting": _Known("It is tried again by itself, or now.", (Does.RETRY, Does.LOG), always=True),
-        "model_not_ready": _Known("Choose what to offer, or add a model.", (Does.MODELS,)),
+        "model_not_ready": _Known("Choose what to offer, or add a model.", (Does.MODELS,), is_setting_shown=False),
         "no_public_address": _Known("Type the name or address under which others reach this machine.", always=True),
         "registration_refused": _Known("It is tried again by itself.", (Does.LOG,), always=True),
         "coordinator_away": _Known("", (Does.LOG,), always=True),  # its sentence says that it is tried again
@@ -131,16 +135,14 @@ def remedy_of(reason: Reason) -> Remedy:
     """What to do about a reason that holds now; one that this version doesn't know gets its setting."""
     known = FOR_REASONS.get(reason.code, _Known())
     sentence = known.sentence if known.always else plain(reason.remedy) or known.sentence
-    setting = (Action(Does.SETTING, reason.setting),) if reason.setting in DECLARATIONS else ()
-    return Remedy(sentence, (*known.actions, *setting))
+    return Remedy(sentence, known.actions(reason.setting))
 
 
 def remedy_of_error(error: AgentError) -> Remedy:
     """What to do about an error. Its actions are for a page that has room for buttons."""
     known = next(known for kind, known in FOR_ERRORS if isinstance(error, kind))
     sentence = known.sentence if known.always else plain(error.hint) or known.sentence
-    setting = setting_behind(error)
-    return Remedy(sentence, (*known.actions, *((Action(Does.SETTING, setting),) if setting else ())))
+    return Remedy(sentence, known.actions(setting_behind(error)))
 
 
 def setting_behind(error: AgentError) -> str:

@@ -103,10 +103,10 @@ class EngineSupervisor:
     def attention(self) -> EngineNeedsAttention:
         """What the owner is told once it is not started again by itself."""
         last = self._last_failure
-        hints = (last.hint if last else "", "Then start the engine again: titan retry")
+        first = f"{last.hint} Then s" if last and last.hint else "S"
         return EngineNeedsAttention(
             f"the engine failed {self._failures} times in a row; the last time: {last.detail if last else 'unknown'}",
-            hint=" ".join(hint for hint in hints if hint),
+            hint=f"{first}tart the engine again: titan retry",
         )
 
     def forget_failures(self) -> None:

@@ -221,9 +221,9 @@ def test_sentences_are_joined_by_full_stops(parts: tuple[str, ...], said: str) -
 def test_a_taken_port_leads_to_its_setting_and_to_a_new_start() -> None:
     error = PortTakenError("cannot listen on 0.0.0.0:50052", hint="Choose another port: AGENT_PORT=50060 titan run")
     headline = headline_of(failed_snapshot(AgentSnapshot(), error))
-    assert headline.sentence == "Port not available: cannot listen on 0.0.0.0:50052"
+    assert headline.sentence == "Port not available: cannot listen on 0.0.0.0:50052."
     assert headline.remedy == "Choose another port, and start it again."
-    assert headline.actions == (Action(Does.START), Action(Does.LOG), Action(Does.SETTING, "agent_port"))
+    assert headline.actions == (Action(Does.START), Action(Does.SETTING, "agent_port"), Action(Does.LOG))
 
 
 def test_bad_settings_lead_to_the_first_that_is_bad() -> None:

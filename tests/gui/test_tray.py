@@ -102,7 +102,7 @@ def test_the_cause_is_found_inside_a_task_group_and_a_bug_names_the_log() -> Non
     from core.errors import StorageError
 
     group = BaseExceptionGroup("tasks", [BaseExceptionGroup("inner", [StorageError("disk full", hint="Free some.")])])
-    assert failed_snapshot(READY, group).reasons[0].sentence == "Cannot use a file: disk full"
+    assert failed_snapshot(READY, group).reasons[0].sentence == "Cannot use a file: disk full."
     bug = failed_snapshot(READY, ValueError("secret text"))
     assert "secret" not in bug.reasons[0].sentence
     assert "log" in bug.reasons[0].remedy

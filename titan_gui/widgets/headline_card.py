@@ -44,6 +44,7 @@ class HeadlineCard(Card):
             words.addWidget(label)
         words.addSpacing(6)
         words.addWidget(self.actions_row)
+        words.addSpacing(2)
         words.addWidget(switch)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(16, 14, 16, 14)
