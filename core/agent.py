@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -48,7 +48,7 @@ from core.reporting import Reporter
 from core.sessions import Admission, EndReason
 from core.signals import Signals
 from core.signals.watch import SignalWatch
-from core.snapshot import AgentSnapshot, CoordinatorView, SnapshotStore
+from core.snapshot import AgentSnapshot, CoordinatorView, GiveBack, SnapshotStore
 from core.state import AgentState
 from core.stats_collector import StatsCollector, SystemStats
 from core.time_use_file import FILE_NAME as TIME_USE_NAME
@@ -108,8 +108,7 @@ class Agent:
         if allow_selftest is None:
             allow_selftest = is_loopback_endpoint(settings.coordinator_endpoint)
         self._make_serving_parts(
-            factories
-            or engine_factories(settings, loaded.paths, self._engine_secrets, current=lambda: self.settings),
+            factories or engine_factories(settings, loaded.paths, self._engine_secrets, current=lambda: self.settings),
             allow_selftest,
         )
         self._make_reporting_parts(stats)
@@ -237,11 +236,7 @@ class Agent:
         )
 
         def watch(on_change: Callable[[Signals], None]) -> SignalWatch:
-            return SignalWatch(
-                on_change,
-                own_pids=lambda: self._engine_processes.known,
-                on_wake=lambda slept_s: self.owner.check_clock(),
-            )
+            return SignalWatch(on_change, own_pids=lambda: self._engine_processes.known)
 
         self.rules = OwnerRules(
             settings,
@@ -252,7 +247,7 @@ class Agent:
             own_memory=self.report.own_memory,
             engine_name=lambda: self.models.engine.name,
             owner_use=lambda: self.keeper.owner_use,
-            give_back=self.memory.give_back,
+            give_back=self._give_back_for_rule,
             on_change=self._publish_soon,
             on_pace=self.tell_coordinator,
         )
@@ -503,6 +498,12 @@ class Agent:
         """Give our models' memory back once the last session has ended; serving again begins with loading one."""
         self.memory.give_back_when_idle(also=self.starter.stop())
         self.starter.want()
+
+    async def _give_back_for_rule(self, also: Collection[str]) -> GiveBack | None:
+        """A rule wants the memory, now; raises EngineError. Serving again begins with loading a model."""
+        loading = self.starter.stop()
+        self.starter.want()
+        return await self.memory.give_back({*also, *loading})
 
     def _on_woke(self, slept_s: float) -> None:
         """The machine slept: a timed pause may be over, and a card may have lost what was on it."""
