@@ -13,7 +13,7 @@ from typing import Protocol
 from xml.parsers.expat import ExpatError
 
 from core.atomic_file import write_atomically
-from core.errors import AgentError
+from core.desktop_file import desktop_exec, desktop_string
 from core.paths import DEFAULT_PROFILE, ensure_folder, folder_name, storage_error
 from titan_gui.windows_registry import Registry, open_registry
 
@@ -77,7 +77,7 @@ class XdgAutostart:
         lines = (
             "[Desktop Entry]",
             "Type=Application",
-            f"Name={_desktop_string(title)}",
+            f"Name={desktop_string(title)}",
             "Comment=Share this machine's models",
             f"Exec={desktop_exec(self._command)}",
             "Icon=titancompute",
@@ -143,29 +143,9 @@ class RunKeyAutostart:
         self._registry.delete(_APPROVED_KEY, self._name)
 
 
-def desktop_exec(command: Sequence[str]) -> str:
-    """A command as the Exec key wants it: two layers of quoting, one of the key and one of every string value."""
-    return _desktop_string(" ".join(_exec_argument(argument) for argument in command))
-
-
 def windows_command_line(command: Sequence[str]) -> str:
     """A command as CommandLineToArgvW splits it again: backslashes count only before a quote."""
     return " ".join(_windows_argument(argument) for argument in command)
-
-
-def _exec_argument(argument: str) -> str:
-    _refuse_control_characters(argument)
-    escaped = argument.replace("%", "%%")  # a lone % is a field code
-    if argument and not set(argument) & set(" \t\"'\\><~|&;$*?#()`"):
-        return escaped
-    for special in ("\\", '"', "`", "$"):
-        escaped = escaped.replace(special, f"\\{special}")
-    return f'"{escaped}"'
-
-
-def _desktop_string(text: str) -> str:
-    _refuse_control_characters(text)
-    return text.replace("\\", "\\\\")
 
 
 def _windows_argument(argument: str) -> str:
@@ -180,11 +160,6 @@ def _windows_argument(argument: str) -> str:
     if argument and not set(argument) & set(" \t"):
         return text + "\\" * backslashes
     return '"' + text + "\\" * (2 * backslashes) + '"'
-
-
-def _refuse_control_characters(text: str) -> None:
-    if any(ord(character) < 32 for character in text):
-        raise AgentError(f"a path or profile with control characters can't start at login: {text!r}")
 
 
 def _desktop_entry(file: Path) -> Mapping[str, str]:

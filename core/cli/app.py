@@ -49,9 +49,11 @@ def build_app() -> typer.Typer:
     from core.cli.logs_cmd import show_logs
     from core.cli.models_cmd import models, quant
     from core.cli.owner_cmds import finish, pause, resume, sessions
+    from core.cli.rules_cmd import rules
     from core.cli.run_cmd import run
     from core.cli.status_cmd import status
     from core.cli.time_cmd import show_time
+    from core.cli.uninstall_cmd import entry_app, uninstall
     from core.cli.update_cmd import update
 
     app = typer.Typer(
@@ -64,12 +66,14 @@ def build_app() -> typer.Typer:
     app.command("run")(run)
     for command in (
         *(status, pause, resume, finish, sessions, models, quant, ledger),
-        *(ask, demo, selftest, doctor, retry, update),
+        *(ask, demo, selftest, doctor, retry, update, uninstall),
     ):
         app.command(command.__name__)(command)
     app.command("time")(show_time)
+    app.command()(rules)
     app.command("logs")(show_logs)
     app.add_typer(config_app, name="config")
+    app.add_typer(entry_app, name="desktop-entry")
     return app
 
 
