@@ -8,7 +8,7 @@ import logging
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Generic, TypeVar
 
 from core.signals import BusProbe, SignalProbe, Unknown
@@ -77,17 +77,14 @@ class ProbeThreads:
 
 
 class Guarded(Generic[T]):
-    """One probe, asked on the loop, with a time limit: `read` takes `limit_s` seconds at most, and never raises.
+    """One probe, asked on the loop, with a time limit. While a reading hangs, the probe isn't asked again."""
 
-    While a reading hangs, the probe isn't asked again, and every further `read` answers at once that it hangs.
-    """
-
-    def __init__(self, name: str, about: str, start: Callable[[], asyncio.Future[T | Unknown]], *, limit_s: float):
+    def __init__(self, name: str, about: str, start: Callable[[], asyncio.Future[T | Unknown]]) -> None:
         """`about` is what doesn't answer, as the owner calls it: "The battery"."""
         self.name = name
         self._about = about
+        self.silence = Unknown(f"{about} does not answer.")
         self._start = start
-        self._limit_s = limit_s
         self._pending: asyncio.Future[T | Unknown] | None = None
         self._has_failed = False
 
@@ -95,14 +92,18 @@ class Guarded(Generic[T]):
     def is_hanging(self) -> bool:
         return self._pending is not None and not self._pending.done()
 
-    async def read(self) -> T | Unknown:
-        if not self.is_hanging:
-            self._pending = self._start()
-            self._pending.add_done_callback(_look_at)
-            await asyncio.wait({self._pending}, timeout=self._limit_s)
-        assert self._pending is not None
-        if not self._pending.done():
-            return Unknown(f"{self._about} does not answer.")
+    def begin(self) -> asyncio.Future[T | Unknown] | None:
+        """Ask; None when the last question still has no answer."""
+        if self.is_hanging:
+            return None
+        self._pending = self._start()
+        self._pending.add_done_callback(_look_at)
+        return self._pending
+
+    def collect(self) -> T | Unknown:
+        """The answer, or why there is none."""
+        if self._pending is None or not self._pending.done():
+            return self.silence
         answer, self._pending = self._pending, None
         failure = answer.exception()
         if failure is None:
@@ -119,16 +120,25 @@ class Guarded(Generic[T]):
             await asyncio.wait({self._pending})
 
 
-def guard_probe(probe: SignalProbe[T], threads: ProbeThreads, about: str, *, limit_s: float = LIMIT_S) -> Guarded[T]:
+async def read_all(readers: Collection[Guarded[T]], limit_s: float = LIMIT_S) -> dict[str, T | Unknown]:
+    """What each probe says, by its name, all read at once. Takes `limit_s` seconds at most, and never raises.
+
+    One that hung before costs no time: it is unknown until it is back.
+    """
+    asked = [(reader, reader.begin()) for reader in readers]
+    if answers := [answer for _, answer in asked if answer is not None]:
+        await asyncio.wait(answers, timeout=limit_s)
+    return {reader.name: reader.silence if answer is None else reader.collect() for reader, answer in asked}
+
+
+def guard_probe(probe: SignalProbe[T], threads: ProbeThreads, about: str) -> Guarded[T]:
     """A probe that blocks, on a thread of `threads`."""
-    return Guarded(probe.name, about, lambda: threads.run(probe.read), limit_s=limit_s)
+    return Guarded(probe.name, about, lambda: threads.run(probe.read))
 
 
-def guard_bus_probe(probe: BusProbe[T], about: str, *, limit_s: float = LIMIT_S) -> Guarded[T]:
+def guard_bus_probe(probe: BusProbe[T], about: str) -> Guarded[T]:
     """A probe that another program answers by D-Bus."""
-    return Guarded(
-        probe.name, about, lambda: asyncio.create_task(probe.read(), name=f"signal-{probe.name}"), limit_s=limit_s
-    )
+    return Guarded(probe.name, about, lambda: asyncio.create_task(probe.read(), name=f"signal-{probe.name}"))
 
 
 def _look_at(answer: Answer) -> None:

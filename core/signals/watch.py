@@ -14,7 +14,7 @@ from core.signals import Signals
 from core.signals.bus import Bus, session_address, system_address
 from core.signals.full_screen import full_screen_probe
 from core.signals.gpu_use import GpuUseByOthers
-from core.signals.guard import Guarded, ProbeThreads, guard_bus_probe, guard_probe
+from core.signals.guard import Guarded, ProbeThreads, guard_bus_probe, guard_probe, read_all
 from core.signals.idle import BusIdle, idle_probe
 from core.signals.machine import machine_signals
 from core.signals.metered import Metered
@@ -182,9 +182,9 @@ class SignalWatch:
         for reader in due:
             # A little early rather than a whole tick late.
             self._due[reader.name] = now + INTERVALS_S[reader.name] - TICK_S / 2
-        for reader, value in zip(due, await asyncio.gather(*(reader.read() for reader in due)), strict=True):
-            if reader.name in self._wanted:  # it may have been left out meanwhile
-                self._values[reader.name] = value
+        for name, value in (await read_all(due)).items():
+            if name in self._wanted:  # it may have been left out meanwhile
+                self._values[name] = value
 
     def _on_sleep(self, is_going: bool) -> None:
         if is_going is not self._current.is_going_to_sleep:

@@ -11,7 +11,7 @@ import pytest
 
 from core.signals import Unknown
 from core.signals.bus import RETRY_S, Bus, BusProblem, NobodyThere, session_address, system_address
-from core.signals.guard import guard_bus_probe
+from core.signals.guard import Guarded, guard_bus_probe, read_all
 from core.signals.idle import ZEROES_IN_A_ROW, BusIdle
 from core.signals.metered import Metered
 from core.signals.sleep import FORGET_S, SleepSignal
@@ -34,6 +34,10 @@ async def private(isolated_home: Path) -> AsyncIterator[PrivateBus]:
 def short_folder() -> Path:
     """conftest.py's: a unix socket's path has at most 107 bytes."""
     return Path(os.environ["XDG_RUNTIME_DIR"])
+
+
+async def read(reader: Guarded[float]) -> float | Unknown:
+    return (await read_all([reader], 0.05))[reader.name]
 
 
 @pytest.fixture
@@ -104,26 +108,26 @@ async def test_desktop_without_idle_time_is_unknown_with_its_cause(
 async def test_service_that_hangs_does_not_answer_until_it_is_back(private: PrivateBus, bus: Bus) -> None:
     saver = ScreenSaver()
     saver.idle_ms, saver.hold = 9_000, asyncio.Event()
-    reader = guard_bus_probe(BusIdle(bus, WAYLAND), "The desktop", limit_s=0.05)
+    reader = guard_bus_probe(BusIdle(bus, WAYLAND), "The desktop")
     async with Served(private.address, saver):
-        assert await reader.read() == Unknown("The desktop does not answer.")
+        assert await read(reader) == Unknown("The desktop does not answer.")
         saver.hold.set()
-        await until_it_is(reader.read, 9.0)
+        await until_it_is(lambda: read(reader), 9.0)
 
 
 async def test_bus_that_hangs_does_not_answer_until_it_is_back(private: PrivateBus, bus: Bus) -> None:
     mutter = MutterIdle()
     mutter.idle_ms = 9_000
-    reader = guard_bus_probe(BusIdle(bus, WAYLAND), "The desktop", limit_s=0.05)
+    reader = guard_bus_probe(BusIdle(bus, WAYLAND), "The desktop")
     async with Served(private.address, mutter):
         private.hang()
-        assert await reader.read() == Unknown("The desktop does not answer.")
+        assert await read(reader) == Unknown("The desktop does not answer.")
         private.go_on()
-        await until_it_is(reader.read, 9.0)
+        await until_it_is(lambda: read(reader), 9.0)
         private.hang()  # now over a connection that is there
-        assert await reader.read() == Unknown("The desktop does not answer.")
+        assert await read(reader) == Unknown("The desktop does not answer.")
         private.go_on()
-        await until_it_is(reader.read, 9.0)
+        await until_it_is(lambda: read(reader), 9.0)
 
 
 async def test_bus_that_ended_is_looked_for_again_at_a_slow_pace(

@@ -26,10 +26,10 @@ WANTED = {"idle_s", "power", "listed_apps"}
 
 
 class FakeReader(Guarded[Any]):
-    """Answers at once with `value`, and counts; `hangs` makes it take its limit, as a real one would."""
+    """Answers at once with `value`, and counts; it doesn't answer while it hangs."""
 
     def __init__(self, name: str, value: Any) -> None:
-        super().__init__(name, f"The {name}", self._answer, limit_s=0.01)
+        super().__init__(name, f"The {name}", self._answer)
         self.value = value
         self.hangs = False
         self.reads = 0
