@@ -13,6 +13,7 @@ import pytest
 from core.agent import Agent
 from core.commands import CommandError, CommandOutcome
 from core.engine_keeper import EngineKeeper
+from core.engines import EngineStatus
 from core.errors import ModelNotOffered, SessionEnded, StorageError
 from core.give_back import MemoryKeeper
 from core.give_back_file import GiveBackFile
@@ -180,6 +181,8 @@ async def test_model_in_use_is_not_taken_away(agent: AgentParts) -> None:
 async def test_engine_is_tried_again(agent: AgentParts) -> None:
     assert (await agent.do("retry_engine")).message == "The engine ollama is ready."
     assert agent.engine.calls.count("start") == 2
+    agent.engine.status = EngineStatus(state="fault", detail="it is gone")
+    assert (await agent.do("retry_engine")).message == "The engine ollama is not ready: it is gone."
 
 
 async def test_self_test_and_shutdown(agent: AgentParts) -> None:
