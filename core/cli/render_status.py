@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -12,6 +12,7 @@ from rich.text import Text
 
 from core.cli.durations import format_duration
 from core.cli.output import as_object, plain
+from core.cli.render_rules import countdown
 
 Snapshot = Mapping[str, Any]
 
@@ -60,13 +61,14 @@ def render_status(snapshot: Snapshot, now: float) -> RenderableType:
 
 
 def _reason(reason: Mapping[str, Any], now: float) -> RenderableType:
-    left = (reason["ends_at"] or 0) - now
-    ends = f" (another {format_duration(left)})" if left > 0 else ""
+    ends = countdown(reason, now)
     mark, style = ("✗", "yellow") if reason["blocks"] else ("·", "")
     grid = Table.grid(padding=(0, 1))
     grid.add_row(Text(mark, style=style), Text(plain(f"{reason['sentence']}{ends}")))
     if reason["remedy"]:
         grid.add_row("", Text(f"→ {plain(reason['remedy'])}", style="cyan"))
+    elif reason["setting"]:
+        grid.add_row("", Text(f"→ the setting {plain(reason['setting'])}; all rules: titan rules", style="cyan"))
     return grid
 
 
@@ -81,6 +83,8 @@ def _rows(snapshot: Snapshot, now: float) -> list[tuple[str, str]]:
         ("Address", _address(snapshot)),
         ("Capacity", _capacity(as_object(snapshot["capacity"]), str(snapshot["tier"]))),
         ("Machine", _machine(snapshot["machine"])),
+        ("Rules", _untold(snapshot["rules"])),
+        ("Energy", _energy(as_object(snapshot["energy"]))),
         ("Totals", _totals(as_object(snapshot["totals"]))),
     ]
     return [(name, value) for name, value in rows if value]
@@ -185,6 +189,27 @@ def _machine(machine: object) -> str:
     if machine["gpu_power_w"] is not None:
         parts.append(f"{machine['gpu_power_w']:.0f} W")
     return ", ".join(parts)
+
+
+def _untold(rules: Sequence[Mapping[str, Any]]) -> str:
+    """How many rules are on, and how many of them this machine can't tell: those never hold."""
+    on = [rule for rule in rules if rule["is_on"]]
+    untold = [rule for rule in on if rule["unknown"] and not rule["holds"]]
+    if not on:
+        return ""
+    return f"{len(on)} on" + (f", of which {len(untold)} can't be told here (titan rules)" if untold else "")
+
+
+def _energy(energy: Mapping[str, Any]) -> str:
+    served = f"served {format_duration(energy['served_s'])} today"
+    if energy["kwh"] is None:
+        return f"{served}; {energy['source']}" if energy["served_s"] else ""
+    text = f"{energy['kwh']:.3f} kWh today" + (f", cost {energy['cost']:.2f}" if energy["cost"] is not None else "")
+    if energy["wh_per_1000_tokens"] is not None:
+        text += f"; {energy['wh_per_1000_tokens']:.2f} Wh per 1,000 tokens"
+    if energy["cost_per_1000_tokens"] is not None:
+        text += f" ({energy['cost_per_1000_tokens']:.4f})"
+    return f"{text}; {served}\n{energy['source']}"
 
 
 def _totals(totals: Mapping[str, Any]) -> str:

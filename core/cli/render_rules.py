@@ -1,0 +1,56 @@
+"""The owner's rules as a table, and when a reason ends. Pure: the clock is a parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from core.cli.durations import format_duration
+from core.cli.output import plain
+from core.reasons import KINDS
+
+
+def rules_table(views: Sequence[Mapping[str, Any]], now: float) -> RenderableType:
+    """One row a rule, strongest first. `now` is seconds since the epoch."""
+    if not views:
+        return Text("No rule is looked at before the setup is done.")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("")
+    table.add_column("rule", no_wrap=True)
+    table.add_column("now", overflow="fold")
+    table.add_column("what it does", overflow="fold")
+    table.add_column("setting", no_wrap=True)
+    for view in views:
+        mark, says, style = _now(view, now)
+        kind = KINDS[view["code"]]
+        cells = (mark, kind.title, says, view["effect"], kind.setting)
+        table.add_row(*(Text(plain(cell), style=style) for cell in cells))
+    return Group(table, Text(), Text("Change one: titan config set SETTING VALUE", style="dim"))
+
+
+def countdown(reason: Mapping[str, Any], now: float) -> str:
+    """When a reason ends, and when it ends the running sessions, as the end of its sentence; "" for neither."""
+    parts = [
+        f"{words} {format_duration(left_s)}"
+        for words, left_s in (
+            ("another", (reason["ends_at"] or 0) - now),
+            ("running sessions end in", (reason["sessions_end_at"] or 0) - now),
+        )
+        if left_s > 0
+    ]
+    return f" ({'; '.join(parts)})" if parts else ""
+
+
+def _now(view: Mapping[str, Any], now: float) -> tuple[str, str, str]:
+    """A mark, the words, and the style of the row."""
+    if view["holds"]:
+        return "✗", f"{view['sentence']}{countdown(view, now)}", "yellow"
+    if not view["is_on"]:
+        return " ", "off", "dim"
+    if view["unknown"]:
+        return "?", f"can't be told here: {view['unknown']}", ""
+    return "·", "doesn't hold", ""
