@@ -28,6 +28,7 @@ from core.give_back import MemoryKeeper
 from core.give_back_file import GiveBackFile
 from core.inference import ENGINE_SILENT, InferenceService, SessionRecord, TokenDoor
 from core.jwt_validator import JwtValidator
+from core.keep_awake import KeepAwake, open_inhibitor
 from core.key_keeper import KeyKeeper
 from core.ledger import Ledger
 from core.logs import get_logger
@@ -47,6 +48,7 @@ from core.replay_store import ReplayStore
 from core.reporting import Reporter
 from core.sessions import Admission, EndReason
 from core.signals import Signals
+from core.signals.power import power_probe
 from core.signals.watch import SignalWatch
 from core.snapshot import AgentSnapshot, CoordinatorView, GiveBack, SnapshotStore
 from core.state import AgentState
@@ -177,6 +179,7 @@ class Agent:
             file=GiveBackFile(self.paths.state_dir / "give-back.json"),
             on_change=self._on_sessions_changed,
         )
+        self.awake = KeepAwake(open_inhibitor(), lambda: power_probe().read())
         self.starter = ModelStarter(
             models=self.models,
             reasons=self.reasons,
@@ -436,6 +439,7 @@ class Agent:
         await self.owner.close()
         await self.rules.close()
         await self.starter.close()
+        await self.awake.close()
         await self.memory.close()
         if self.server is not None:
             await self.server.stop(grace_s)
@@ -475,6 +479,7 @@ class Agent:
             self._was_blocked = is_blocked
             if is_blocked:
                 self.admission.refuse_queue()
+                self.awake.want(False)
             self._blocked_changed.set()
         has_capacity = not is_blocked and "engine_resting" not in self.reasons
         if has_capacity != self._had_capacity:
@@ -489,12 +494,12 @@ class Agent:
         """A pause, a finish or a resume by the owner."""
         if self._is_up:
             if self.owner.is_paused:
-                self.unload_when_idle()
+                self._unload_when_idle()
             else:
                 self.memory.keep()
         self.publish_now()
 
-    def unload_when_idle(self) -> None:
+    def _unload_when_idle(self) -> None:
         """Give our models' memory back once the last session has ended; serving again begins with loading one."""
         self.memory.give_back_when_idle(also=self.starter.stop())
         self.starter.want()
@@ -521,6 +526,8 @@ class Agent:
 
     def _on_sessions_changed(self) -> None:
         self.rules.sessions_changed()
+        if not self.admission.running_jobs:
+            self.awake.want(False)
         self._publish_soon()
 
     def _publish_soon(self) -> None:
@@ -532,6 +539,7 @@ class Agent:
         self.rules.take_sample(stats, self.report.cpu_percent_others)
         self.time_use.look(self.store.current)  # also where nothing changes
         self.keeper.show()  # a child may have given up between two looks
+        self.keep_awake_if_serving()
         if self._has_loaded_unseen():
             self._engine_processes.refresh()
             self.keeper.look_now()
@@ -539,6 +547,11 @@ class Agent:
             log.info("capacity changed", total_mb=self.report.capacity().total_mb, kind=self.report.memory_kind)
             self.coordinator.register_again()
         self.publisher.soon()
+
+    def keep_awake_if_serving(self) -> None:
+        """Looked at with each sample, so a session of a moment costs nothing; let go at once, elsewhere."""
+        is_serving = self.admission.running_jobs > 0 and not self.reasons.is_blocked
+        self.awake.want(is_serving and self._is_up and self.settings.keep_awake)
 
     def _has_loaded_unseen(self) -> bool:
         """Whether a session streams from a model that isn't known as loaded: its memory would count as others'."""
