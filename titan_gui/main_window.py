@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Protocol, cast
 
 from PySide6.QtCore import QByteArray, QEvent, QSettings, QSize, Qt, QTimer, Signal
@@ -20,6 +20,10 @@ from core.snapshot import AgentSnapshot
 from titan_gui.widgets.page_list import PageList
 
 DEFAULT_SIZE = QSize(960, 640)
+
+
+Steps = Generator[None, None, QWidget]  # yields between two steps of some milliseconds, returns the page
+Make = Callable[[], Steps]
 
 
 class Page(Protocol):
@@ -48,7 +52,8 @@ class MainWindow(QMainWindow):
         self.setWindowTitle("TitanCompute")
         self._memory = memory
         self._names: list[str] = []
-        self._makers: dict[str, Callable[[], QWidget]] = {}  # pages that are still to be built
+        self._makers: dict[str, Make] = {}  # pages that are still to be built
+        self._begun: dict[str, Steps] = {}  # of these, the ones that are being built
         self._is_seen = False
         self._snapshot: AgentSnapshot | None = None
         self._may_close = False
@@ -95,18 +100,18 @@ class MainWindow(QMainWindow):
         if len(self._names) == 1 or name == self._memory.value("page"):
             self.show_page(name)
 
-    def add_page_later(self, name: str, title: str, make: Callable[[], QWidget]) -> None:
-        """Add a page that is built once the window is seen: the shown one first, then one per turn of Qt's loop.
+    def add_page_later(self, name: str, title: str, make: Make) -> None:
+        """Add a page that is built once the window is seen: the shown one first, and a step per turn of Qt's loop.
 
-        So a window that is opened minimised, or not at all, costs next to nothing.
+        So a window that is opened minimised, or not at all, costs next to nothing, and Qt's thread never stands still.
         """
         self._makers[name] = make
         self.add_page(name, title, QWidget())
 
     def page(self, name: str) -> QWidget:
         """The page of that name, built if need be; KeyError when there is none."""
-        if name in self._makers:
-            self._build(name)
+        while name in self._makers:
+            self._build_step(name)
         widget = self._stack.widget(self._names.index(name)) if name in self._names else None
         if widget is None:
             raise KeyError(name)
@@ -172,18 +177,26 @@ class MainWindow(QMainWindow):
             QTimer.singleShot(0, self, self._build_next)
 
     def _build_next(self) -> None:
-        shown = self.current_page
-        name = shown if shown in self._makers else next(iter(self._makers), "")
-        if name:
-            self._build(name)
         if self._makers:
             QTimer.singleShot(0, self, self._build_next)
-        elif name:
-            self.all_built.emit()
+            shown = self.current_page
+            self._build_step(shown if shown in self._makers else next(iter(self._makers)))
 
-    def _build(self, name: str) -> None:
+    def _build_step(self, name: str) -> None:
+        steps = self._begun.get(name)
+        if steps is None:
+            self._begun[name] = steps = self._makers[name]()
+        try:
+            next(steps)
+        except StopIteration as end:
+            del self._makers[name], self._begun[name]
+            self._place(name, end.value)
+        except BaseException:  # a bug: that page stays empty, the others come
+            del self._makers[name], self._begun[name]
+            raise
+
+    def _place(self, name: str, widget: QWidget) -> None:
         """Put the page in the place that was kept for it."""
-        widget = self._makers.pop(name)()
         row = self._names.index(name)
         is_current = self._stack.currentIndex() == row
         empty = self._stack.widget(row)
@@ -195,6 +208,8 @@ class MainWindow(QMainWindow):
             empty.deleteLater()
         if self._snapshot is not None:
             _render(widget, self._snapshot)
+        if not self._makers:
+            self.all_built.emit()
 
     def _restore_place(self) -> None:
         place = self._memory.value("geometry")

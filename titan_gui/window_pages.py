@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtWidgets import QWidget
-
-from titan_gui.main_window import MainWindow
+from titan_gui.main_window import MainWindow, Steps
 
 if TYPE_CHECKING:
     from titan_gui.app import Desktop
@@ -15,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def add_pages(window: MainWindow, desktop: Desktop) -> None:
-    """Fill the window. Each page is imported and built when its turn comes (MainWindow.add_page_later).
+    """Fill the window. Each page is imported, then built, when its turn comes (MainWindow.add_page_later).
 
     `desktop` has what pages ask for: `bridge` (snapshots and commands), `loaded` (the settings as they are),
     `use_settings` (they have changed), `start_agent`, `pause`, `autostart`, `open_window("page")`, `quit`.
@@ -43,58 +41,66 @@ def add_pages(window: MainWindow, desktop: Desktop) -> None:
     window.add_page_later("log", window.tr("Log"), lambda: _make_log(desktop))
 
 
-def _make_dashboard(desktop: Desktop, overview: OverviewWiring) -> QWidget:
+def _make_dashboard(desktop: Desktop, overview: OverviewWiring) -> Steps:
     from titan_gui.pages.dashboard import DashboardPage
 
+    yield
     page = DashboardPage(desktop.history)
     overview.connect_dashboard(page)
     return page
 
 
-def _make_activity(overview: OverviewWiring) -> QWidget:
+def _make_activity(overview: OverviewWiring) -> Steps:
     from titan_gui.pages.activity import ActivityPage
 
+    yield
     page = ActivityPage()
     overview.connect_activity(page)
     return page
 
 
-def _make_models(desktop: Desktop, files: SettingsFiles) -> QWidget:
+def _make_models(desktop: Desktop, files: SettingsFiles) -> Steps:
     from titan_gui.models_wiring import ModelsWiring
     from titan_gui.pages.models import ModelsPage
 
+    yield
     page = ModelsPage()
     wiring = ModelsWiring(page, desktop.bridge, desktop.loaded.settings.models_dir)
     files.loaded.connect(lambda loaded: wiring.use_folder(loaded.settings.models_dir))
     return page
 
 
-def _make_rules(desktop: Desktop, overview: OverviewWiring, files: SettingsFiles) -> QWidget:
+def _make_rules(desktop: Desktop, overview: OverviewWiring, files: SettingsFiles) -> Steps:
     from titan_gui.pages.rules import RulesPage
     from titan_gui.rules_wiring import RulesWiring
 
+    yield
     page = RulesPage()
     overview.connect_rules(page)
     RulesWiring(page, files, desktop.bridge)
     return page
 
 
-def _make_settings(desktop: Desktop, files: SettingsFiles) -> QWidget:
+def _make_settings(desktop: Desktop, files: SettingsFiles) -> Steps:
     from titan_gui.autostart_wiring import AutostartWiring
     from titan_gui.pages.settings import SettingsPage
     from titan_gui.settings_wiring import SettingsWiring
 
-    page = SettingsPage()
+    yield
+    page = SettingsPage(is_empty=True)
+    while page.build_more():
+        yield
     SettingsWiring(page, files, desktop.bridge, start_agent=desktop.start_agent)
     AutostartWiring(page.login_switch, lambda: desktop.autostart)
     page.setup_requested.connect(desktop.open_setup)
     return page
 
 
-def _make_log(desktop: Desktop) -> QWidget:
+def _make_log(desktop: Desktop) -> Steps:
     from titan_gui.log_wiring import LogWiring
     from titan_gui.pages.log import LogPage
 
+    yield
     page = LogPage()
     LogWiring(page, loaded=lambda: desktop.loaded, snapshot=lambda: desktop.bridge.snapshot)
     return page

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QSettings, Qt, QTimer
+from PySide6.QtCore import QEventLoop, QSettings, Qt, QTimer
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QLabel, QListWidget, QStatusBar, QWidget
 from pytestqt.qtbot import QtBot
 
 from core.snapshot import AgentSnapshot
 from tests.fakes.snapshots import busy_snapshot, paused_snapshot
-from titan_gui.main_window import DEFAULT_SIZE, MainWindow
+from titan_gui.main_window import DEFAULT_SIZE, MainWindow, Steps
 
 pytestmark = pytest.mark.qt_log_ignore("This plugin does not support")  # what the offscreen display can't do
 
@@ -109,14 +109,17 @@ def test_two_pages_of_one_name_are_a_bug(make_window: MakeWindow) -> None:
 
 
 class Works:
-    """Makes pages and notes the order."""
+    """Makes pages in two steps each, and notes the order."""
 
     def __init__(self, window: MainWindow, *names: str) -> None:
         self.made: dict[str, FakePage] = {}
+        self.begun: list[str] = []
         for name in names:
             window.add_page_later(name, name.title(), lambda name=name: self._make(name))  # type: ignore[misc]
 
-    def _make(self, name: str) -> FakePage:
+    def _make(self, name: str) -> Steps:
+        self.begun.append(name)
+        yield
         self.made[name] = page = FakePage()
         return page
 
@@ -138,17 +141,29 @@ def test_pages_are_built_once_the_window_is_seen_the_shown_one_first(make_window
     assert [page.rendered for page in works.made.values()] == [[busy_snapshot()]] * 3
 
 
-def test_each_page_is_built_in_a_turn_of_its_own(make_window: MakeWindow, qtbot: QtBot) -> None:
+def test_each_step_of_each_page_has_a_turn_of_its_own(make_window: MakeWindow, qtbot: QtBot) -> None:
     window = make_window()
     works = Works(window, "dashboard", "activity", "settings")
-    turns: list[int] = []
+    turns: set[tuple[int, int]] = set()
     between = QTimer(interval=0)
-    between.timeout.connect(lambda: turns.append(len(works.made)))
+    between.timeout.connect(lambda: turns.add((len(works.begun), len(works.made))))
     between.start()
     with qtbot.waitSignal(window.all_built):
         window.show()
     between.stop()
-    assert {1, 2} <= set(turns)
+    assert {(1, 0), (1, 1), (2, 1), (2, 2), (3, 2)} <= turns
+
+
+def test_a_page_that_is_half_built_is_finished_when_it_is_turned_to(make_window: MakeWindow, qtbot: QtBot) -> None:
+    window = make_window()
+    works = Works(window, "dashboard", "activity")
+    with qtbot.waitSignal(window.all_built):
+        window.show()
+        while works.begun != ["dashboard", "activity"]:
+            QApplication.processEvents(QEventLoop.ProcessEventsFlag.AllEvents, 0)
+        window.show_page("activity")
+    assert works.begun == ["dashboard", "activity"]
+    assert works.made["activity"].isVisible()
 
 
 def test_a_page_that_is_turned_to_or_asked_for_is_built_at_once(make_window: MakeWindow, qtbot: QtBot) -> None:

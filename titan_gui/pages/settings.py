@@ -35,7 +35,8 @@ class SettingsPage(QWidget):
     restart_requested = Signal()
     setup_requested = Signal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, parent: QWidget | None = None, *, is_empty: bool = False) -> None:
+        """`is_empty`: the caller calls `build_more` until everything stands, before anything else."""
         super().__init__(parent)
         self._editors: dict[str, SettingEditor] = {}
         self._secrets: dict[str, SecretEditor] = {}
@@ -64,6 +65,14 @@ class SettingsPage(QWidget):
         self._connect()
         self._lay_out()
         self._update()
+        while not is_empty and self.build_more():
+            pass
+
+    def build_more(self) -> bool:
+        """Make the editors of the next group; False when there is none left. All at once they take 70 ms."""
+        if self._left:
+            self._add_group(self._left.pop(0))
+        return bool(self._left)
 
     @property
     def changes(self) -> dict[str, str | None]:
@@ -166,28 +175,11 @@ class SettingsPage(QWidget):
 
     def _make_area(self) -> QScrollArea:
         inner = QWidget()
-        layout = QVBoxLayout(inner)
-        layout.setContentsMargins(0, 0, 12, 0)
-        layout.addWidget(self._nothing)
-        names = [name for name in DECLARATIONS if name not in HIDDEN]
-        for group in dict.fromkeys(DECLARATIONS[name].group for name in names):
-            box = QWidget()
-            lines = QVBoxLayout(box)
-            lines.setContentsMargins(0, 8, 0, 8)
-            lines.addWidget(heading(group))
-            for name in names:
-                if DECLARATIONS[name].group == group:
-                    self._editors[name] = editor = SettingEditor(DECLARATIONS[name])
-                    lines.addWidget(editor)
-            if group == KEY_GROUP:
-                for name in SECRETS:
-                    self._secrets[name] = secret = SecretEditor(name)
-                    lines.addWidget(secret)
-            if group == WINDOW_GROUP:
-                lines.addWidget(self.login_switch)
-            self._groups[group] = box
-            layout.addWidget(box)
-        layout.addStretch(1)
+        self._lines = QVBoxLayout(inner)
+        self._lines.setContentsMargins(0, 0, 12, 0)
+        self._lines.addWidget(self._nothing)
+        self._lines.addStretch(1)
+        self._left = list(dict.fromkeys(DECLARATIONS[name].group for name in DECLARATIONS if name not in HIDDEN))
         area = QScrollArea()
         area.setWidgetResizable(True)
         area.setFrameShape(QFrame.Shape.NoFrame)
@@ -195,12 +187,28 @@ class SettingsPage(QWidget):
         area.setWidget(inner)
         return area
 
+    def _add_group(self, group: str) -> None:
+        box = QWidget()
+        lines = QVBoxLayout(box)
+        lines.setContentsMargins(0, 8, 0, 8)
+        lines.addWidget(heading(group))
+        for name, declaration in DECLARATIONS.items():
+            if declaration.group == group and name not in HIDDEN:
+                self._editors[name] = editor = SettingEditor(declaration)
+                editor.edited.connect(self._on_editor_edited)
+                lines.addWidget(editor)
+        if group == KEY_GROUP:
+            for name in SECRETS:
+                self._secrets[name] = secret = SecretEditor(name)
+                secret.set_requested.connect(self.secret_set_requested)
+                secret.removal_requested.connect(self.secret_removal_requested)
+                lines.addWidget(secret)
+        if group == WINDOW_GROUP:
+            lines.addWidget(self.login_switch)
+        self._groups[group] = box
+        self._lines.insertWidget(self._lines.count() - 1, box)  # before the stretch
+
     def _connect(self) -> None:
-        for editor in self._editors.values():
-            editor.edited.connect(self._on_editor_edited)
-        for secret in self._secrets.values():
-            secret.set_requested.connect(self.secret_set_requested)
-            secret.removal_requested.connect(self.secret_removal_requested)
         self._save.clicked.connect(self._on_save_clicked)
         self._undo.clicked.connect(self._on_undo_clicked)
         self._restart.clicked.connect(self.restart_requested)
