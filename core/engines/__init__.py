@@ -77,6 +77,15 @@ class EngineStatus:
     restarts: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class PullProgress:
+    """How far a download is. Bytes of what the status names; None while nobody says."""
+
+    status: str
+    completed_bytes: int | None = None
+    total_bytes: int | None = None
+
+
 class Engine(Protocol):
     """One local engine. `stream` is an async generator: cancelling the task that iterates it ends the engine's work.
 

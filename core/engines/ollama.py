@@ -6,14 +6,16 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Any
 
-from core.engines import EngineModel, EngineStatus, LoadedModel, Prompt, TokenChunk
+from core.engines import EngineModel, EngineStatus, LoadedModel, Prompt, PullProgress, TokenChunk
 from core.engines.engine_errors import error_of
 from core.engines.http import CHECK_TIMEOUT_S, EngineHttp, JsonAnswer, is_address, read_error_body
 from core.engines.names import find_model, normalize_model, same_model
 from core.engines.ollama_host import parse_ollama_host
 from core.engines.ollama_ownership import LoadedEntry, OwnLoads, SharedLook
+from core.engines.ollama_shapes import OllamaShapes
 from core.engines.ollama_wire import (
     MAX_REPEATS,
     SMALLEST_CONTEXT,
@@ -53,15 +55,6 @@ _UNLOAD_POLL_S = 0.05
 _CLOSE_LIMIT_S = 1.0  # for giving memory back on the way out: a logout leaves 3 s for everything
 
 
-@dataclass(frozen=True, slots=True)
-class PullProgress:
-    """How far a download is. Bytes of the current layer; None while Ollama doesn't say."""
-
-    status: str
-    completed_bytes: int | None = None
-    total_bytes: int | None = None
-
-
 class OllamaEngine:
     """One Ollama, local or on the owner's network.
 
@@ -83,6 +76,7 @@ class OllamaEngine:
         self._status = EngineStatus()
         self._version = ""
         self._device = ""
+        self._shapes = OllamaShapes(self._show)
         self._trained_context: dict[str, int] = {}  # normalised name → the model's own maximum
         self._own = OwnLoads()
 
@@ -122,7 +116,7 @@ class OllamaEngine:
         for model in models:
             if model.context_tokens:
                 self._trained_context[normalize_model(model.name)] = model.context_tokens
-        return models
+        return await self._shapes.add(models)
 
     async def loaded_models(self) -> tuple[LoadedModel, ...]:
         return (await self._look())[0]
@@ -299,10 +293,12 @@ class OllamaEngine:
         """
         name = normalize_model(model)
         if name not in self._trained_context and not is_honest_version(self._version):
-            shown = await self._call("POST", "/api/show", {"model": model}, model=model)
-            self._trained_context[name] = read_trained_context(shown.body) or SMALLEST_CONTEXT
+            self._trained_context[name] = read_trained_context(await self._show(model)) or SMALLEST_CONTEXT
         limit = (there and there.context_tokens) or self._context_tokens
         return min(limit, self._context_tokens, self._trained_context.get(name, self._context_tokens))
+
+    async def _show(self, model: str) -> Any:
+        return (await self._call("POST", "/api/show", {"model": model}, model=model)).body
 
     def _room_for_answer(self, prompt: Prompt, context: int) -> int:
         """num_predict. Where Ollama would cut silently, only what certainly fits: a token is at least a byte."""

@@ -1,0 +1,279 @@
+"""The owner's downloads for the embedded engine: begin, tell how far, cancel; and delete what was downloaded here."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from core.atomic_file import exclusive, set_aside, write_atomically
+from core.engines import PullProgress
+from core.errors import AgentError, StorageError
+from core.hub.download import Download, DownloadStopped, HubError, RangeSource, RateLimit, check_room
+from core.hub.names import HubFile, ModelReference, choose_files, model_name, parse_reference
+from core.logs import get_logger
+from core.paths import ensure_folder, storage_error
+
+log = get_logger(__name__)
+
+KEEP_FREE_BYTES = 2_000_000_000  # of the disk stay the owner's, whatever is asked for
+KEEP_PART_S = 30 * 86_400.0  # what came of a download that was never finished
+MANIFEST_NAME = ".titan-downloads.json"
+_MAX_MANIFEST_BYTES = 1 << 20
+_PART_NAME = re.compile(r"\.[0-9a-f]{32}\.part")
+_STEP_BYTES = 1 << 22  # told at most so often: the window needs no more
+
+
+class HubSource(RangeSource, Protocol):
+    """core.hub.source.HuggingFaceSource, or a stand-in."""
+
+    def files(self) -> tuple[HubFile, ...]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubLimits:
+    """What the owner allows; 0 is no limit. `is_metered`: the network costs by use now."""
+
+    bytes_per_second: float = 0.0
+    disk_budget_bytes: int = 0  # of everything that was downloaded here
+    is_metered: bool = False
+
+
+class ModelHub:
+    """Downloads into `folder`. One instance per agent; its coroutines run on the loop, their work on threads."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        open_source: Callable[[ModelReference], HubSource],
+        limits: Callable[[], HubLimits] = HubLimits,
+        room_bytes: Callable[[], int | None] = lambda: None,
+        free_bytes: Callable[[Path], int] = lambda folder: shutil.disk_usage(folder).free,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """`room_bytes`: the memory that a model may take, for a name without a quantisation."""
+        self._folder = folder
+        self._open_source = open_source
+        self._limits = limits
+        self._room_bytes = room_bytes
+        self._free_bytes = free_bytes
+        self._now = now
+        self._rate = RateLimit(lambda: self._limits().bytes_per_second)
+        self._manifest = Manifest(folder)
+        self._busy: set[str] = set()  # files that a thread still writes, perhaps after a cancel
+
+    async def pull(self, name: str) -> AsyncIterator[PullProgress]:
+        """Download what `name` means. Raises CommandError, HubError, StorageError; what has come is kept.
+
+        Closing the iterator, or cancelling whoever iterates it, ends the download at its next piece.
+        """
+        reference = parse_reference(name)
+        steps: asyncio.Queue[PullProgress | None] = asyncio.Queue()
+        loop, stop = asyncio.get_running_loop(), threading.Event()
+        work = _on_a_thread(lambda: self._work(reference, stop, lambda step: _post(loop, steps, step)))
+        work.add_done_callback(lambda _: steps.put_nowait(None))
+        try:
+            yield PullProgress("asking the hub")
+            while (step := await steps.get()) is not None:
+                yield step
+            with suppress(DownloadStopped):
+                await work
+        finally:
+            stop.set()
+            work.add_done_callback(_retrieve)  # whatever it ends with, nobody asks any more
+
+    def delete(self, name: str) -> None:
+        """Delete a model's files, as far as they were downloaded here. Raises HubError, StorageError. Blocking."""
+        files = self._manifest.files_of(name)
+        if files is None:
+            raise HubError(f"{name} was not downloaded by this program", hint="Delete its file by yourself.")
+        for file_name in files:
+            path = self._folder / file_name
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise storage_error("delete", path, error) from error
+        self._manifest.remove(name)
+
+    def _work(self, reference: ModelReference, stop: threading.Event, tell: Callable[[PullProgress], None]) -> None:
+        """The whole download, on a thread of its own."""
+        if self._limits().is_metered:
+            raise HubError(
+                "this network costs by use, so nothing is downloaded over it", hint="Download it on another network."
+            )
+        source = self._open_source(reference)
+        files = choose_files(source.files(), reference.wanted, room_bytes=self._room_bytes())
+        name = model_name(files)
+        ensure_folder(self._folder)
+        self._drop_old_parts()
+        self._check_names(name, files)
+        self._claim(name)
+        try:
+            meter = _Meter(files, tell)
+            download = Download(source, self._folder, stop=stop, limit=self._rate, on_bytes=meter.take)
+            wanted = [file for file in files if not self._is_there(name, file)]
+            self._check_disk(download, wanted)
+            # Known before the first byte has its name: whatever happens then, these files are ours to delete.
+            self._manifest.add(name, [file.name for file in files])
+            for file in files:
+                if file in wanted:
+                    download.fetch(file)
+                meter.take(file, file.size_bytes)
+        finally:
+            self._busy.discard(name)
+
+    def _claim(self, name: str) -> None:
+        if name in self._busy:
+            raise HubError(f"{name} is still being downloaded", hint="Try again in a moment.")
+        self._busy.add(name)
+
+    def _check_names(self, name: str, files: Sequence[HubFile]) -> None:
+        """A file of that name that isn't ours is the owner's own."""
+        ours = self._manifest.files_of(name) or ()
+        for file in files:
+            if (self._folder / file.name).exists() and file.name not in ours:
+                raise HubError(
+                    f"there is a file {file.name} in the models folder already",
+                    hint="It is offered as it is; rename it if you want this one too.",
+                )
+
+    def _is_there(self, name: str, file: HubFile) -> bool:
+        with suppress(OSError):
+            return (self._folder / file.name).stat().st_size == file.size_bytes
+        return False
+
+    def _drop_old_parts(self) -> None:
+        """What a download left that nobody has gone on with for long."""
+        for part in self._folder.glob(".*.part"):
+            if _PART_NAME.fullmatch(part.name):
+                with suppress(OSError):
+                    if self._now() - part.stat().st_mtime > KEEP_PART_S:
+                        part.unlink()
+
+    def _check_disk(self, download: Download, wanted: Sequence[HubFile]) -> None:
+        to_come = sum(file.size_bytes - _size(download.part_path(file)) for file in wanted)
+        check_room(self._folder, to_come, self._free_bytes(self._folder), keep_free=KEEP_FREE_BYTES)
+        budget = self._limits().disk_budget_bytes
+        held = sum(_size(self._folder / file_name) for file_name in self._manifest.all_files())
+        if budget and held + sum(file.size_bytes for file in wanted) > budget:
+            raise StorageError(
+                f"downloaded models may take {budget / 1e9:.0f} GB, and hold {held / 1e9:.1f} GB",
+                hint="Delete one of them, or raise the setting models_disk_budget_gb.",
+            )
+
+
+class Manifest:
+    """Which files in the models folder were downloaded here, by model. Blocking; safe between processes."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / MANIFEST_NAME
+
+    def files_of(self, name: str) -> tuple[str, ...] | None:
+        files = self._read().get(name)
+        return None if files is None else tuple(files)
+
+    def all_files(self) -> tuple[str, ...]:
+        return tuple(file for files in self._read().values() for file in files)
+
+    def add(self, name: str, files: Sequence[str]) -> None:
+        """Raises StorageError."""
+        self._change(lambda models: {**models, name: list(files)})
+
+    def remove(self, name: str) -> None:
+        """Raises StorageError."""
+        self._change(lambda models: {known: files for known, files in models.items() if known != name})
+
+    def _change(self, change: Callable[[Mapping[str, list[str]]], dict[str, list[str]]]) -> None:
+        with exclusive(self._path.with_name(f"{self._path.name}.lock")):
+            write_atomically(self._path, json.dumps(change(self._read()), indent=1).encode())
+
+    def _read(self) -> Mapping[str, list[str]]:
+        """A damaged one is set aside: then nothing is ours to delete, which costs the owner a click, not a model."""
+        try:
+            with self._path.open("rb") as file:
+                content = json.loads(file.read(_MAX_MANIFEST_BYTES))
+            return {str(name): [_plain_name(file) for file in files] for name, files in content.items()}
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise storage_error("read", self._path, error) from error
+        except (ValueError, TypeError, AttributeError, RecursionError):
+            log.warning("damaged list of downloads set aside", file=set_aside(self._path).name)
+            return {}
+
+
+class _Meter:
+    """Bytes of all files of a model together, told in steps."""
+
+    def __init__(self, files: Sequence[HubFile], tell: Callable[[PullProgress], None]) -> None:
+        self._done = dict.fromkeys((file.name for file in files), 0)
+        self._total = sum(file.size_bytes for file in files)
+        self._tell = tell
+        self._told = -_STEP_BYTES
+
+    def take(self, file: HubFile, done: int) -> None:
+        self._done[file.name] = done
+        together = sum(self._done.values())
+        if together - self._told >= _STEP_BYTES or together == self._total:
+            self._told = together
+            self._tell(PullProgress("downloading", together, self._total))
+
+
+def _on_a_thread(work: Callable[[], None]) -> asyncio.Future[None]:
+    """Run it on a thread that doesn't hold up the program's end: a hub that hangs is waited for 30 s."""
+    loop = asyncio.get_running_loop()
+    result: asyncio.Future[None] = loop.create_future()
+
+    def settle(error: BaseException | None) -> None:
+        if result.done():
+            return
+        if error is None:
+            result.set_result(None)
+        else:
+            result.set_exception(error)
+
+    def run() -> None:
+        error: BaseException | None = None
+        try:
+            work()
+        except BaseException as raised:  # noqa: BLE001 - the thread edge: raised where the result is awaited
+            error = raised
+        with suppress(RuntimeError):  # the loop is closed: the program ends
+            loop.call_soon_threadsafe(settle, error)
+
+    threading.Thread(target=run, name="model-download", daemon=True).start()
+    return result
+
+
+def _post(loop: asyncio.AbstractEventLoop, steps: asyncio.Queue[PullProgress | None], step: PullProgress) -> None:
+    with suppress(RuntimeError):  # the loop is closed: the program ends
+        loop.call_soon_threadsafe(steps.put_nowait, step)
+
+
+def _retrieve(work: asyncio.Future[None]) -> None:
+    if not work.cancelled() and (error := work.exception()) is not None and not isinstance(error, DownloadStopped):
+        words = error.detail if isinstance(error, AgentError) else type(error).__name__
+        log.debug("download ended", problem=words)
+
+
+def _plain_name(value: object) -> str:
+    """Only names of files in the folder itself: what stands in the list may be deleted. Raises ValueError."""
+    if not isinstance(value, str) or not value or value in (".", "..") or any(mark in value for mark in "/\\\0:"):
+        raise ValueError
+    return value
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
