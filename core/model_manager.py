@@ -10,8 +10,13 @@ from contextlib import asynccontextmanager
 from core.circuit_breaker import CircuitBreaker
 from core.engines import Engine, EngineModel, LoadedModel
 from core.engines.names import find_model, same_model
-from core.errors import AtCapacity, EngineError, ModelError, ModelNotOffered
+from core.errors import AtCapacity, ModelError, ModelNotOffered, NotEnoughMemory
+from core.fit import Room, refuse_what_breaks_the_reserve
+from core.logs import get_logger
+from core.quant_choice import ChosenQuant, choose_quant
 from core.vram_plan import VramPlan
+
+log = get_logger(__name__)
 
 DEFAULT_OLLAMA_HOST = "http://localhost:11434"
 RETRY_UNLOADABLE_S = 600.0  # a model that failed to load is offered again after this long: memory may be free by then
@@ -34,8 +39,9 @@ class ModelManager:
         breaker: CircuitBreaker | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         card_mb: Callable[[], int | None] = lambda: None,
+        room: Callable[[], Room | None] = lambda: None,
     ) -> None:
-        """`card_mb` gives the memory of all graphics cards together, None without one."""
+        """`card_mb` gives the memory of all graphics cards together, None without one; `room` that for models now."""
         self._engine = engine or _ollama(ollama_host)
         self.supported = tuple(supported)
         self.allow_selftest = allow_selftest
@@ -48,7 +54,8 @@ class ModelManager:
         self.problem_hint = ""
         # By the engine's name: why, what to do, and the monotonic time of the failure
         self._unloadable: dict[str, tuple[str, str, float]] = {}
-        self._card_mb = card_mb
+        self._card_mb, self._room = card_mb, room
+        self._chosen: dict[str, ChosenQuant] = {}  # by the owner's name, where that names no one file
         self._vram_plan = VramPlan()
         self.has_misplaced = False  # a model of ours is not on the card as planned: it should leave memory
         self._offered_at_refresh: tuple[str, ...] = ()
@@ -112,14 +119,17 @@ class ModelManager:
 
         Raises ModelNotOffered, ModelError, EngineError; AtCapacity when sessions of another model run.
         """
-        name = self.resolve(wanted)
-        self.check_free_for(name)
-        try:
-            loaded = await self._engine.load(name)
-        except (ModelError, EngineError) as error:
-            if isinstance(error, ModelError):
+        while True:
+            name = self.resolve(wanted)
+            self.check_free_for(name)
+            try:
+                await self._check_room(name)
+                loaded = await self._engine.load(name)
+                break
+            except ModelError as error:
                 self.note_unloadable(name, error)
-            raise
+                if not isinstance(error, NotEnoughMemory) or not self._has_smaller(wanted):
+                    raise
         self._unloadable.pop(name, None)
         self._used_at = self._monotonic()
         self._take_loaded(await self._engine.loaded_models())
@@ -146,8 +156,12 @@ class ModelManager:
 
     @asynccontextmanager
     async def serving(self, name: str) -> AsyncIterator[Engine]:
-        """Mark that a session of `name` (the engine's name) runs. Raises AtCapacity when the engine serves another."""
+        """Mark that a session of `name` (the engine's name) runs.
+
+        Raises AtCapacity when the engine serves another, NotEnoughMemory when loading it would break the reserve.
+        """
         self.check_free_for(name)
+        await self._check_room(name)
         self._serving[name] += 1
         try:
             yield self._engine
@@ -183,8 +197,49 @@ class ModelManager:
             hint = "Close what uses the graphics card, or restart the engine; then try again: titan retry"
             self._unloadable[name] = (why, hint, self._monotonic())
 
+    @property
+    def chosen_quants(self) -> tuple[ChosenQuant, ...]:
+        """What is served under offered names that several files would do for."""
+        offered = self.offered  # brings the choices up to date
+        return tuple(choice for name, choice in self._chosen.items() if name in offered)
+
+    async def _check_room(self, name: str) -> None:
+        """Refuse a load that would take what is the owner's, before it starts; the embedded engine does it by itself,
+        with fewer sessions first. Raises NotEnoughMemory, EngineError."""
+        room = self._room()
+        model = next((model for model in self.models if model.name == name), None)
+        if room is None or model is None or self._engine.name == "embedded" or self._is_in_memory(name):
+            return
+        try:
+            refuse_what_breaks_the_reserve(model, room)
+        except NotEnoughMemory:
+            self._take_loaded(await self._engine.loaded_models())  # what it holds may be counted as others'
+            if not self._is_in_memory(name):
+                raise
+
+    def _is_in_memory(self, name: str) -> bool:
+        return self._serving[name] > 0 or find_model(name, tuple(model.name for model in self.loaded)) is not None
+
+    def _has_smaller(self, wanted: str) -> bool:
+        """Whether another quantisation can be tried now that one has failed."""
+        supported = next((name for name in (*self.supported, *self.trials) if same_model(name, wanted)), "")
+        return bool(supported) and self._servable(supported) is not None
+
+    def _choose(self, supported_name: str) -> str | None:
+        """The quantisation that is served under a name for which the engine has no file."""
+        choice = choose_quant(
+            supported_name, self.models, loaded=self.loaded, unloadable=self._unloadable, room=self._room()
+        )
+        before = self._chosen.pop(supported_name, None)
+        if choice is None:
+            return None
+        self._chosen[supported_name] = choice
+        if before is None or before.model != choice.model:
+            log.info("quantisation chosen", offered=choice.offered, model=choice.model, because=choice.reason)
+        return choice.model
+
     def _servable(self, supported_name: str) -> str | None:
-        found = find_model(supported_name, tuple(model.name for model in self.models))
+        found = find_model(supported_name, tuple(model.name for model in self.models)) or self._choose(supported_name)
         if found is None or found in self._unloadable:
             return None
         model = next(model for model in self.models if model.name == found)

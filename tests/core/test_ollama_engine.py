@@ -18,6 +18,7 @@ from core.engines import EngineModel, LoadedModel, Prompt, TokenChunk
 from core.engines.http import is_address
 from core.engines.ollama import OllamaEngine, PullProgress
 from core.engines.ollama_host import parse_ollama_host
+from core.engines.ollama_shapes import OllamaShapes
 from core.engines.ollama_wire import LineReader, is_honest_version, read_lines, read_plain
 from core.engines.options import SamplingOptions
 from core.errors import (
@@ -655,3 +656,43 @@ def test_any_ollama_host_is_an_address_or_a_settings_error(text: str) -> None:
     with suppress(ConfigError):
         engine = OllamaEngine(text)
         assert is_address(engine.base_url + "/api/chat")
+
+
+# Shapes
+
+INFO = {
+    "general.architecture": "llama",
+    "llama.block_count": 32,
+    "llama.embedding_length": 4096,
+    "llama.attention.head_count": 32,
+    "llama.attention.head_count_kv": 8,
+    "llama.vocab_size": 128256,
+    "llama.context_length": 131072,
+    "tokenizer.ggml.tokens": None,
+}
+
+
+async def test_shape_comes_from_show_and_is_asked_once(fake: FakeOllama, engine: OllamaEngine) -> None:
+    fake.model_info = INFO
+    for _ in range(2):
+        (model,) = await engine.list_models()
+        assert model.shape is not None
+        assert (model.shape.full_keys, model.shape.vocabulary) == (32 * 8 * 128, 128256)
+    assert len(fake.bodies("/api/show")) == 1
+
+
+async def test_model_that_changed_is_asked_again(fake: FakeOllama, engine: OllamaEngine) -> None:
+    await engine.list_models()
+    fake.tags, fake.model_info = [tag("tiny:latest", size=999)], INFO
+    (model,) = await engine.list_models()
+    assert model.shape is not None
+
+
+async def test_model_that_cannot_be_asked_is_listed_without_a_shape_and_not_asked_again(
+    fake: FakeOllama, engine: OllamaEngine
+) -> None:
+    shapes = OllamaShapes(engine._show)
+    for _ in range(2):
+        (model,) = await shapes.add((EngineModel(name="gone:latest"),))
+        assert (model.name, model.shape) == ("gone:latest", None)
+    assert len(fake.bodies("/api/show")) == 1
