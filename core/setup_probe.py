@@ -185,6 +185,13 @@ def add_setup_commands(table: CommandTable, agent: Agent) -> None:
             raise CommandError(f"no port above {wanted} is free", hint="Type another one.")
         return CommandOutcome(f"Port {port} is free.", {"port": port})
 
+    async def check_idle(_: Mapping[str, str]) -> CommandOutcome:
+        from core.idle_check import idle_problem  # late: the desktop's bus, which nobody else may want
+
+        problem = await idle_problem()
+        return CommandOutcome(problem or "This machine tells when nobody uses it.", {"problem": problem})
+
+    table.add("check_idle", check_idle)
     table.add("test_coordinator", test_coordinator, arguments=("endpoint", "tls"))
     table.add("find_addresses", find_addresses)
     table.add("check_port", check_port, arguments=("port",))

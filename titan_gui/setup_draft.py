@@ -26,6 +26,7 @@ from core.snapshot import AgentSnapshot
 
 DRAFT_NAME = "setup-draft.json"
 _MAX_DRAFT_BYTES = 65_536
+SHARES = ("", "away", "always", "by_hand")
 
 
 class Step(IntEnum):
@@ -51,7 +52,8 @@ class SetupDraft:
     max_concurrent_jobs: int = 1
     model: str = ""  # "" = none yet
     is_without_model: bool = False  # "nothing for now" was chosen: no model is put forward again
-    share: str = "always"
+    share: str = ""  # "always", "by_hand" or "away" (only while nobody uses the machine); "" = not answered
+    idle_minutes: float = 3.0  # what "away" means; shown, not asked
 
 
 def draft_of(loaded: LoadedSettings) -> SetupDraft:
@@ -64,6 +66,9 @@ def draft_of(loaded: LoadedSettings) -> SetupDraft:
     offered = () if is_default else settings.supported_models
     is_set = loaded.origins["max_concurrent_jobs"].layer is not Layer.DEFAULT
     is_home = is_loopback_host(settings.public_host)
+    when = (loaded.origins["share"].layer, loaded.origins["pause_while_in_use"].layer)
+    is_when_set = settings.setup_done or when != (Layer.DEFAULT, Layer.DEFAULT)
+    share = "away" if settings.pause_while_in_use and settings.share == "always" else settings.share
     kind = "vram" if settings.vram_reserve_mb else "ram"
     return SetupDraft(
         memory_kind=kind,
@@ -75,7 +80,8 @@ def draft_of(loaded: LoadedSettings) -> SetupDraft:
         max_concurrent_jobs=settings.max_concurrent_jobs if is_set or settings.setup_done else 1,
         model=offered[0] if offered else "",
         is_without_model=settings.setup_done and not offered,
-        share=settings.share,
+        share=share if is_when_set else "",
+        idle_minutes=settings.idle_minutes,
     )
 
 
@@ -97,9 +103,7 @@ def read_draft(folder: Path, default: SetupDraft) -> SetupDraft:
     is_sane = (
         0 <= draft.step <= Step.TEST and 0 <= draft.reserve_mb <= 1 << 24 and 1 <= draft.max_concurrent_jobs <= 256
     )
-    return (
-        draft if is_sane and draft.share in ("always", "by_hand") and draft.memory_kind in ("ram", "vram") else default
-    )
+    return draft if is_sane and draft.share in SHARES and draft.memory_kind in ("ram", "vram") else default
 
 
 def write_draft(folder: Path, draft: SetupDraft) -> None:
@@ -142,9 +146,11 @@ def changes_of(draft: SetupDraft, loaded: LoadedSettings) -> dict[str, str | Non
         f"{draft.memory_kind}_reserve_mb": str(draft.reserve_mb),
         "max_concurrent_jobs": str(draft.max_concurrent_jobs),
         "supported_models": ",".join(name for name in models if name),
-        "share": draft.share,
+        "share": "by_hand" if draft.share == "by_hand" else "always",
         "setup_done": "true",
     }
+    if draft.share != "by_hand":  # else a rule that the owner has made since stays
+        changes["pause_while_in_use"] = "true" if draft.share == "away" else "false"
     decided = (Layer.ENVIRONMENT, Layer.COMMAND_LINE)
     return {name: text for name, text in changes.items() if loaded.origins[name].layer not in decided}
 

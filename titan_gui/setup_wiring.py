@@ -88,6 +88,14 @@ class SetupWiring(QObject):
         bridge.command_failed.connect(self._on_command_failed)
         bridge.agent_ended.connect(self._on_agent_ended)
         window.render(bridge.snapshot)
+        bridge.agent_started.connect(self._ask_for_idle)
+        if bridge.is_running:
+            self._ask_for_idle()
+
+    def _ask_for_idle(self) -> None:
+        """At once: its answer is there before the step that it is for."""
+        if not self._is_done:
+            self._bridge.command("check_idle")
 
     def _on_step_shown(self, step: int) -> None:
         if step == Step.ADDRESS:
@@ -108,6 +116,8 @@ class SetupWiring(QObject):
         match name:
             case "test_coordinator":
                 window.coordinator.show_answer(result)
+            case "check_idle":
+                window.when.show_idle(str(result.get("problem", "")))
             case "find_addresses":
                 window.show_addresses(_hosts(result))
             case "check_port":

@@ -105,7 +105,7 @@ def test_nothing_is_written_or_started_before_the_last_click(
     go_to(setup.window, Step.TEST)
     assert not loaded.paths.config_file.exists()
     assert bridge.restarts == []
-    assert set(commands(bridge)) <= {"find_addresses", "check_port"}
+    assert set(commands(bridge)) <= {"find_addresses", "check_port", "check_idle"}
 
 
 def test_the_coordinator_s_test_says_what_it_found(setup: SetupWiring, bridge: FakeBridge) -> None:
@@ -528,3 +528,56 @@ def test_what_the_environment_decides_is_grey_and_says_so(qtbot: QtBot, bridge: 
     assert "Set by environment COORDINATOR_ENDPOINT" in words(setup.window)
     assert not setup.window.share.sessions.isEnabled()
     assert setup.wait()
+
+
+def answer_idle(bridge: FakeBridge, problem: str = "") -> None:
+    bridge.command_finished.emit("check_idle", CommandOutcome("", {"problem": problem}))
+
+
+def test_where_it_can_be_told_being_away_is_the_first_choice(setup: SetupWiring, bridge: FakeBridge) -> None:
+    window = setup.window
+    assert "check_idle" in commands(bridge)  # at once, long before that step
+    answer_idle(bridge)
+    go_to(window, Step.WHEN)
+
+    assert window.when.away.isChecked()
+    assert "rested for 3 minutes" in window.when.said
+    go_to(window, Step.TEST)
+    assert window.draft.share == "away"
+    assert "when I'm away" in window.test.said
+
+
+def test_where_it_cannot_be_told_always_is_and_the_cause_is_said(setup: SetupWiring, bridge: FakeBridge) -> None:
+    answer_idle(bridge, "No desktop session: nothing tells.")
+    go_to(setup.window, Step.WHEN)
+
+    assert setup.window.when.always.isChecked()
+    assert not setup.window.when.away.isEnabled()
+    assert "nothing would be shared: No desktop session: nothing tells." in setup.window.when.said
+
+
+def test_an_answer_that_comes_late_counts_unless_the_owner_was_faster(setup: SetupWiring, bridge: FakeBridge) -> None:
+    window = setup.window
+    go_to(window, Step.WHEN)
+    assert window.when.always.isChecked()
+    answer_idle(bridge)
+    assert window.when.away.isChecked()
+    assert window.draft.share == "away"
+
+    window.when.always.click()
+    answer_idle(bridge)
+
+    assert window.when.always.isChecked()
+    assert window.draft.share == "always"
+
+
+def test_a_click_survives_going_back_and_forth(setup: SetupWiring, bridge: FakeBridge) -> None:
+    window = setup.window
+    answer_idle(bridge)
+    go_to(window, Step.WHEN)
+    window.when.by_hand.click()
+    press(window, "Back")
+    press(window, "Next")
+    answer_idle(bridge)
+
+    assert window.when.by_hand.isChecked()

@@ -38,7 +38,7 @@ REMOTE = SetupDraft(coordinator_endpoint="coordinator.example.com:50051", public
 
 def test_the_first_answers_suit_a_home() -> None:
     draft = draft_of(load_settings({}))
-    assert (draft.max_concurrent_jobs, draft.share, draft.reserve_mb) == (1, "always", 0)
+    assert (draft.max_concurrent_jobs, draft.share, draft.reserve_mb) == (1, "", 0)
     assert suggested_host(draft, ("192.168.1.20",)) == "localhost"
 
 
@@ -179,3 +179,27 @@ def test_a_card_that_the_engine_does_not_use_is_said() -> None:
     on_card = shareable(replace(snapshot, machine=machine))
     assert on_card.sentence == "You share your graphics card: GeForce RTX 4070."
     assert on_card.card_hint == ""
+
+
+def test_being_away_is_a_rule_and_sharing_is_always() -> None:
+    loaded = load_settings({})
+    away = changes_of(replace(draft_of(loaded), share="away"), loaded)
+    always = changes_of(replace(draft_of(loaded), share="always"), loaded)
+    by_hand = changes_of(replace(draft_of(loaded), share="by_hand"), loaded)
+
+    assert (away["share"], away["pause_while_in_use"]) == ("always", "true")
+    assert (always["share"], always["pause_while_in_use"]) == ("always", "false")
+    assert by_hand["share"] == "by_hand"
+    assert "pause_while_in_use" not in by_hand  # a rule that the owner made since stays
+
+
+def test_a_second_run_knows_that_it_was_away() -> None:
+    loaded = change_settings({"setup_done": "true", "pause_while_in_use": "true", "idle_minutes": "5"}, {})
+
+    assert (draft_of(loaded).share, draft_of(loaded).idle_minutes) == ("away", 5.0)
+
+
+def test_a_rule_that_the_environment_decides_is_not_written() -> None:
+    loaded = load_settings({"TITAN_PAUSE_WHILE_IN_USE": "true"})
+
+    assert "pause_while_in_use" not in changes_of(replace(draft_of(loaded), share="always"), loaded)

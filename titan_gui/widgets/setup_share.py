@@ -16,7 +16,7 @@ from core.snapshot import AgentSnapshot
 from titan_gui.setup_draft import SetupDraft, Shareable, reserve_of, shareable
 from titan_gui.theme import tabular
 from titan_gui.view_model import memory_text
-from titan_gui.widgets.notes import Note, dim_note
+from titan_gui.widgets.notes import Note, dim_note, problem_note
 from titan_gui.widgets.setup_step import Origins, SetupStep
 
 RESERVE_STEP_MB = 256
@@ -111,16 +111,67 @@ class WhenStep(SetupStep):
 
     def __init__(self, origins: Origins) -> None:
         super().__init__(origins)
+        self._is_open = False  # nobody has answered yet: what is found out may choose
+        self._is_told = False  # this machine tells when nobody uses it, as far as is known
+        self.away = QRadioButton(self.tr("When I'm away from the computer"))
         self.always = QRadioButton(self.tr("Always, while this program runs"))
         self.by_hand = QRadioButton(self.tr("Only when I say so: each start begins paused"))
-        for choice in (self.always, self.by_hand):
+        self._meaning, self._problem = dim_note(), problem_note()
+        for choice in (self.away, self.always, self.by_hand):
             self.lines.addWidget(choice)
-            choice.clicked.connect(lambda _: self.edited.emit())
-        self.lock("share", self.always, self.by_hand)
+            choice.clicked.connect(self._on_choice_clicked)
+            if choice is self.away:
+                self.lines.addWidget(_indented(self._meaning))
+                self.lines.addWidget(_indented(self._problem))
+        self.lock("share", self.away, self.always, self.by_hand)
+        self.lock("pause_while_in_use", self.away)
+        self._can_choose_away = self.away.isEnabled()
         self.lines.addStretch(1)
 
+    @property
+    def said(self) -> str:
+        return "\n".join((self._meaning.text(), self._problem.text())).strip()
+
     def show_draft(self, draft: SetupDraft) -> None:
-        (self.by_hand if draft.share == "by_hand" else self.always).setChecked(True)
+        self._meaning.say(
+            self.tr(
+                "It begins when mouse and keyboard have rested for {0}, and makes way when you come back."
+                " Running sessions then have half a minute to end."
+            ).format(_minutes_text(draft.idle_minutes))
+        )
+        self._is_open = self._is_open or not draft.share
+        share = draft.share or ("away" if self._is_told and self._can_choose_away else "always")
+        {"away": self.away, "by_hand": self.by_hand}.get(share, self.always).setChecked(True)
+
+    def show_idle(self, problem: str) -> None:
+        """Whether this machine tells when nobody uses it: "" when it does, else why not.
+
+        Where it does, and the owner hasn't chosen yet, this is the choice that suits most.
+        """
+        self._is_told = not problem
+        self._problem.say(
+            self.tr("This can't be told here, so with this choice nothing would be shared: {0}").format(problem)
+            if problem
+            else ""
+        )
+        self.away.setEnabled(self._can_choose_away and (self._is_told or self.away.isChecked()))
+        if self._is_open and self.away.isEnabled() and not self.away.isChecked():
+            self.away.setChecked(True)
+            self.edited.emit()
 
     def answered(self, draft: SetupDraft) -> SetupDraft:
-        return replace(draft, share="by_hand" if self.by_hand.isChecked() else "always")
+        share = "away" if self.away.isChecked() else "by_hand" if self.by_hand.isChecked() else "always"
+        return replace(draft, share=share)
+
+    def _on_choice_clicked(self) -> None:
+        self._is_open = False
+        self.edited.emit()
+
+
+def _minutes_text(minutes: float) -> str:
+    return "1 minute" if minutes == 1 else f"{minutes:g} minutes"
+
+
+def _indented(note: Note) -> Note:
+    note.setContentsMargins(24, 0, 0, 0)
+    return note

@@ -99,7 +99,8 @@ class TryStep(SetupStep):
             model = self.tr("{0}, once it is on this computer").format(draft.model)
         else:
             model = self.tr("none; nothing is offered until you add one")
-        when = self.tr("only when I say so") if draft.share == "by_hand" else self.tr("always")
+        words = {"by_hand": self.tr("only when I say so"), "away": self.tr("when I'm away")}
+        when = words.get(draft.share, self.tr("always"))
         self._summary.say(
             "\n".join(
                 (
