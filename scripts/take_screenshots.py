@@ -21,12 +21,14 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QImage
 
 from core.assets_path import SELFTEST_MODEL_NAME
+from core.config_edit import change_settings
 from core.control import ControlClient
 from core.control_address import read_address
 from core.errors import AgentError
 from core.inference_client import AnswerEnd, Question, request_token, stream_answer
 from core.local_coordinator import LocalCoordinator
 from tests.fakes import portal
+from tests.fakes.calm_signals import NO_RULES
 from tests.fakes.desktop_process import DesktopProcess
 from tests.fakes.screen import cut_window, read_screen
 from tests.fakes.session_bus import SessionBus, missing_programs
@@ -139,17 +141,27 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def settings(coordinator: str) -> dict[str, str]:
-    """A home user's: the embedded engine, and a coordinator on this machine, which alone gets the self-test model."""
-    return {
-        "COORDINATOR_ENDPOINT": coordinator,
-        "AGENT_PORT": "0",
-        "PUBLIC_HOST": "127.0.0.1",
-        "HEARTBEAT_INTERVAL": "2",
-        "TITAN_ENGINE": "embedded",
-        "SUPPORTED_MODELS": SELFTEST_MODEL_NAME,
-        "TITAN_NOTIFICATIONS": "false",
+def write_settings(home: Path, coordinator: str) -> None:
+    """A home user's: the embedded engine, and a coordinator on this machine, which alone gets the self-test model.
+
+    In the file, since the window greys what the environment decides. One rule is off: this machine is busy with us.
+    """
+    changes = {
+        "coordinator_endpoint": coordinator,
+        "agent_port": "0",
+        "public_host": "127.0.0.1",
+        "heartbeat_interval_s": "2",
+        "engine": "embedded",
+        "supported_models": SELFTEST_MODEL_NAME,
+        "cpu_busy_effect": "off",
+        "notifications": "false",
+        "setup_done": "true",
     }
+    change_settings(changes, {"HOME": str(home), "TITAN_HOME": str(home)})
+
+
+# What tests set for every program, taken back: an empty variable counts as not set.
+UNSET = dict.fromkeys((*NO_RULES, "TITAN_NOTIFICATIONS", "TITAN_SETUP_DONE"), "")
 
 
 def look_of(scale: int) -> dict[str, str]:
@@ -174,7 +186,8 @@ async def take_pages(shots: Shots, pages: Sequence[str], serve_s: float) -> None
             LocalCoordinator() as coordinator,
             session_of(home, shots.scale) as (session, desktop, _),
         ):
-            environ = {**settings(coordinator.endpoint), **look_of(shots.scale)}
+            await asyncio.to_thread(write_settings, home, coordinator.endpoint)
+            environ = {**UNSET, **look_of(shots.scale)}
             async with DesktopProcess(home, session, **environ) as program:
                 await program.wait_state("ready")
                 clients = Clients(coordinator.endpoint, 3)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QLabel, QWidget
+from PySide6.QtWidgets import QLabel, QToolButton, QWidget
 from pytestqt.qtbot import QtBot
 
 from core.snapshot import AgentSnapshot, CoordinatorView, Reason
@@ -117,6 +117,20 @@ def test_one_click_on_pause_pauses_until_resumed(qtbot: QtBot, page: DashboardPa
     with qtbot.waitSignal(page.pause_requested, timeout=0) as asked:
         QTest.mouseClick(button, Qt.MouseButton.LeftButton, pos=QPoint(8, button.height() // 2))
     assert asked.args == [None]
+
+
+def test_while_paused_the_same_button_offers_other_times(
+    qtbot: QtBot, page: DashboardPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[QToolButton] = []
+    monkeypatch.setattr(QToolButton, "showMenu", lambda button: opened.append(button))
+    page.render(measured(NOW, card(), reasons=PAUSED))
+    shown(qtbot, page)
+    button = page.switch.pause_button
+    with qtbot.assertNotEmitted(page.pause_requested):
+        QTest.mouseClick(button, Qt.MouseButton.LeftButton, pos=QPoint(8, button.height() // 2))
+    assert opened == [button]
+    assert button.text() == "Pause for …"
 
 
 def test_the_buttons_say_what_is_wanted(qtbot: QtBot, page: DashboardPage) -> None:

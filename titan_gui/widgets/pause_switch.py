@@ -70,16 +70,16 @@ class PauseSwitch(QWidget):
         return button
 
     def _show_pause_button(self, view: TrayView) -> None:
-        """While a pause holds, the face has nothing to add: it opens the times."""
-        mode = QToolButton.ToolButtonPopupMode
-        self.pause_button.setPopupMode(mode.InstantPopup if view.can_resume else mode.MenuButtonPopup)
+        """While a pause holds, the face has nothing to add: it opens the times, as the arrow does."""
         self.pause_button.setText(self.tr("Pause for …") if view.can_resume else self.tr("Pause"))
         self.pause_button.setToolTip(
             "" if view.can_resume else self.tr("Pause until you resume; the arrow has other times")
         )
 
     def _on_pause_clicked(self) -> None:
-        if self._view is not None and not self._view.can_resume:
+        if self._view is not None and self._view.can_resume:
+            self.pause_button.showMenu()
+        elif self._view is not None:
             self.pause_requested.emit(None)
 
     def _make_menu(self) -> QMenu:
