@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from core.capacity import OwnMemory
 from core.config import Settings
 from core.energy_log import EnergyLog
-from core.reasons import ReasonBook
+from core.reasons import ReasonBook, going_to_sleep
 from core.rules import Own
 from core.rules.settings import rule_settings
 from core.rules_keeper import GiveBack, RulesKeeper
@@ -74,6 +74,7 @@ class OwnerRules:
         which the owner's own work uses a shared engine (core/engine_keeper.py). The others are as in RulesKeeper.
         """
         self.energy = energy
+        self._reasons = reasons
         self._admission = admission
         self._own_memory = own_memory
         self._engine_name = engine_name
@@ -134,6 +135,7 @@ class OwnerRules:
         await self.energy.close()
 
     def _on_signals(self, signals: Signals) -> None:
+        self._reasons.put_or_drop("going_to_sleep", going_to_sleep() if signals.is_going_to_sleep else None)
         self.keeper.take_signals(self._without_own_work(signals))
 
     def _without_own_work(self, signals: Signals) -> Signals:

@@ -68,6 +68,12 @@ CATALOGUE = (
         effect="New sessions are refused; the pause begins once the last session has ended.",
         setting="finish_limit_s",
     ),
+    ReasonKind(
+        code="going_to_sleep",
+        title="Going to sleep",
+        meaning="The machine is about to sleep, says its system; a session that begins now would be cut off.",
+        effect="New sessions are refused until it is awake.",
+    ),
     _rule(
         "schedule",
         "Outside your hours",
@@ -269,6 +275,10 @@ def gpu_warm(sessions: int, of: int, target_c: float) -> Reason:
 
 def stopping() -> Reason:
     return Reason(code="stopping", sentence="The agent is stopping.", icon="stop")
+
+
+def going_to_sleep() -> Reason:
+    return Reason(code="going_to_sleep", sentence="The machine is going to sleep.", icon="pause")
 
 
 def setup_not_done() -> Reason:

@@ -53,7 +53,6 @@ class SignalWatch:
         on_change: Callable[[Signals], None],
         *,
         own_pids: Callable[[], Collection[int]] = tuple,
-        on_wake: Callable[[float], None] = lambda slept_s: None,
         environ: Mapping[str, str] = os.environ,
         system: str = sys.platform,
         readers: Iterable[Reader] | None = None,
@@ -64,10 +63,9 @@ class SignalWatch:
         """`own_pids` gives our engine's processes, at once (core/engine_processes.EngineProcesses.known).
 
         `on_change` gets the new value, at most once a tick and with each sample, and at once when the machine is about
-        to sleep; `on_wake` the seconds that it slept. `readers` replaces every probe of this machine in tests.
+        to sleep. `readers` replaces every probe of this machine in tests.
         """
         self._on_change = on_change
-        self._on_wake = on_wake
         self._own_pids = own_pids
         self._monotonic = monotonic
         self._wall = wall
@@ -139,7 +137,7 @@ class SignalWatch:
             slept = slept_s(before, after, tick_s=TICK_S)
             before = after
             if slept:
-                self._woke_up(slept)
+                self._woke_up()
 
     async def close(self) -> None:
         """Let go of everything but a probe that hangs, which ends with the process."""
@@ -192,10 +190,9 @@ class SignalWatch:
         self._values["is_going_to_sleep"] = is_going
         self._publish()
 
-    def _woke_up(self, slept: float) -> None:
+    def _woke_up(self) -> None:
         self._due.clear()  # nothing that was read before holds now
         self._sleeping.woke_up()
-        self._on_wake(slept)
 
     def _publish(self) -> None:
         values = dict(self._values)
