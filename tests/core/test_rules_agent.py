@@ -1,0 +1,163 @@
+"""A real agent and its rules: what a signal does to sessions, to memory, to the coordinator and to the snapshot."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from core.agent import Agent
+from core.config_edit import change_settings
+from core.config_values import Value
+from core.coordinator_types import NotRegistering
+from core.errors import NotServing, SessionEnded
+from core.inference import InferenceCall
+from core.live_settings import apply_settings_outcome
+from core.sessions import EndReason
+from core.signals import FullScreen, Power, Unknown
+from core.snapshot import AgentSnapshot
+from core.token_signer import TokenSigner
+from tests.fakes.calm_signals import FakeSignals
+from tests.fakes.fake_engine import FakeEngine, pieces_of
+from tests.fakes.small_agent import small_agent
+
+MODEL = "tiny:latest"
+SETTINGS: dict[str, Value] = {
+    "supported_models": (MODEL,),
+    "agent_id": "agent-1",
+    "listed_apps": ("steam",),
+    "listed_app_effect": "stop after 0.1 s, unload",
+}
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TITAN_HOME", str(tmp_path / "home"))
+
+
+def machine_of(agent: Agent) -> FakeSignals:
+    return cast(FakeSignals, agent.rules.signals)
+
+
+async def snapshot_when(agent: Agent, condition: Callable[[AgentSnapshot], bool]) -> AgentSnapshot:
+    changed = asyncio.Event()
+    unsubscribe = agent.store.subscribe(lambda _: changed.set())
+    try:
+        async with asyncio.timeout(10):
+            while not condition(agent.store.current):
+                changed.clear()
+                await changed.wait()
+        return agent.store.current
+    finally:
+        unsubscribe()
+
+
+async def token_of(agent: Agent) -> str:
+    signer = await TokenSigner.generate()
+    agent.keys.adopt(signer.public_key_pem)
+    return signer.issue(agent_id="agent-1", model=MODEL)
+
+
+async def serve(agent: Agent, token: str) -> None:
+    async def take(text: str) -> None:
+        pass
+
+    assert agent.service is not None
+    await agent.service.serve(InferenceCall(session_token=token, prompt="hello"), take)
+
+
+async def test_a_listed_program_refuses_at_once_ends_the_session_and_unloads() -> None:
+    engine = FakeEngine([*pieces_of("a"), asyncio.Event()], models=(MODEL,))
+    async with small_agent(engine, SETTINGS) as agent:
+        await agent.models.load(MODEL)
+        running = asyncio.create_task(serve(agent, await token_of(agent)))
+        await engine.wait_open(1)
+        machine_of(agent).show(listed_apps=("Steam",))
+        token = await token_of(agent)
+        with pytest.raises(NotServing, match="this agent is not serving now"):
+            await serve(agent, token)
+        with pytest.raises(SessionEnded, match="the owner of this machine took it back") as caught:
+            async with asyncio.timeout(5):
+                await running
+        assert caught.value.reason is EndReason.RULE
+        snapshot = await snapshot_when(agent, lambda snapshot: not snapshot.loaded_models)
+        assert snapshot.reasons[0].sentence == "Paused while Steam runs."
+        assert snapshot.capacity.free_mb == 0
+        assert agent.report.registration() == NotRegistering("Paused while Steam runs.")
+        view = next(view for view in snapshot.rules if view.code == "listed_app")
+        assert (view.holds, view.is_on, view.effect) == (True, True, "stop after 0.1 s, unload")
+
+
+async def test_the_window_hears_what_cannot_be_told_and_which_rules_are_off() -> None:
+    async with small_agent(FakeEngine(models=(MODEL,)), SETTINGS) as agent:
+        machine_of(agent).show(is_metered=Unknown("NetworkManager doesn't run here."))
+        snapshot = await snapshot_when(agent, lambda snapshot: any(view.unknown for view in snapshot.rules))
+        views = {view.code: view for view in snapshot.rules}
+        assert views["metered"].unknown == "NetworkManager doesn't run here."
+        assert not views["in_use"].is_on
+        assert views["in_use"].effect == "finish within 30 s, unload"
+        assert not snapshot.blocking_reasons
+
+
+async def test_changed_rules_count_at_once() -> None:
+    async with small_agent(FakeEngine(models=(MODEL,)), {"supported_models": (MODEL,)}) as agent:
+        machine = machine_of(agent)
+        machine.show(full_screen=FullScreen(is_on=True, program="VLC"), idle_s=2.0)
+        assert [reason.code for reason in agent.reasons.all if reason.blocks] == ["full_screen"]
+        change_settings(
+            {"pause_in_full_screen": "false", "pause_while_in_use": "true", "listed_apps": "steam,/opt/games"}, {}
+        )
+        await apply_settings_outcome(agent)
+        assert [reason.code for reason in agent.reasons.all if reason.blocks] == ["in_use"]
+        assert machine.apps == ("steam", "/opt/games")
+        assert {"idle_s", "listed_apps"} <= machine.wanted
+        assert "full_screen" not in machine.wanted
+
+
+async def test_an_owners_pause_and_a_rule_hold_beside_each_other() -> None:
+    async with small_agent(FakeEngine(models=(MODEL,)), SETTINGS) as agent:
+        agent.owner.pause()
+        machine_of(agent).show(power=Power(on_mains=False, battery_percent=50.0))
+        codes = [reason.code for reason in agent.reasons.all]
+        assert codes[:2] == ["paused_by_owner", "on_battery"]
+        agent.owner.resume()
+        assert agent.reasons.is_blocked
+        assert agent.store.current.reasons[0].code == "on_battery"
+
+
+async def test_served_time_and_tokens_are_counted_and_kept() -> None:
+    engine = FakeEngine(pieces_of("a", "b", "c"), models=(MODEL,))
+    async with small_agent(engine, {**SETTINGS, "serving_power_w": 100.0, "tariff_per_kwh": 0.3}) as agent:
+        await serve(agent, await token_of(agent))
+        agent.rules.take_sample(agent.stats.collect(), 0.0)
+        energy = agent.rules.energy.view()
+        assert energy.source == "By your own figure of 100 W."
+        assert energy.kwh is not None
+        assert energy.cost is not None
+        assert agent.rules.energy.served_s_today > 0
+        file = agent.paths.state_dir / "energy.json"
+    assert '"tokens":3' in file.read_text()
+
+
+async def test_before_the_setup_no_rule_is_looked_at() -> None:
+    from core.app import identified
+    from core.config_load import load_settings
+    from core.first_run import held_settings
+    from tests.fakes.small_agent import FixedStats
+
+    loaded = identified(load_settings(overrides={"engine": "ollama", "listed_apps": ("steam",)}))
+    agent = Agent(
+        held_settings(loaded),
+        factories={"ollama": FakeEngine},
+        stats=FixedStats(),
+        open_signals=FakeSignals,
+        is_held=True,
+    )
+    async with agent:
+        await asyncio.sleep(0)
+        assert agent.store.current.rules == ()
+        assert next(reason.code for reason in agent.reasons.all if reason.blocks) == "setup_not_done"
+    assert machine_of(agent).is_closed
