@@ -51,7 +51,7 @@ class AgentParts:
         self.memory = MemoryKeeper(
             models=self.models, admission=self.admission, meter=self.meter, file=GiveBackFile(None)
         )
-        self.ledger = None  # its commands have tests of their own
+        self.ledger = self.updates = None  # their commands have tests of their own
         self.published = 0
         self.stopped = False
         self.table = owner_commands(cast(Agent, self), shut_down=self._stop, self_test=self._self_test)
