@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -108,7 +109,8 @@ async def test_changed_rules_count_at_once() -> None:
         machine.show(full_screen=FullScreen(is_on=True, program="VLC"), idle_s=2.0)
         assert [reason.code for reason in agent.reasons.all if reason.blocks] == ["full_screen"]
         change_settings(
-            {"pause_in_full_screen": "false", "pause_while_in_use": "true", "listed_apps": "steam,/opt/games"}, {}
+            {"pause_in_full_screen": "false", "pause_while_in_use": "true", "listed_apps": "steam,/opt/games"},
+            os.environ,
         )
         await apply_settings_outcome(agent)
         assert [reason.code for reason in agent.reasons.all if reason.blocks] == ["in_use"]
