@@ -82,6 +82,7 @@ def _rows(snapshot: Snapshot, now: float) -> list[tuple[str, str]]:
         ("Coordinator", _coordinator(as_object(snapshot["coordinator"]), now)),
         ("Address", _address(snapshot)),
         ("Capacity", _capacity(as_object(snapshot["capacity"]), str(snapshot["tier"]))),
+        ("Given back", _given_back(snapshot.get("give_back"), now)),
         ("Machine", _machine(snapshot["machine"])),
         ("Rules", _untold(snapshot["rules"])),
         ("Energy", _energy(as_object(snapshot["energy"]))),
@@ -171,6 +172,14 @@ def _capacity(capacity: Mapping[str, Any], tier: str) -> str:
     if capacity["cpu_percent_others"] > DEGRADED_CPU_PERCENT:
         text += f"\nAbove {DEGRADED_CPU_PERCENT} % CPU coordinators skip a machine, until it is below 70 %."
     return text
+
+
+def _given_back(given: object, now: float) -> str:
+    """What came back when our models were last unloaded, and how long that takes as a rule."""
+    if not isinstance(given, Mapping):
+        return ""
+    text = f"{given['sentence']}, {format_duration(now - given['last']['at'])} ago"
+    return f"{text}; median of {given['count']}: {given['median_s']:.1f} s" if given["median_s"] is not None else text
 
 
 def _machine(machine: object) -> str:

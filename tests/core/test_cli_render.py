@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from core.cli.render_status import render_status, state_sentence
 from core.cli.render_tables import models_table, quant_table, sessions_table
 from core.demo import DemoResult
 from core.inference_client import AnswerEnd
-from core.snapshot import AgentSnapshot
+from core.snapshot import AgentSnapshot, GiveBack, GiveBackView
 from core.state import AgentState
 from tests.fakes.snapshots import NOW, busy_snapshot, paused_snapshot
 
@@ -51,6 +52,16 @@ def test_status_of_a_busy_agent() -> None:
         "             CPU 25 % (ours 2 %), GPU 61 °C, GPU use 97 %, 180 W\n"
         "Totals       1,200 answered, 3 failed, 4 refused, 98,765 tokens"
     )
+
+
+def test_status_says_what_memory_came_back_and_how_fast_that_is_as_a_rule() -> None:
+    last = GiveBack(held_mb=10_035, freed_mb=10_035, seconds=1.4, kind="vram", ok=True, at=NOW - 7200)
+    given = GiveBackView(last=last, sentence=last.sentence, median_s=1.3, count=12)
+    text = text_of(render_status(through_the_door(replace(busy_snapshot(), give_back=given)), NOW))
+    assert "Given back   9.8 GB back in 1.4 s, 2 h ago; median of 12: 1.3 s\n" in text
+    first = replace(given, median_s=None, count=0)
+    text = text_of(render_status(through_the_door(replace(busy_snapshot(), give_back=first)), NOW))
+    assert "Given back   9.8 GB back in 1.4 s, 2 h ago\n" in text
 
 
 def test_status_of_a_paused_agent_says_why_and_what_to_do() -> None:
