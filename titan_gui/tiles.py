@@ -11,7 +11,7 @@ from datetime import date
 
 from core.plurals import counted
 from core.reasons import kind_of_silence
-from core.snapshot import AgentSnapshot, EngineView
+from core.snapshot import AgentSnapshot, EnergyView, EngineView, GiveBackView
 from titan_gui.plain_text import plain
 from titan_gui.remedies import Action, Does
 from titan_gui.view_model import clock_text, duration_text, memory_text, rate_of
@@ -70,6 +70,14 @@ def tiles_of(snapshot: AgentSnapshot) -> tuple[Tile, ...]:
         _engine(snapshot.engine),
         _capacity(snapshot),
     )
+
+
+def rare_tiles_of(snapshot: AgentSnapshot) -> tuple[Tile, ...]:
+    """What is there only once it was measured: memory that came back, and energy."""
+    return tuple(filter(None, (_give_back(snapshot.give_back), _energy(snapshot.energy))))
+
+
+RARE_TILES = ("give_back", "energy")
 
 
 def contribution_of(result: Mapping[str, object]) -> Contribution:
@@ -163,6 +171,32 @@ def _capacity(snapshot: AgentSnapshot) -> Tile:
         meter = f"the meter says {memory_text(free)} of {memory_text(whole)} free" if whole else meter
     detail = meter if is_lent else f"none of it now; {meter}"
     return Tile(name="capacity", title=f"{kind} to lend", value=value, detail=detail)
+
+
+def _give_back(view: GiveBackView | None) -> Tile | None:
+    if view is None:
+        return None
+    last = view.last
+    if last.ok:
+        value = f"{memory_text(last.freed_mb)} in {last.seconds:.1f} s"
+        parts = [f"at {clock_text(last.at)}"]
+        if view.median_s is not None and view.count > 1:
+            parts.append(f"usually {view.median_s:.1f} s, of {view.count} times")
+    else:
+        value = f"{memory_text(last.freed_mb)} of {memory_text(last.held_mb)}"
+        parts = [f"{last.holder} still holds the rest" if last.holder else "the rest is still held"]
+        parts.append(f"at {clock_text(last.at)}")
+    detail = ", ".join(parts)
+    return Tile(name="give_back", title="Memory given back", value=value, detail=detail, is_trouble=not last.ok)
+
+
+def _energy(energy: EnergyView) -> Tile | None:
+    if energy.kwh is None or not energy.served_s:
+        return None
+    cost = f", costs {energy.cost:.2f}" if energy.cost is not None else ""
+    each = f"; {energy.wh_per_1000_tokens:.1f} Wh per 1,000 tokens" if energy.wh_per_1000_tokens is not None else ""
+    detail = f"served for {duration_text(energy.served_s)}{each}"
+    return Tile(name="energy", title="Energy for serving today", value=f"{energy.kwh:.2f} kWh{cost}", detail=detail)
 
 
 def _sums_tile(name: str, title: str, sums: object) -> Tile:

@@ -10,7 +10,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QLabel, QToolButton, QWidget
 from pytestqt.qtbot import QtBot
 
-from core.snapshot import AgentSnapshot, CoordinatorView, Reason
+from core.snapshot import AgentSnapshot, CoordinatorView, GiveBack, GiveBackView, Reason
 from core.state import AgentState
 from tests.fakes.machines import card, measured
 from titan_gui.history import History
@@ -245,3 +245,38 @@ def test_every_control_can_be_reached_and_has_a_name(qtbot: QtBot, page: Dashboa
     assert "Take my GPU back now" in texts
     assert "10 minutes" in texts
     assert all(texts)
+
+
+def test_what_is_rarely_measured_shows_only_once_it_was(page: DashboardPage) -> None:
+    page.show()
+    page.render(AgentSnapshot(state=AgentState.READY))
+    assert page.rare["give_back"].isHidden()
+
+    back = GiveBack(held_mb=10_035, freed_mb=1_024, seconds=5.0, kind="vram", ok=False, holder="firefox", at=NOW)
+    view = GiveBackView(last=back, sentence=back.sentence)
+    page.render(AgentSnapshot(state=AgentState.PAUSED, reasons=PAUSED, give_back=view))
+
+    tile = page.rare["give_back"]
+    assert not tile.isHidden()
+    assert tile.edge is not None
+    assert "firefox" in tile.accessibleName()
+
+
+def test_the_day_is_asked_for_when_shown_and_at_a_change_and_a_click_asks_for_the_reason(
+    qtbot: QtBot, page: DashboardPage
+) -> None:
+    with qtbot.waitSignal(page.time_use_requested, timeout=0):
+        page.show()
+    page.render(AgentSnapshot(state=AgentState.READY))
+    with qtbot.waitSignal(page.time_use_requested, timeout=0):
+        page.render(AgentSnapshot(state=AgentState.PAUSED, reasons=PAUSED))
+    with qtbot.assertNotEmitted(page.time_use_requested):
+        page.render(AgentSnapshot(state=AgentState.PAUSED, reasons=PAUSED, queued_jobs=1))
+
+    stretch = {"start": NOW - 3600, "end": NOW, "what": "paused", "reason_code": "paused_by_owner"}
+    share = {"what": "paused", "reason_code": "paused_by_owner", "seconds": 3600.0, "percent": 100.0}
+    page.show_time_use({"stretches": [stretch], "shares": [share]})
+    with qtbot.waitSignal(page.reason_requested, timeout=0) as asked:
+        page.day.legend[0].click()
+
+    assert asked.args == ["paused_by_owner"]

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from datetime import date
 
 import pytest
 
-from core.snapshot import AgentSnapshot, CapacityView, CoordinatorView, Reason, Totals
+from core.snapshot import (
+    AgentSnapshot,
+    CapacityView,
+    CoordinatorView,
+    EnergyView,
+    GiveBack,
+    GiveBackView,
+    Reason,
+    Totals,
+)
 from tests.fakes.snapshots import busy_snapshot, paused_snapshot
 from titan_gui.remedies import Action, Does
-from titan_gui.tiles import Tile, contribution_of, count_text, tiles_of
+from titan_gui.tiles import RARE_TILES, Tile, contribution_of, count_text, rare_tiles_of, tiles_of
 
 
 def tile(snapshot: AgentSnapshot, name: str) -> Tile:
@@ -114,3 +124,30 @@ def test_an_answer_in_another_shape_shows_nothing_given(result: dict[str, object
 )
 def test_count_text(number: int, text: str) -> None:
     assert count_text(number) == text
+
+
+def test_memory_that_came_back_is_told_with_its_time_and_trouble_with_who_holds_it() -> None:
+    back = GiveBack(held_mb=10_035, freed_mb=10_035, seconds=1.42, kind="vram", ok=True, at=time.time())
+    worked = GiveBackView(last=back, sentence=back.sentence, median_s=1.3, count=12)
+    held = replace(back, freed_mb=2_048, seconds=5.0, ok=False, holder="firefox")
+    failed = replace(worked, last=held)
+
+    assert rare_tiles_of(AgentSnapshot()) == ()
+    good = rare_tiles_of(AgentSnapshot(give_back=worked))[0]
+    assert (good.title, good.value, good.is_trouble) == ("Memory given back", "9.8 GB in 1.4 s", False)
+    assert good.detail.endswith("usually 1.3 s, of 12 times")
+    bad = rare_tiles_of(AgentSnapshot(give_back=failed))[0]
+    assert (bad.value, bad.is_trouble) == ("2.0 GB of 9.8 GB", True)
+    assert bad.detail.startswith("firefox still holds the rest")
+    nobody = replace(worked, last=replace(held, holder=""))
+    assert rare_tiles_of(AgentSnapshot(give_back=nobody))[0].detail.startswith("the rest is still held")
+
+
+def test_energy_is_told_once_it_is_measured() -> None:
+    energy = EnergyView(served_s=5400, kwh=0.42, cost=0.126, wh_per_1000_tokens=1.25)
+
+    (tile,) = rare_tiles_of(AgentSnapshot(energy=energy))
+
+    assert (tile.value, tile.detail) == ("0.42 kWh, costs 0.13", "served for 1 h 30 min; 1.2 Wh per 1,000 tokens")
+    assert rare_tiles_of(AgentSnapshot(energy=replace(energy, kwh=None))) == ()
+    assert set(RARE_TILES) == {"energy", "give_back"}

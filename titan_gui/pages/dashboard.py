@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QFrame, QGridLayout, QScrollArea, QVBoxLayout, QWi
 
 from core.snapshot import AgentSnapshot
 from titan_gui.history import History
-from titan_gui.tiles import Tile, contribution_of, tiles_of
+from titan_gui.tiles import RARE_TILES, Tile, contribution_of, rare_tiles_of, tiles_of
 from titan_gui.view_model import mood_of
 from titan_gui.widgets.charts_panel import ChartsPanel
 from titan_gui.widgets.day_bars import DayBars
@@ -52,6 +52,7 @@ class DashboardPage(QWidget):
         self._switch = PauseSwitch(clock=clock)
         self.headline = HeadlineCard(self._switch)
         self.tiles = {tile.name: StatTile(tile) for tile in tiles_of(self._snapshot)}
+        self.rare = {name: StatTile(Tile(name=name, title="", value="")) for name in RARE_TILES}
         self.day = TimePanel()
         self.charts = ChartsPanel(history, clock=clock)
         self._timer = QTimer(self)
@@ -105,6 +106,11 @@ class DashboardPage(QWidget):
         self._switch.show_snapshot(snapshot)
         for tile in tiles_of(snapshot):
             self.tiles[tile.name].show_tile(tile)
+        rare = {tile.name: tile for tile in rare_tiles_of(snapshot)}
+        for name, shown in self.rare.items():
+            if name in rare:
+                shown.show_tile(rare[name])
+            shown.setVisible(name in rare)
         self.charts.refresh(snapshot.machine.gpu_problem if snapshot.machine else "")
         has_ended = snapshot.totals.requests_processed != self._processed
         if self._clock() - self._asked_at >= (BUSY_CONTRIBUTION_S if has_ended else CONTRIBUTION_S):
@@ -135,7 +141,7 @@ class DashboardPage(QWidget):
         column.setContentsMargins(4, 4, 12, 4)
         column.setSpacing(16)
         column.addWidget(self.headline)
-        column.addLayout(_grid(list(self.tiles.values())))
+        column.addLayout(_grid([*self.tiles.values(), *self.rare.values()]))
         column.addWidget(self.day)
         column.addWidget(self.charts)
         column.addWidget(TextLabel(self.tr("Given to the network"), bold=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from PySide6.QtCore import QEvent, Qt, QTimer, Signal
@@ -174,7 +175,7 @@ class RulesPage(QWidget):
     def _show_reasons(self) -> None:
         reasons = self._snapshot.reasons
         self._summary.show_text(self.tr(summary_of(reasons)))
-        views = [view for view in reason_views(reasons) if view.now or view.code not in FORMS]
+        views = [_brief(view) for view in reason_views(reasons) if view.now or view.code not in FORMS]
         for code in self._cards.keys() - {view.code for view in views}:
             gone = self._cards.pop(code)
             gone.hide()
@@ -202,6 +203,11 @@ class RulesPage(QWidget):
 
     def _bring_into_view(self, widget: QWidget) -> None:
         QTimer.singleShot(0, widget, lambda: self._area.ensureWidgetVisible(widget))  # once it is laid out
+
+
+def _brief(view: ReasonView) -> ReasonView:
+    """Of a rule only that it holds: what it means and does, as the owner set it, stands in its row below."""
+    return replace(view, meaning="", effect="") if view.code in FORMS else view
 
 
 def _put_in_order(column: QVBoxLayout, cards: list[ReasonCard], *, first: int) -> None:
@@ -261,6 +267,7 @@ class ReasonCard(Card):
         self._now.show_text(view.now)
         self._now.setVisible(bool(view.now))
         self._meaning.show_text(" ".join(filter(None, (view.meaning, view.effect))))
+        self._meaning.setVisible(bool(self._meaning.text()))
         kind = self.tr("no new sessions") if view.blocks else self.tr("good to know")
         self._state.show_text(self.tr("holds now: {0}").format(kind) if view.now else self.tr("not now"))
         self._actions.show_actions(view.actions)

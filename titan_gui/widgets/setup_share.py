@@ -136,7 +136,7 @@ class WhenStep(SetupStep):
         self._meaning.say(
             self.tr(
                 "It begins when mouse and keyboard have rested for {0}, and makes way when you come back."
-                " Running sessions then have half a minute to end."
+                " Running sessions are given a moment to end."
             ).format(_minutes_text(draft.idle_minutes))
         )
         self._is_open = self._is_open or not draft.share
