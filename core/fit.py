@@ -96,7 +96,7 @@ def room_of(snapshot: AgentSnapshot) -> Room:
     if machine is None:
         return room
     if kind == "vram":
-        own_mb = sum(model.vram_mb or 0 for model in snapshot.loaded_models)
+        own_mb = sum(model.vram_mb or 0 for model in snapshot.loaded_models if not model.is_owners)
         return _with(room, machine.free_vram_mb, own_mb, spare_ram_mb=_spare_ram_mb(machine))
     return _with(room, machine.free_ram_mb, machine.own_ram_mb or 0)
 
@@ -110,7 +110,8 @@ def room_of_json(status: Mapping[str, Any]) -> Room:
             capacity=CapacityView(kind=status["capacity"]["kind"], total_mb=status["capacity"]["total_mb"]),
             machine=machine and SystemStats(**{name: machine.get(name) for name in _MACHINE_FIGURES}),
             loaded_models=tuple(
-                LoadedModel(name=model["name"], vram_mb=model.get("vram_mb")) for model in status["loaded_models"]
+                LoadedModel(name=model["name"], vram_mb=model.get("vram_mb"), is_owners=model.get("is_owners", False))
+                for model in status["loaded_models"]
             ),
             load_plan=LoadPlan(**plan) if plan else None,
         )

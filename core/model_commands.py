@@ -70,7 +70,11 @@ async def offer(agent: Agent, wanted: str) -> CommandOutcome:
 
 
 async def withdraw(agent: Agent, wanted: str) -> CommandOutcome:
-    """Offer a model no more; sessions that use it go on. Raises CommandError, ConfigError, StorageError."""
+    """Offer a model no more; sessions that use it go on. Raises CommandError, ConfigError, StorageError.
+
+    A file that is served for a model in any quantisation stands for that model.
+    """
+    wanted = next((choice.offered for choice in agent.models.chosen_quants if choice.model == wanted), wanted)
     kept = [known for known in agent.settings.supported_models if not same_model(known, wanted)]
     if len(kept) == len(agent.settings.supported_models):
         raise CommandError(f"{wanted!r} is not offered")

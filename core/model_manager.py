@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 
 from core.circuit_breaker import CircuitBreaker
-from core.engines import Engine, EngineModel, LoadedModel
+from core.engines import ChosenQuant, Engine, EngineModel, LoadedModel
 from core.engines.names import find_model, same_model
 from core.errors import AtCapacity, ModelError, ModelNotOffered, NotEnoughMemory
 from core.fit import Room, refuse_what_breaks_the_reserve
 from core.logs import get_logger
-from core.quant_choice import ChosenQuant, choose_quant
+from core.quant_choice import choose_quant
 from core.vram_plan import VramPlan
 
 log = get_logger(__name__)

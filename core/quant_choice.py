@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 
-from core.engines import EngineModel, LoadedModel
+from core.engines import ChosenQuant, EngineModel, LoadedModel
 from core.engines.names import DEFAULT_TAG, normalize_model, same_model
 from core.fit import Room
 from core.load_ladder import Candidate, best_quant
@@ -19,15 +18,6 @@ from core.memory_need import LoadPlan
 
 _QUANT = re.compile(r"^(?P<base>.+?)(?P<between>[-._:])(?P<quant>i?q\d(?:_[a-z0-9]+)*|tq\d_0|mxfp4|bf16|f16|f32)$")
 _ANY_PLAN = LoadPlan(sessions=1, context_tokens=4096, batch_tokens=512)  # where the engine doesn't say how it loads
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChosenQuant:
-    """What is served under a name that several files would do for."""
-
-    offered: str  # the owner's name
-    model: str  # the engine's
-    reason: str  # why not a better one, or why this one
 
 
 def split_quant(name: str) -> tuple[str, str]:

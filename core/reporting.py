@@ -38,6 +38,7 @@ from core.reasons import ReasonBook
 from core.sessions import Admission, EndReason
 from core.snapshot import CapacityView, CoordinatorView, EnergyView, EngineView, GiveBackView, Totals
 from core.stats_collector import SystemStats
+from core.updates.release_index import Release
 
 MAX_NOTICES = 20
 CAPACITY_CHANGE = 0.05  # of the total: worth registering again
@@ -58,6 +59,7 @@ class Reporter:
         shelf: ModelShelf,
         engine_pids: Callable[[], Collection[int]],
         give_back: Callable[[], GiveBackView | None] = lambda: None,
+        update: Callable[[], Release | None] = lambda: None,
         rules: Callable[[], Mapping[str, Any]] = lambda: {"rules": (), "energy": EnergyView()},
     ) -> None:
         self._settings = settings
@@ -70,6 +72,7 @@ class Reporter:
         self._engine_pids = engine_pids
         self._give_back = give_back
         self._rules = rules
+        self._update = update
         self._limits = _capacity_limits(settings)
         self._cpu_of_others = CpuOfOthers()
         self._rate = TokenRate()
@@ -237,6 +240,7 @@ class Reporter:
             "load_plan": load_plan(self._models.engine, self._settings),
             "models": self._models.models,
             "offered_models": self._models.offered,
+            "chosen_quants": self._models.chosen_quants,
             "loaded_models": self._models.loaded,
             "pulls": self._shelf.pulls,
             "pulled_models": self._shelf.pulled_names,
@@ -250,6 +254,7 @@ class Reporter:
             **self._rules(),
             "notices": tuple(self.notices),
             "tls_fingerprint": self.tls_fingerprint,
+            "update": self._update(),
         }
 
     def _say_unused_card(self, stats: SystemStats) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from core.engines import EngineModel, EngineStatus, LoadedModel
+from core.engines import ChosenQuant, EngineModel, EngineStatus, LoadedModel
 from core.memory_need import LoadPlan
 from core.state import AgentState, check_transition
 from core.stats_collector import SystemStats
@@ -189,6 +189,7 @@ class AgentSnapshot:
     load_plan: LoadPlan | None = None  # how the engine is to load a model; None where it keeps that to itself
     models: tuple[EngineModel, ...] = ()  # what the engine has
     offered_models: tuple[str, ...] = ()
+    chosen_quants: tuple[ChosenQuant, ...] = ()  # for offered names that several files would do for
     loaded_models: tuple[LoadedModel, ...] = ()
     pulls: tuple[PullView, ...] = ()  # downloads, running and just ended, oldest first
     pulled_models: tuple[str, ...] = ()  # the engine's models that this program downloaded, and so may delete

@@ -60,12 +60,19 @@ def models_table(snapshot: Mapping[str, Any]) -> RenderableType:
         return Group(Text(f"The engine ({engine}) has no model."), pulls)
     offered = set(snapshot["offered_models"])
     loaded = {model["name"] for model in snapshot["loaded_models"]}
-    table = _table(("model", False), ("size", True), ("quant", False), ("context", True), ("", False))
+    from core.fit import judge, room_of_json, shape_of_json
+
+    room = room_of_json(snapshot)
+    served_as = {choice["model"]: choice for choice in snapshot.get("chosen_quants", ())}
+    table = _table(("model", False), ("size", True), ("quant", False), ("context", True), ("", False), ("fit", False))
     for model in snapshot["models"]:
         size = model["size_bytes"]
         marks = ["offered"] if _same(model["name"], offered) else []
         marks += ["loaded"] if model["name"] in loaded else []
         marks += ["self-test only"] if model["is_selftest"] else []
+        if (choice := served_as.get(model["name"])) is not None:
+            marks.append(f"served as {choice['offered']}: {choice['reason']}")
+        verdict = judge(size, room, shape_of_json(model))
         _add(
             table,
             model["name"],
@@ -73,8 +80,11 @@ def models_table(snapshot: Mapping[str, Any]) -> RenderableType:
             model["quant"] or "?",
             "?" if model["context_tokens"] is None else f"{model['context_tokens']:,}",
             ", ".join(marks),
+            f"{verdict.fit}. {verdict.sentence}",
         )
-    return Group(Text(f"Engine: {engine}", style="bold"), table, pulls)
+    said = [plain(f"{model['name']}: {model['note']}") for model in snapshot["loaded_models"] if model.get("note")]
+    notes = Text("\n".join(said))
+    return Group(Text(f"Engine: {engine}", style="bold"), table, notes, pulls)
 
 
 def _pull_line(pull: Mapping[str, Any]) -> str:

@@ -66,6 +66,15 @@ class LoadedModel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChosenQuant:
+    """What is served under a name that several files would do for."""
+
+    offered: str  # the owner's name
+    model: str  # the engine's
+    reason: str  # why not a better one, or why this one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineStatus:
     """How the engine itself is, for snapshots and `titan doctor`."""
 
