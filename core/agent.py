@@ -24,8 +24,10 @@ from core.engines.absent import NoEngine
 from core.engines.factory import EngineSecrets, engine_factories
 from core.engines.names import find_model
 from core.errors import AgentError, CoordinatorError
+from core.fit import room_of
 from core.give_back import MemoryKeeper
 from core.give_back_file import GiveBackFile
+from core.hub.hub import HubLimits, ModelHub, open_hub
 from core.inference import ENGINE_SILENT, InferenceService, SessionRecord, TokenDoor
 from core.jwt_validator import JwtValidator
 from core.keep_awake import KeepAwake, open_inhibitor
@@ -140,6 +142,7 @@ class Agent:
             allow_selftest=allow_selftest,
             breaker=CircuitBreaker(),
             card_mb=lambda: self.report.machine.total_vram_mb if self.report.machine else None,
+            room=lambda: room_of(self.store.current),
         )
         self.keeper = EngineKeeper(
             requested=settings.engine,
@@ -152,10 +155,22 @@ class Agent:
             unload_after_idle_s=settings.unload_after_idle_s,
             engine_gpu_percent=lambda: gpu_percent_of(self.report.machine, self._engine_processes.known),
         )
+        self._hub = ModelHub(
+            settings.models_dir,
+            open_source=lambda reference: open_hub(reference, self.settings.hub_endpoint),
+            limits=lambda: HubLimits(
+                bytes_per_second=self.settings.download_limit_mb_s * 1e6,
+                disk_budget_bytes=int(self.settings.models_disk_budget_gb * 1e9),
+                is_metered=self._is_metered(),
+            ),
+            room_bytes=lambda: (self.store.current.capacity.total_mb << 20) or None,
+        )
         self.shelf = ModelShelf(
             models=self.models,
             pulled=self._pulled,
             refresh=self.keeper.refresh,
+            hub=self._hub,
+            is_metered=self._is_metered,
             on_change=self._on_sessions_changed,
         )
         self.owner = OwnerControl(
@@ -198,6 +213,7 @@ class Agent:
             shelf=self.shelf,
             engine_pids=lambda: self._engine_processes.known,
             give_back=lambda: self.memory.view,
+            update=lambda: self.updates.offered,
             rules=lambda: self.rules.snapshot_fields(),
         )
         self.coordinator = CoordinatorClient(
@@ -222,7 +238,8 @@ class Agent:
             keys=shipped_keys,
             url=lambda: self.settings.update_index_url,
             is_busy=lambda: self.admission.running_jobs > 0,
-            on_change=lambda: self.store.publish(update=self.updates.offered),
+            is_metered=self._is_metered,
+            on_change=self.publish_now,
         )
         self.publisher = SnapshotPublisher(
             self.store, self.report.snapshot_fields, is_busy=lambda: self.admission.running_jobs > 0
@@ -356,6 +373,7 @@ class Agent:
         self.ledger.start()
         self.time_use.start()
         await asyncio.to_thread(self._pulled.load)
+        await asyncio.to_thread(self._hub.load)
         await self.memory.load()
         await self.rules.energy.open()
         problem = public_address_problem(settings)
@@ -536,6 +554,7 @@ class Agent:
 
     def _on_sample(self, stats: SystemStats) -> None:
         self.report.take_sample(stats)
+        self._fit_sessions()
         self.rules.take_sample(stats, self.report.cpu_percent_others)
         self.time_use.look(self.store.current)  # also where nothing changes
         self.keeper.show()  # a child may have given up between two looks
@@ -552,6 +571,18 @@ class Agent:
         """Looked at with each sample, so a session of a moment costs nothing; let go at once, elsewhere."""
         is_serving = self.admission.running_jobs > 0 and not self.reasons.is_blocked
         self.awake.want(is_serving and self._is_up and self.settings.keep_awake)
+
+    def _fit_sessions(self) -> None:
+        """Admit no more sessions at once than the loaded model has room for: it may have been loaded with fewer."""
+        places = [model.sessions for model in self.models.loaded if model.sessions]
+        wanted = min([self.settings.max_concurrent_jobs, *places])
+        if wanted != self.admission.max_jobs:
+            log.info("sessions at once", wanted=self.settings.max_concurrent_jobs, now=wanted)
+            self.admission.resize(wanted)
+            self.tell_coordinator()
+
+    def _is_metered(self) -> bool:
+        return self.rules.signals.current.is_metered is True
 
     def _has_loaded_unseen(self) -> bool:
         """Whether a session streams from a model that isn't known as loaded: its memory would count as others'."""

@@ -94,6 +94,29 @@ class Settings(RuleFields):
     models_dir: Path = setting(
         Path(), "Folder with the GGUF files of the embedded engine.", default_text="models, in the data folder"
     )
+    hub_endpoint: str = setting(
+        "",
+        "The model hub that the embedded engine's models are downloaded from, when you ask for one.",
+        form="a URL",
+        default_text="the public one of huggingface_hub",
+        is_live=True,
+    )
+    download_limit_mb_s: float = setting(
+        0.0,
+        "How fast models may be downloaded for the embedded engine.",
+        between=(0, 100_000),
+        unit="MB per second",
+        default_text="0 = as fast as the network",
+        is_live=True,
+    )
+    models_disk_budget_gb: float = setting(
+        0.0,
+        "How much disk the models may take that were downloaded for the embedded engine.",
+        between=(0, 1_000_000),
+        unit="GB",
+        default_text="0 = all but 2 GB of what is free",
+        is_live=True,
+    )
     supported_models: tuple[str, ...] = setting(
         ("llama3.1:8b-instruct-q4_k_m",),
         "The models offered to the network, as far as the engine has them.",

@@ -134,6 +134,9 @@ LIVE: Mapping[str, Apply] = MappingProxyType(
         "keep_awake": _by_agent,
         "notifications": _by_report,
         "update_index_url": _by_agent,
+        "hub_endpoint": _by_agent,
+        "download_limit_mb_s": _by_agent,
+        "models_disk_budget_gb": _by_agent,
         "log_level": _log_level,
         **dict.fromkeys(RULE_SETTINGS, _by_agent),
     }

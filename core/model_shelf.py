@@ -12,6 +12,8 @@ from typing import Any
 from core.commands import CommandError
 from core.engines.names import find_model, normalize_model
 from core.errors import AgentError, StorageError
+from core.hub.hub import ModelHub
+from core.hub.names import parse_reference
 from core.logs import get_logger
 from core.model_manager import ModelManager
 from core.pulled_models import PulledModels
@@ -33,13 +35,20 @@ class ModelShelf:
         models: ModelManager,
         pulled: PulledModels,
         refresh: Callable[[], Awaitable[None]],
+        hub: ModelHub | None = None,
+        is_metered: Callable[[], bool] = lambda: False,
         on_change: Callable[[], None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`refresh` lists the engine's models again; `on_change` is called for every step of a download."""
+        """`refresh` lists the engine's models again; `on_change` is called for every step of a download.
+
+        `hub` serves the embedded engine, which has no downloads of its own. Nothing is downloaded while `is_metered`.
+        """
         self._models = models
         self._pulled = pulled
         self._refresh = refresh
+        self._hub = hub
+        self._is_metered = is_metered
         self._on_change = on_change
         self._monotonic = monotonic
         self._views: dict[str, PullView] = {}  # by normalised name, oldest first
@@ -53,12 +62,17 @@ class ModelShelf:
     def pulled_names(self) -> tuple[str, ...]:
         """The engine's models that this program downloaded."""
         names = tuple(model.name for model in self._models.models)
-        return tuple(found for name in self._pulled.names if (found := find_model(name, names)) is not None)
+        known = self._hub.names if self._is_hubs and self._hub is not None else self._pulled.names
+        return tuple(found for name in known if (found := find_model(name, names)) is not None)
+
+    @property
+    def _is_hubs(self) -> bool:
+        return self._hub is not None and self._models.engine.name == "embedded"
 
     def pull(self, wanted: str) -> PullView:
         """Begin a download; it goes on by itself. Raises CommandError."""
         name = _checked_name(wanted)
-        pull = getattr(self._models.engine, "pull", None)
+        pull = self._hub.pull if self._hub is not None and self._is_hubs else getattr(self._models.engine, "pull", None)
         if pull is None:
             raise CommandError(
                 f"the engine {self._models.engine.name} downloads no models", hint=how_to_add(self._models)
@@ -66,7 +80,14 @@ class ModelShelf:
         key = normalize_model(name)
         if key in self._tasks:
             raise CommandError(f"{name} is being downloaded already")
-        is_new = find_model(name, tuple(model.name for model in self._models.models)) is None
+        if self._is_hubs:
+            parse_reference(name)
+        if self._is_metered():
+            raise CommandError(
+                "this network costs by use, so nothing is downloaded over it",
+                hint="Download it once this machine is on another network.",
+            )
+        is_new = not self._is_hubs and find_model(name, tuple(model.name for model in self._models.models)) is None
         self._views.pop(key, None)
         self._views[key] = view = PullView(model=name, status="starting")
         task = asyncio.get_running_loop().create_task(self._run(key, pull(name), is_new=is_new), name=f"pull-{key}")
@@ -94,12 +115,15 @@ class ModelShelf:
         if self._models.is_serving(name):
             raise CommandError(f"a session uses {name} now", hint="Stop the session first, or wait for its end.")
         await self._models.engine.unload(name)
-        delete = getattr(self._models.engine, "delete", None)
-        if delete is None:
-            raise CommandError(f"the engine {self._models.engine.name} deletes no models")
-        await delete(name)
+        if self._hub is not None and self._is_hubs:
+            await asyncio.to_thread(self._hub.delete, name)
+        else:
+            delete = getattr(self._models.engine, "delete", None)
+            if delete is None:
+                raise CommandError(f"the engine {self._models.engine.name} deletes no models")
+            await delete(name)
+            await self._keep(self._pulled.remove, name)
         log.info("model deleted", model=name)
-        await self._keep(self._pulled.remove, name)
         await self._refresh()
         return name
 
@@ -187,13 +211,11 @@ class PullMeter:
 
 def how_to_add(models: ModelManager) -> str:
     """How an owner gets a model into an engine that downloads none."""
-    if models.engine.name == "embedded":
-        return "Put a GGUF file into the models folder (Settings, Models folder)."
     return "Load a model in that server; it appears here by itself."
 
 
 def _checked_name(wanted: str) -> str:
     name = wanted.strip()
     if not name or len(name) > MAX_NAME_CHARACTERS or not name.isprintable() or " " in name:
-        raise CommandError("that is no model's name", hint="It looks like llama3.2:3b, as on ollama.com/library.")
+        raise CommandError("that is no model's name", hint="It looks like llama3.2:3b, or owner/repository:Q4_K_M.")
     return name

@@ -50,7 +50,7 @@ def model_rows(snapshot: AgentSnapshot, rule: FitRule = judge) -> tuple[ModelRow
     room = room_of(snapshot)
     rows = []
     for model in sorted(snapshot.models, key=lambda model: (model.is_selftest, model.name.casefold())):
-        is_offered = find_model(model.name, snapshot.offered_models) is not None
+        is_offered = find_model(model.name, snapshot.offered_models) is not None or _choice(snapshot, model) != ""
         rows.append(
             ModelRow(
                 name=model.name,
@@ -117,9 +117,9 @@ def add_text(engine: str) -> str:
             return "Names are listed on ollama.com/library. A download starts only when you ask for it."
         case "embedded":
             return (
-                "The easy way to a model is Ollama, a free program from ollama.com: install it, and models are "
-                "downloaded from here. Or put a model's file (its name ends in .gguf) into the models folder: "
-                "it appears here by itself."
+                "Models for this program's own engine are on huggingface.co, in repositories whose name ends in -GGUF; "
+                "without a quantisation the best that fits is taken. A download starts only when you ask for it. "
+                "Or put a model's file (its name ends in .gguf) into the models folder: it appears here by itself."
             )
         case "openai":
             return "To add a model, load it in that server. It appears here by itself."
@@ -128,7 +128,14 @@ def add_text(engine: str) -> str:
 
 def model_site(engine: str) -> str:
     """Where this engine's models, or Ollama itself, come from; "" where there is no such place."""
-    return {"ollama": "ollama.com/library", "embedded": "ollama.com"}.get(engine, "")
+    return {"ollama": "ollama.com/library", "embedded": "huggingface.co"}.get(engine, "")
+
+
+def name_example(engine: str) -> str:
+    """What a model's name looks like, for the empty field."""
+    if engine == "embedded":
+        return "Model on the hub, for example bartowski/Llama-3.2-3B-Instruct-GGUF:Q4_K_M"
+    return "Name of a model, for example llama3.2:3b"
 
 
 def takes_files(engine: str) -> bool:
@@ -137,7 +144,7 @@ def takes_files(engine: str) -> bool:
 
 
 def can_pull(engine: str) -> bool:
-    return engine == "ollama"
+    return engine in ("ollama", "embedded")
 
 
 def summary_text(rows: tuple[ModelRow, ...]) -> str:
@@ -154,7 +161,14 @@ def _facts(snapshot: AgentSnapshot, model: EngineModel) -> str:
         if same_model(loaded.name, model.name):
             parts.append(f"in memory ({memory_text(loaded.total_mb)})" if loaded.total_mb else "in memory")
             parts.append(loaded.note)
+    parts.append(_choice(snapshot, model))
     return " · ".join(part for part in parts if part)
+
+
+def _choice(snapshot: AgentSnapshot, model: EngineModel) -> str:
+    """Under which name, and why, this file is served for a model that is offered in any quantisation."""
+    chosen = next((choice for choice in snapshot.chosen_quants if choice.model == model.name), None)
+    return f"Served as {chosen.offered}. {chosen.reason}" if chosen else ""
 
 
 def _is_loaded(snapshot: AgentSnapshot, model: EngineModel) -> bool:

@@ -38,6 +38,13 @@ class HubSource(RangeSource, Protocol):
     def files(self) -> tuple[HubFile, ...]: ...
 
 
+def open_hub(reference: ModelReference, endpoint: str) -> HubSource:
+    """The hub at `endpoint`, "" for the public one."""
+    from core.hub.source import HuggingFaceSource
+
+    return HuggingFaceSource(reference, endpoint)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HubLimits:
     """What the owner allows; 0 is no limit. `is_metered`: the network costs by use now."""
@@ -69,6 +76,7 @@ class ModelHub:
         self._now = now
         self._rate = RateLimit(lambda: self._limits().bytes_per_second)
         self._manifest = Manifest(folder)
+        self._names: tuple[str, ...] = ()
         self._busy: set[str] = set()  # files that a thread still writes, perhaps after a cancel
 
     async def pull(self, name: str) -> AsyncIterator[PullProgress]:
@@ -91,6 +99,18 @@ class ModelHub:
             stop.set()
             work.add_done_callback(_retrieve)  # whatever it ends with, nobody asks any more
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The models that were downloaded here, as far as the list was read."""
+        return self._names
+
+    def load(self) -> None:
+        """Read the list of what was downloaded here. Blocking. A list that can't be read is empty."""
+        try:
+            self._names = self._manifest.names()
+        except StorageError as error:
+            log.warning("list of downloads not read", error=error.detail)
+
     def delete(self, name: str) -> None:
         """Delete a model's files, as far as they were downloaded here. Raises HubError, StorageError. Blocking."""
         files = self._manifest.files_of(name)
@@ -103,6 +123,7 @@ class ModelHub:
             except OSError as error:
                 raise storage_error("delete", path, error) from error
         self._manifest.remove(name)
+        self.load()
 
     def _work(self, reference: ModelReference, stop: threading.Event, tell: Callable[[PullProgress], None]) -> None:
         """The whole download, on a thread of its own."""
@@ -124,6 +145,7 @@ class ModelHub:
             self._check_disk(download, wanted)
             # Known before the first byte has its name: whatever happens then, these files are ours to delete.
             self._manifest.add(name, [file.name for file in files])
+            self.load()
             for file in files:
                 if file in wanted:
                     download.fetch(file)
@@ -180,6 +202,9 @@ class Manifest:
     def files_of(self, name: str) -> tuple[str, ...] | None:
         files = self._read().get(name)
         return None if files is None else tuple(files)
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._read())
 
     def all_files(self) -> tuple[str, ...]:
         return tuple(file for files in self._read().values() for file in files)
@@ -242,13 +267,15 @@ def _on_a_thread(work: Callable[[], None]) -> asyncio.Future[None]:
             result.set_exception(error)
 
     def run() -> None:
-        error: BaseException | None = None
+        outcome: BaseException | None = RuntimeError("the download ended in a bug; the log has it")
         try:
             work()
-        except BaseException as raised:  # noqa: BLE001 - the thread edge: raised where the result is awaited
-            error = raised
-        with suppress(RuntimeError):  # the loop is closed: the program ends
-            loop.call_soon_threadsafe(settle, error)
+            outcome = None
+        except (AgentError, DownloadStopped) as error:
+            outcome = error
+        finally:
+            with suppress(RuntimeError):  # the loop is closed: the program ends
+                loop.call_soon_threadsafe(settle, outcome)
 
     threading.Thread(target=run, name="model-download", daemon=True).start()
     return result

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from core.agent import Agent
+from core.assets_path import selftest_model_path
 from core.commands import CommandError, CommandOutcome
 from core.config_edit import change_settings
 from core.config_load import load_settings
 from core.engines import EngineModel
+from core.engines.embedded import EmbeddedEngine
 from core.engines.ollama import OllamaEngine, PullProgress
 from core.errors import ConfigError, EngineFailed, StorageError
 from core.model_shelf import PullMeter
@@ -21,6 +24,7 @@ from core.owner_commands import owner_commands
 from core.pulled_models import PulledModels
 from core.snapshot import AgentSnapshot
 from tests.fakes.fake_engine import FakeEngine
+from tests.fakes.fake_hub import FakeHub
 from tests.fakes.fake_ollama import FakeOllama
 from tests.fakes.manual_clock import ManualClock
 from tests.fakes.pulling_engine import GB, PullingEngine
@@ -140,10 +144,40 @@ async def test_what_is_no_name_is_not_asked_for(name: str) -> None:
 
 
 async def test_an_engine_that_downloads_nothing_says_how_a_model_is_added() -> None:
-    async with small_agent(FakeEngine(name="embedded")) as agent:
+    async with small_agent(FakeEngine(name="openai")) as agent:
         with pytest.raises(CommandError) as refused:
             await command(agent, "pull_model", "new:1b")
-        assert "Put a GGUF file" in refused.value.hint
+        assert "Load a model in that server" in refused.value.hint
+
+
+async def test_the_own_engine_gets_a_model_from_the_hub_and_only_that_is_deleted(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    tiny = selftest_model_path().read_bytes()
+    (models / "mine.gguf").write_bytes(tiny)
+    with FakeHub({"maker/Tiny-GGUF": {"Tiny-Q8_0.gguf": tiny}}) as hub:
+        overrides = {"models_dir": models, "hub_endpoint": hub.url}
+        async with small_agent(EmbeddedEngine(models), overrides) as agent:
+            with pytest.raises(CommandError, match="names no model on the hub"):
+                await command(agent, "pull_model", "new:1b")
+            await command(agent, "pull_model", "maker/Tiny-GGUF:Q8_0")
+            done = await until(agent, lambda seen: phases(seen) == {"maker/Tiny-GGUF:Q8_0": "done"})
+            assert {model.name for model in done.models} == {"mine", "Tiny-Q8_0"}
+            assert done.pulled_models == ("Tiny-Q8_0",)
+            assert done.offered_models == ()  # to have a model isn't to offer it
+            with pytest.raises(CommandError, match="not downloaded by this program"):
+                await command(agent, "delete_model", "mine")
+            await command(agent, "delete_model", "Tiny-Q8_0")
+    assert sorted(path.name for path in models.glob("*.gguf")) == ["mine.gguf"]
+
+
+async def test_nothing_is_downloaded_over_a_network_that_costs() -> None:
+    engine = PullingEngine()
+    async with small_agent(engine) as agent:
+        agent.rules.signals.current = replace(agent.rules.signals.current, is_metered=True)
+        with pytest.raises(CommandError, match="costs by use"):
+            await command(agent, "pull_model", "new:1b")
+        assert engine.pulled == []
 
 
 async def test_only_what_this_program_downloaded_can_be_deleted() -> None:

@@ -188,10 +188,18 @@ def test_only_what_was_downloaded_here_can_be_deleted_and_only_after_a_question(
 
 def test_an_engine_without_downloads_says_how_a_model_is_added(page: ModelsPage) -> None:
     snapshot = busy_snapshot()
-    page.render(replace(snapshot, models=(), engine=replace(snapshot.engine, name="embedded")))
+    page.render(replace(snapshot, models=(), engine=replace(snapshot.engine, name="openai")))
     assert not button(page, "Download").isVisible()
-    assert "(its name ends in .gguf) into the models folder" in words(page)
+    assert "load it in that server" in words(page)
     assert "There is no model yet." in words(page)
+
+
+def test_the_own_engine_downloads_from_the_hub_or_takes_a_file(page: ModelsPage) -> None:
+    snapshot = busy_snapshot()
+    page.render(replace(snapshot, models=(), engine=replace(snapshot.engine, name="embedded")))
+    assert button(page, "Download").isVisible()
+    assert "(its name ends in .gguf) into the models folder" in words(page)
+    assert "A download starts only when you ask for it" in words(page)
 
 
 def test_models_come_go_and_stay_in_order(page: ModelsPage) -> None:
@@ -269,8 +277,8 @@ def test_the_models_folder_is_named_made_and_opened_at_a_click(page: ModelsPage,
     qtbot.waitUntil(lambda: bool(opened))
     assert opened == [str(folder)]
     assert folder.is_dir()
-    button(page, "Open ollama.com").click()
-    assert opened[1:] == ["https://ollama.com"]
+    button(page, "Open huggingface.co").click()
+    assert opened[1:] == ["https://huggingface.co"]
     assert wiring.opener.wait()
 
 

@@ -403,7 +403,7 @@ def test_a_model_that_comes_after_the_question_is_not_offered(
     assert kept_models(finish(setup, bridge, qtbot)) == []
 
 
-def test_without_a_model_the_folder_and_ollama_s_site_are_one_click_away(
+def test_without_a_model_the_folder_and_the_hub_s_site_are_one_click_away(
     loaded: LoadedSettings, bridge: FakeBridge, qtbot: QtBot
 ) -> None:
     opened: list[str] = []
@@ -419,9 +419,9 @@ def test_without_a_model_the_folder_and_ollama_s_site_are_one_click_away(
     go_to(setup.window, Step.MODEL)
     assert f"Models folder: {loaded.settings.models_dir}" in words(setup.window)
     press(setup.window, "Open the folder")
-    press(setup.window, "Open ollama.com")
+    press(setup.window, "Open huggingface.co")
     qtbot.waitUntil(lambda: len(opened) == 2)
-    assert sorted(opened) == sorted([str(loaded.settings.models_dir), "https://ollama.com"])
+    assert sorted(opened) == sorted([str(loaded.settings.models_dir), "https://huggingface.co"])
     assert setup.wait()
 
 

@@ -18,7 +18,7 @@ from PySide6.QtWidgets import (
 from core.errors import AgentError
 from core.fit import FitRule, judge
 from core.snapshot import AgentSnapshot
-from titan_gui.models_view import can_pull, engine_text, model_rows, pull_rows, summary_text
+from titan_gui.models_view import can_pull, engine_text, model_rows, name_example, pull_rows, summary_text
 from titan_gui.remedies import error_text
 from titan_gui.widgets.add_model import AddModel
 from titan_gui.widgets.model_rows import ModelRowWidget, PullRowWidget
@@ -44,7 +44,6 @@ class ModelsPage(QWidget):
         self.add = AddModel(self.tr("To offer it, tick “Offered”."))
         self._done, self._problem = good_note(), problem_note()
         self._wanted = QLineEdit()
-        self._wanted.setPlaceholderText(self.tr("Name of a model, for example llama3.2:3b"))
         self._wanted.setAccessibleName(self.tr("Model to download"))
         self._wanted.textChanged.connect(self._on_wanted_text_changed)
         self._wanted.returnPressed.connect(self._on_download_clicked)
@@ -87,6 +86,7 @@ class ModelsPage(QWidget):
         self._summary.say(summary_text(rows))
         self.add.show_engine(snapshot.engine.name)
         self._pull_bar.setVisible(can_pull(snapshot.engine.name))
+        self._wanted.setPlaceholderText(self.tr(name_example(snapshot.engine.name)))
         if [row.name for row in rows] != list(self._models):
             self._rebuild_models([row.name for row in rows])
         for row in rows:

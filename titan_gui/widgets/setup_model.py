@@ -20,7 +20,7 @@ from core.engines.names import same_model
 from core.errors import AgentError
 from core.fit import Fit
 from core.snapshot import AgentSnapshot
-from titan_gui.models_view import ModelRow, can_pull, engine_text, model_rows, pull_rows
+from titan_gui.models_view import ModelRow, can_pull, engine_text, model_rows, name_example, pull_rows
 from titan_gui.remedies import error_text
 from titan_gui.setup_draft import SetupDraft
 from titan_gui.widgets.add_model import AddModel
@@ -48,7 +48,6 @@ class ModelStep(SetupStep):
         self._engine, self._none, self._bad = dim_note(), Note(), problem_note()
         self.add = AddModel()
         self.wanted = QLineEdit()
-        self.wanted.setPlaceholderText(self.tr("Name of a model, for example llama3.2:3b"))
         self.wanted.setAccessibleName(self.tr("Model to download"))
         self._download = QPushButton(self.tr("Download"))
         self._pull_bar = QWidget()
@@ -86,6 +85,7 @@ class ModelStep(SetupStep):
         self._engine.say(engine_text(snapshot))
         self.add.show_engine(snapshot.engine.name)
         self._pull_bar.setVisible(can_pull(snapshot.engine.name))
+        self.wanted.setPlaceholderText(self.tr(name_example(snapshot.engine.name)))
         self._none.say(
             ""
             if rows
