@@ -75,7 +75,9 @@ def _make_rules(desktop: Desktop, overview: OverviewWiring, files: SettingsFiles
     from titan_gui.rules_wiring import RulesWiring
 
     yield
-    page = RulesPage()
+    page = RulesPage(is_empty=True)
+    while page.build_more():
+        yield
     overview.connect_rules(page)
     RulesWiring(page, files, desktop.bridge)
     return page

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -39,7 +39,8 @@ class RulesPage(QWidget):
     save_requested = Signal(object)  # dict: name → text, or None for "back to the default"
     running_requested = Signal()  # which programs run: `show_running` brings them
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_empty: bool = False) -> None:
+        """`is_empty`: the caller calls `build_more` until everything stands, before anything else."""
         super().__init__()
         self._snapshot = AgentSnapshot()
         self._loaded: LoadedSettings | None = None
@@ -59,7 +60,6 @@ class RulesPage(QWidget):
             part.setSpacing(10)
             column.addLayout(part)
         column.addStretch(1)
-        self._make_rows()
         self._area = area = QScrollArea()
         area.setAccessibleName(self.tr("Rules"))
         area.setWidgetResizable(True)
@@ -70,6 +70,13 @@ class RulesPage(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(area)
+        self._steps = self._build()
+        while not is_empty and self.build_more():
+            pass
+
+    def build_more(self) -> bool:
+        """One step of some milliseconds; False once all stands."""
+        return next(self._steps, None) is not None
 
     @property
     def cards(self) -> dict[str, ReasonCard]:
@@ -152,7 +159,8 @@ class RulesPage(QWidget):
         self._show_reasons()
         self._show_rules()
 
-    def _make_rows(self) -> None:
+    def _build(self) -> Iterator[str]:
+        """Each rule, then the cards of the other reasons: a step each, named after what it built."""
         for group in GROUPS:
             self._rules.addWidget(TextLabel(self.tr(group.title), scale=1.15, bold=True))
             for form in group.forms:
@@ -162,7 +170,10 @@ class RulesPage(QWidget):
                 self._rules.addWidget(row)
                 if form.code == "budget_spent":
                     self._rules.addWidget(self._energy)
+                yield form.code
         self._others.addWidget(TextLabel(self.tr("Other reasons not to serve"), scale=1.15, bold=True))
+        self._show_reasons()
+        yield "others"
 
     def _show_rules(self) -> None:
         views = {view.code: view for view in self._snapshot.rules}
