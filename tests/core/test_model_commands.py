@@ -15,14 +15,16 @@ from core.assets_path import selftest_model_path
 from core.commands import CommandError, CommandOutcome
 from core.config_edit import change_settings
 from core.config_load import load_settings
-from core.engines import EngineModel
+from core.config_values import Value
+from core.engines import EngineModel, PullProgress
 from core.engines.embedded import EmbeddedEngine
-from core.engines.ollama import OllamaEngine, PullProgress
+from core.engines.ollama import OllamaEngine
 from core.errors import ConfigError, EngineFailed, StorageError
 from core.model_shelf import PullMeter
 from core.owner_commands import owner_commands
 from core.pulled_models import PulledModels
 from core.snapshot import AgentSnapshot
+from tests.fakes.calm_signals import FakeSignals
 from tests.fakes.fake_engine import FakeEngine
 from tests.fakes.fake_hub import FakeHub
 from tests.fakes.fake_ollama import FakeOllama
@@ -156,7 +158,7 @@ async def test_the_own_engine_gets_a_model_from_the_hub_and_only_that_is_deleted
     tiny = selftest_model_path().read_bytes()
     (models / "mine.gguf").write_bytes(tiny)
     with FakeHub({"maker/Tiny-GGUF": {"Tiny-Q8_0.gguf": tiny}}) as hub:
-        overrides = {"models_dir": models, "hub_endpoint": hub.url}
+        overrides: dict[str, Value] = {"models_dir": models, "hub_endpoint": hub.url}
         async with small_agent(EmbeddedEngine(models), overrides) as agent:
             with pytest.raises(CommandError, match="names no model on the hub"):
                 await command(agent, "pull_model", "new:1b")
@@ -174,7 +176,9 @@ async def test_the_own_engine_gets_a_model_from_the_hub_and_only_that_is_deleted
 async def test_nothing_is_downloaded_over_a_network_that_costs() -> None:
     engine = PullingEngine()
     async with small_agent(engine) as agent:
-        agent.rules.signals.current = replace(agent.rules.signals.current, is_metered=True)
+        signals = agent.rules.signals
+        assert isinstance(signals, FakeSignals)
+        signals.current = replace(signals.current, is_metered=True)
         with pytest.raises(CommandError, match="costs by use"):
             await command(agent, "pull_model", "new:1b")
         assert engine.pulled == []

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 from core.engines import EngineModel
-from core.engines.ollama import PullProgress
+from core.engines import PullProgress
 from core.errors import AgentError
 from tests.fakes.fake_engine import FakeEngine
 
