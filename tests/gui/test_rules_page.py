@@ -135,7 +135,7 @@ def test_a_hidden_page_shows_the_newest_when_it_is_shown(qtbot: QtBot) -> None:
     page = RulesPage()
     qtbot.addWidget(page)
     page.render(AgentSnapshot(reasons=(ENGINE,)))
-    assert page.cards == {}
+    assert page.cards["engine_unreachable"].now == ""
 
     page.show()
 
