@@ -34,7 +34,7 @@ INTERVALS_S: Mapping[str, float] = {
     "full_screen": 1.0,
     "listed_apps": 2.0,
     "gpu_use_by_others": 2.0,  # Windows; elsewhere it comes with the sample
-    "power": 5.0,
+    "power": 3.0,
     "is_metered": 10.0,
     "is_going_to_sleep": 10.0,  # to listen again when the bus broke: logind tells of itself
 }
