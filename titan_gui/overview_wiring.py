@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QObject
+from PySide6.QtCore import QObject, QUrl
+from PySide6.QtGui import QDesktopServices
 
 from core.commands import CommandOutcome
 from titan_gui.bridge import AgentBridge
@@ -37,6 +38,7 @@ class OverviewWiring(QObject):
         show_page: Callable[[str], None],
         show_setting: Callable[[str], None],
         show_reason: Callable[[str], None] = lambda code: None,
+        open_url: Callable[[QUrl], bool] = QDesktopServices.openUrl,
         parent: QObject | None = None,
     ) -> None:
         """`pause` takes the end in seconds since the epoch; None: until resumed."""
@@ -52,6 +54,7 @@ class OverviewWiring(QObject):
             Does.LOG: partial(show_page, "log"),
         }
         self._show_reason = show_reason
+        self._open_url = open_url
         self._show_contribution: list[Callable[[Mapping[str, object]], None]] = []
         self._show_time_use: list[Callable[[Mapping[str, object]], None]] = []
         bridge.command_finished.connect(self._on_command_finished)
@@ -66,6 +69,8 @@ class OverviewWiring(QObject):
         page.contribution_requested.connect(self._on_contribution_requested)
         self._show_contribution.append(page.show_contribution)
         page.time_use_requested.connect(self._on_time_use_requested)
+        page.update_bar.page_requested.connect(lambda url: self._open_url(QUrl(url)))
+        page.update_bar.skip_requested.connect(self._on_skip_requested)
         page.reason_requested.connect(self._show_reason)
         self._show_time_use.append(page.show_time_use)
 
@@ -90,6 +95,9 @@ class OverviewWiring(QObject):
     def _on_contribution_requested(self) -> None:
         if self._bridge.is_running:  # else there is nobody to ask, and the page keeps what it has
             self._bridge.command(CONTRIBUTION, {"days": str(DAYS), "recent": str(RECENT)})
+
+    def _on_skip_requested(self, version: str) -> None:
+        self._bridge.command("skip_update", {"version": version})
 
     def _on_time_use_requested(self) -> None:
         if self._bridge.is_running:

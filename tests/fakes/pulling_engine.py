@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 
-from core.engines import EngineModel
-from core.engines import PullProgress
+from core.engines import EngineModel, PullProgress
 from core.errors import AgentError
 from tests.fakes.fake_engine import FakeEngine
 

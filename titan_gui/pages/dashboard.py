@@ -20,6 +20,7 @@ from titan_gui.widgets.pause_switch import PauseSwitch
 from titan_gui.widgets.stat_tile import StatTile
 from titan_gui.widgets.text_labels import TextLabel, WrappedLabel
 from titan_gui.widgets.time_ribbon import TimePanel
+from titan_gui.widgets.update_bar import UpdateBar
 
 TILE_COLUMNS = 3
 FIGURES_MS = 1000  # figures change once a second at the most; a change of state is shown at once
@@ -51,6 +52,7 @@ class DashboardPage(QWidget):
         self._day_asked_at = 0.0
         self._switch = PauseSwitch(clock=clock)
         self.headline = HeadlineCard(self._switch)
+        self.update_bar = UpdateBar()
         self.tiles = {tile.name: StatTile(tile) for tile in tiles_of(self._snapshot)}
         self.rare = {name: StatTile(Tile(name=name, title="", value="")) for name in RARE_TILES}
         self.day = TimePanel()
@@ -103,6 +105,7 @@ class DashboardPage(QWidget):
         self._is_due = False
         self._timer.start(FIGURES_MS)
         self.headline.show_snapshot(snapshot)
+        self.update_bar.show_release(snapshot.update)
         self._switch.show_snapshot(snapshot)
         for tile in tiles_of(snapshot):
             self.tiles[tile.name].show_tile(tile)
@@ -141,6 +144,7 @@ class DashboardPage(QWidget):
         column.setContentsMargins(4, 4, 12, 4)
         column.setSpacing(16)
         column.addWidget(self.headline)
+        column.addWidget(self.update_bar)
         column.addLayout(_grid([*self.tiles.values(), *self.rare.values()]))
         column.addWidget(self.day)
         column.addWidget(self.charts)
