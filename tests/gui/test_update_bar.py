@@ -81,8 +81,8 @@ def test_the_dashboard_shows_it_and_its_buttons_do_something(qtbot: QtBot) -> No
         open_url=open_url,
     )
     wiring.connect_dashboard(dashboard)
+    dashboard.render(AgentSnapshot(update=RELEASE))
     dashboard.show()
-    dashboard.render(AgentSnapshot(update=RELEASE, running_jobs=1))
     dashboard.update_bar.open_button.click()
     dashboard.update_bar.skip_button.click()
     assert opened == ["https://titan.example/0.2.0"]
