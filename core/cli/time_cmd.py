@@ -21,7 +21,7 @@ def show_time(profile: ProfileOption = None, as_json: JsonOption = False) -> Non
         output.print_text(_shares_table(used["shares"]))
 
 
-# One letter an hour's quarter, for a terminal without colours.
+# For a terminal without colours.
 MARKS = {"serving": "█", "ready": "▒", "paused": "p", "unreachable": "u", "broken": "!", "asleep": "z", "off": "·"}
 MARKS_A_DAY = 72  # of 20 minutes: fits a terminal of 80 columns
 
