@@ -45,6 +45,7 @@ def build_app() -> typer.Typer:
     from core.cli.demo_cmd import demo
     from core.cli.doctor_cmd import doctor
     from core.cli.engine_cmds import retry, selftest
+    from core.cli.health_cmd import health
     from core.cli.ledger_cmd import ledger
     from core.cli.logs_cmd import show_logs
     from core.cli.models_cmd import models, quant
@@ -66,7 +67,7 @@ def build_app() -> typer.Typer:
     app.command("run")(run)
     for command in (
         *(status, pause, resume, finish, sessions, models, quant, ledger),
-        *(ask, demo, selftest, doctor, retry, update, uninstall),
+        *(ask, demo, selftest, doctor, health, retry, update, uninstall),
     ):
         app.command(command.__name__)(command)
     app.command("time")(show_time)

@@ -1,7 +1,7 @@
 """The installed package, used as a person with a desktop uses it. Run by packaging/linux/check-deb as a normal user.
 
-Display, session bus and panel are the test's own; coordinator and libraries are the package's, on PYTHONPATH. Prints one
-JSON object with what was measured; ends with a traceback at the first thing that is wrong.
+Display, session bus and panel are the test's own; coordinator and libraries are the package's, on PYTHONPATH. Prints
+one JSON object with what was measured; ends with a traceback at the first thing that is wrong.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def our_processes() -> list[Process]:
     return sorted(found, key=lambda process: process.pid)
 
 
-async def run(*command: str, limit_s: float = STEP_LIMIT_S, **environ: str) -> tuple[int, str, str]:
+async def run(*command: str, **environ: str) -> tuple[int, str, str]:
     process = await asyncio.create_subprocess_exec(
         *command,
         env={**os.environ, **environ},
@@ -64,11 +64,11 @@ async def run(*command: str, limit_s: float = STEP_LIMIT_S, **environ: str) -> t
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        async with asyncio.timeout(limit_s):
+        async with asyncio.timeout(STEP_LIMIT_S):
             out, err = await process.communicate()
     except TimeoutError:
         process.kill()
-        raise AssertionError(f"{' '.join(command)} did not end within {limit_s} s") from None
+        raise AssertionError(f"{' '.join(command)} did not end within {STEP_LIMIT_S} s") from None
     assert process.returncode is not None
     return process.returncode, out.decode(), err.decode()
 
@@ -228,7 +228,7 @@ async def check_two_processes(pid: int) -> dict[str, float]:
 async def wait_until(condition: Callable[[], bool], what: str) -> None:
     try:
         async with asyncio.timeout(STEP_LIMIT_S):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - another process's doing: it tells nobody
                 await asyncio.sleep(0.05)
     except TimeoutError:
         raise AssertionError(f"{what} did not come within {STEP_LIMIT_S} s") from None
