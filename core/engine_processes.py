@@ -13,7 +13,8 @@ class EngineProcesses:
 
     def __init__(self, engine: Callable[[], Engine]) -> None:
         self._engine = engine
-        self._ollama = NamedProcesses("ollama", "ollama_llama_server")  # the second: its runners up to 0.5
+        # Its runners: a program of their own up to 0.5, `ollama` itself then, and llama.cpp's server from 0.30 on.
+        self._ollama = NamedProcesses("ollama", "ollama_llama_server", helpers=("llama-server",))
         self._known: tuple[int, ...] = ()
 
     @property

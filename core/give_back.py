@@ -144,7 +144,8 @@ class MemoryKeeper:
             if not names and not still_loading:
                 return None
             before = await asyncio.to_thread(self._meter.read, pids)
-            parts = held_before(loaded, before)
+            is_here = getattr(engine, "is_on_this_machine", True)  # an Ollama elsewhere has its memory there
+            parts = held_before(loaded, before) if is_here else ()
             began = self._monotonic()
             for name in still_loading:  # or the loading would go on
                 await engine.unload(name)

@@ -130,8 +130,16 @@ class NamedProcesses:
     Only pids that weren't there at the last look are asked for their name, and a look is taken every `rescan_s`.
     """
 
-    def __init__(self, *names: str, rescan_s: float = 10.0, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        *names: str,
+        helpers: Iterable[str] = (),
+        rescan_s: float = 10.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`helpers` are names that count only where a program with one of `names` has started it."""
         self._names = frozenset(names)
+        self._helpers = frozenset(helpers)
         self._rescan_s = rescan_s
         self._clock = clock
         self._is_match: dict[int, bool] = {}
@@ -158,6 +166,15 @@ class NamedProcesses:
         import psutil
 
         try:
-            return psutil.Process(pid).name().lower().removesuffix(".exe") in self._names
+            process = psutil.Process(pid)
+            name = _plain_name(process)
+            if name in self._helpers:
+                parent = process.parent()
+                return parent is not None and _plain_name(parent) in self._names
+            return name in self._names
         except psutil.Error:
             return False
+
+
+def _plain_name(process: psutil.Process) -> str:
+    return process.name().lower().removesuffix(".exe")

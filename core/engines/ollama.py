@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from core.engines import EngineModel, EngineStatus, LoadedModel, Prompt, PullProgress, TokenChunk
 from core.engines.engine_errors import error_of
@@ -47,6 +48,7 @@ from core.errors import (
     ModelNotFound,
     PromptTooLong,
 )
+from core.network import is_loopback_host
 
 REMEDY = "Start Ollama: ollama serve"
 _STREAM_TYPES = ("application/x-ndjson", "application/json")
@@ -84,15 +86,20 @@ class OllamaEngine:
     def status(self) -> EngineStatus:
         return self._status
 
+    @property
+    def is_on_this_machine(self) -> bool:
+        """Whether its memory is ours to measure."""
+        return is_loopback_host(urlsplit(self.base_url).hostname or "")
+
     async def start(self) -> None:
         await self.check()
 
     async def close(self) -> None:
-        """Drop what we loaded (the owner's own models stay) without waiting for it to be gone, then hang up."""
+        """Unload what we loaded (the owner's own models stay), for a second at most, then hang up."""
         with suppress(AgentError, TimeoutError):
             async with asyncio.timeout(_CLOSE_LIMIT_S):
                 for name in self._own.names:
-                    await self._drop(name)
+                    await self.unload(name)
         await self._http.close()
         self._status = EngineStatus(version=self._version)
 

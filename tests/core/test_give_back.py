@@ -240,6 +240,19 @@ async def test_owners_own_models_stay_in_ollama_and_ours_is_confirmed_gone() -> 
         await engine.close()
 
 
+async def test_ollama_on_another_machine_is_unloaded_and_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(OllamaEngine, "is_on_this_machine", False)
+    async with FakeOllama() as ollama:
+        ollama.size_vram = ollama.size = 2 << 30
+        engine = OllamaEngine(ollama.url)
+        kept = Kept(engine, FakeMemory(lambda: 1, model_mb=2_048, on_gpu=True))
+        await kept.models.refresh()
+        await kept.models.load("tiny")
+        assert await kept.memory.give_back() is None
+        assert ollama.loaded == {}
+        await engine.close()
+
+
 async def test_ollama_that_does_not_let_go_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("core.engines.ollama._UNLOAD_WAIT_S", 0.0)
     async with FakeOllama() as ollama:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -137,3 +139,28 @@ def test_refresh_looks_again_at_once(child: subprocess.Popen[str]) -> None:
     child.wait()
     named.refresh()
     assert child.pid not in named()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a script's name is its process's name only there")
+def test_runner_of_ollama_counts_and_a_server_that_the_owner_started_does_not(tmp_path: Path) -> None:
+    sleep = shutil.which("sleep")
+    assert sleep is not None
+    for folder in ("of-ollama", "of-owner"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(sleep, tmp_path / folder / "llama-server")
+    ollama = tmp_path / "ollama"
+    ollama.write_text(f"#!/bin/sh\n{tmp_path}/of-ollama/llama-server 60 & echo $!; read line; kill $!\n")
+    ollama.chmod(0o755)
+    pipe = subprocess.PIPE
+    with (
+        subprocess.Popen([str(ollama)], stdin=pipe, stdout=pipe, text=True) as server,
+        subprocess.Popen([str(tmp_path / "of-owner" / "llama-server"), "60"]) as of_owner,
+    ):
+        assert server.stdout is not None
+        runner = int(server.stdout.readline())
+        named = NamedProcesses("ollama", helpers=("llama-server",))
+        found = set(named())
+        of_owner.kill()
+        assert {server.pid, runner} <= found
+        assert of_owner.pid not in found
+        server.communicate("go\n")

@@ -78,6 +78,14 @@ async def test_closing_gives_back_what_is_ours_and_leaves_the_rest(fake: FakeOll
     assert list(fake.loaded) == ["other:latest"]
 
 
+@pytest.mark.parametrize(
+    ("host", "is_here"),
+    [("", True), ("http://localhost:11434", True), ("127.0.0.1", True), ("[::1]:1", True), ("http://10.1.2.3", False)],
+)
+def test_memory_of_an_ollama_elsewhere_is_not_ours_to_measure(host: str, is_here: bool) -> None:
+    assert OllamaEngine(host).is_on_this_machine is is_here
+
+
 async def test_use_by_the_owner_is_left_to_the_owner(fake: FakeOllama, engine: OllamaEngine) -> None:
     await engine.load("tiny")
     engine.leave_to_owner("tiny:latest")

@@ -1,0 +1,74 @@
+"""The owner comes first, through the whole agent: memory that comes back, and an engine that the owner uses too."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from core.agent import Agent
+from core.config_load import load_settings
+from core.paths import profile_paths
+from core.rules.effects import DEFAULT_EFFECTS
+from tests.fakes.agent_process import run_titan
+from tests.fakes.fake_ollama import FakeOllama, tag
+from tests.fakes.polling import until
+from tests.integration.client import client_of, token_of
+from tests.integration.running import ID, embedded_agent
+from tests.integration.settings import MODEL, ollama
+
+
+async def test_memory_that_is_taken_back_is_measured_shown_and_remembered(home: Path) -> None:
+    async with embedded_agent(home) as (coordinator, agent):
+        async with (
+            client_of(agent.endpoint) as client,
+            client.streaming(token_of(coordinator, ID, MODEL), max_tokens=1500),
+        ):
+            (child,) = agent.children()
+            child.suspend()  # so that its answer is not over before it is taken back
+            message, result = await agent.command("take_back")
+        assert not child.is_running()
+        assert "stopped 1 session, unloaded titan-selftest-random." in message
+        assert " back in " in message
+        snapshot = await agent.wait_snapshot(lambda snapshot: snapshot["give_back"] is not None)
+        last = snapshot["give_back"]["last"]
+        assert (last["ok"], last["kind"], last["holder"]) == (True, "ram", "")
+        assert result["freed_mb"] == last["freed_mb"] >= 0.9 * last["held_mb"] > 0
+        assert snapshot["loaded_models"] == []
+        code, out, err = await run_titan(agent.home, "status", "--profile", ID)
+        assert code == 0, err
+        assert f"Given back   {snapshot['give_back']['sentence']}" in out
+
+        await agent.command("resume")
+        snapshot = await agent.wait_snapshot(lambda snapshot: snapshot["state"] == "ready")
+        assert [model["name"] for model in snapshot["loaded_models"]] == [MODEL]
+        await agent.command("pause")
+        await agent.wait_snapshot(lambda snapshot: snapshot["give_back"]["count"] == 2)
+
+    paths = profile_paths(ID, environ={"TITAN_HOME": str(home)})
+    assert len(json.loads((paths.state_dir / "give-back.json").read_text())) == 2
+
+
+@pytest.mark.parametrize("loads", ["other:latest", "tiny:latest"])
+async def test_owner_who_uses_the_shared_ollama_is_made_way_for(
+    home: Path, monkeypatch: pytest.MonkeyPatch, loads: str
+) -> None:
+    """Whichever model it is: the one that we offer isn't ours to unload either."""
+    monkeypatch.setattr("core.engine_keeper.WATCH_INTERVAL_S", 0.05)
+    monkeypatch.setattr("core.agent.SAMPLE_INTERVAL_S", 0.05)
+    async with FakeOllama() as engine:
+        engine.tags.append(tag("other:latest"))
+        effect = {"TITAN_ENGINE_USED_BY_OWNER_EFFECT": DEFAULT_EFFECTS["engine_used_by_owner"]}
+        async with Agent(load_settings(environ=ollama(engine.url, AGENT_ID=ID, **effect))) as agent:
+            assert not agent.reasons.is_blocked
+            engine.owner_uses(loads)
+            await until(lambda: "engine_used_by_owner" in agent.reasons)
+            reason = next(reason for reason in agent.reasons.all if reason.code == "engine_used_by_owner")
+            assert loads in reason.sentence
+            assert reason.blocks
+            await until(lambda: agent.rules.keeper.wants_unload)
+            assert list(engine.loaded) == [loads]
+            assert engine.bodies("/api/generate") == []  # it was neither unloaded nor given another keep_alive
+            engine.loaded.clear()
+            await until(lambda: agent.keeper.owner_use == "")
