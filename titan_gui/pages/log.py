@@ -9,7 +9,6 @@ from PySide6.QtCore import QTimer, Signal
 from PySide6.QtGui import QColor, QFontDatabase, QPalette, QShowEvent, QSyntaxHighlighter, QTextCharFormat
 from PySide6.QtWidgets import (
     QApplication,
-    QCheckBox,
     QComboBox,
     QHBoxLayout,
     QLabel,
@@ -23,6 +22,7 @@ from PySide6.QtWidgets import (
 from titan_gui.log_lines import LEVELS, LogLine, matching
 from titan_gui.theme import colours_of
 from titan_gui.view_model import Mood
+from titan_gui.widgets.choices import CheckBox
 from titan_gui.widgets.text_labels import TextLabel, WrappedLabel
 
 MAX_LINES = 2000
@@ -44,7 +44,7 @@ class LogPage(QWidget):
         self._is_unreadable = False  # that it can't be read is said until it can
         self.level = QComboBox()
         self.words = QLineEdit()
-        self.follow = QCheckBox(self.tr("Follow"))
+        self.follow = CheckBox(self.tr("Follow"))
         self.copy_button = QPushButton(self.tr("Copy"))
         self.save_button = QPushButton(self.tr("Save diagnostics …"))
         self.text = QPlainTextEdit()

@@ -18,6 +18,7 @@ from core.errors import AgentError
 from titan_gui.background import Background
 from titan_gui.charts import ChartSpec, chart_data, specs_of
 from titan_gui.history import History, Span
+from titan_gui.widgets.choices import RadioButton
 from titan_gui.widgets.history_chart import HistoryChart, import_charts
 
 COLUMNS = 2
@@ -110,7 +111,7 @@ class ChartsPanel(QWidget):
         group = QButtonGroup(self)
         self._buttons: dict[Span, QRadioButton] = {}
         for span, text in ((Span.MINUTES, self.tr("10 minutes")), (Span.DAY, self.tr("24 hours"))):
-            button = QRadioButton(text)
+            button = RadioButton(text)
             button.setChecked(span is self._span)
             button.clicked.connect(lambda _=False, chosen=span: self.set_span(chosen))
             group.addButton(button)

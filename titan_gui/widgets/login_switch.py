@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from PySide6.QtCore import Signal
 from PySide6.QtGui import QShowEvent
-from PySide6.QtWidgets import QCheckBox, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QVBoxLayout, QWidget
 
+from titan_gui.widgets.choices import CheckBox
 from titan_gui.widgets.notes import dim_note, problem_note
 
 SEARCHED_AS = "start at login autostart automatically boot log in sign in the window"
@@ -19,7 +20,7 @@ class LoginSwitch(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.box = QCheckBox(self.tr("Start at login"))
+        self.box = CheckBox(self.tr("Start at login"))
         self.box.setEnabled(False)  # until the state is known
         self.box.clicked.connect(self._on_box_clicked)
         self._problem = problem_note()

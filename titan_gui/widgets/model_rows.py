@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QColor
-from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QProgressBar, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from core.fit import Fit
 from titan_gui.models_view import SELFTEST_NOTE, ModelRow, PullRow
 from titan_gui.theme import colours_of, tabular
 from titan_gui.view_model import Mood
+from titan_gui.widgets.choices import CheckBox
 from titan_gui.widgets.notes import Note, dim_note
 
 FIT_WORDS = {
@@ -46,7 +47,7 @@ class ModelRowWidget(QWidget):
         self._facts = _breakable(dim_note())
         self._facts.setFont(tabular(self._facts.font()))
         self._verdict = _breakable(Note("", lambda palette: QColor(colours_of(palette).moods[self._mood()])))
-        self._offer = QCheckBox(self.tr("Offered"))
+        self._offer = CheckBox(self.tr("Offered"))
         self._offer.setAccessibleName(self.tr("Offer {0} to the network").format(row.name))
         self._offer.clicked.connect(self._on_offer_clicked)
         self._delete = QPushButton(self.tr("Delete…"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import QEvent, Qt, Signal
 from PySide6.QtGui import QColor
-from PySide6.QtWidgets import QCheckBox, QFormLayout, QHBoxLayout, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFormLayout, QHBoxLayout, QToolButton, QVBoxLayout, QWidget
 
 from core.config import DECLARATIONS
 from core.config_load import LoadedSettings
@@ -21,6 +21,7 @@ from titan_gui.settings_text import is_locked, lock_text, title_of
 from titan_gui.theme import colours_of, tabular, tint
 from titan_gui.view_model import Mood
 from titan_gui.widgets.apps_field import AppsField
+from titan_gui.widgets.choices import CheckBox
 from titan_gui.widgets.notes import dim_note, problem_note
 from titan_gui.widgets.rule_fields import EffectField, NumberField, RuleField, ScheduleField
 from titan_gui.widgets.stat_tile import Card
@@ -39,7 +40,7 @@ class RuleRow(Card):
         self._loaded: LoadedSettings | None = None
         self._view: RuleView | None = None
         self._effect_before = ""  # what it did when it was last on
-        self.switch = QCheckBox(self.tr(form.title))
+        self.switch = CheckBox(self.tr(form.title))
         self.switch.setFont(tabular(self.switch.font(), bold=True))
         self.switch.clicked.connect(self._on_switch_clicked)
         self._state = TextLabel(scale=0.9)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import (
-    QCheckBox,
     QComboBox,
     QFileDialog,
     QGridLayout,
@@ -28,6 +27,7 @@ from titan_gui.settings_text import (
     shown_text,
     title_of,
 )
+from titan_gui.widgets.choices import CheckBox
 from titan_gui.widgets.notes import dim_note, problem_note
 
 TITLE_WIDTH = 190
@@ -174,7 +174,7 @@ class SettingEditor(QWidget):
         self.edited.emit()
 
 
-class BoolControl(QCheckBox):
+class BoolControl(CheckBox):
     """On or off."""
 
     edited = Signal()

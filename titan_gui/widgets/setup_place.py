@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import (
-    QCheckBox,
     QComboBox,
     QFormLayout,
     QHBoxLayout,
@@ -20,6 +19,7 @@ from core.network import is_loopback_endpoint
 from titan_gui.plain_text import plain, sentences
 from titan_gui.remedies import error_text
 from titan_gui.setup_draft import SetupDraft, suggested_host
+from titan_gui.widgets.choices import CheckBox
 from titan_gui.widgets.notes import dim_note, good_note, problem_note
 from titan_gui.widgets.setup_step import Origins, SetupStep
 
@@ -37,7 +37,7 @@ class CoordinatorStep(SetupStep):
         self.endpoint = QLineEdit()
         self.endpoint.setAccessibleName(self.tr("Coordinator's address"))
         self.endpoint.setPlaceholderText("coordinator.example.com:50051")
-        self.tls = QCheckBox(self.tr("Encrypted line"))
+        self.tls = CheckBox(self.tr("Encrypted line"))
         self._test = QPushButton(self.tr("Test"))
         self._good, self._bad = good_note(), problem_note()
         row = QHBoxLayout()

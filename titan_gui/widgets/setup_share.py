@@ -7,7 +7,6 @@ from dataclasses import replace
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import (
     QFormLayout,
-    QRadioButton,
     QSlider,
     QSpinBox,
 )
@@ -16,6 +15,7 @@ from core.snapshot import AgentSnapshot
 from titan_gui.setup_draft import SetupDraft, Shareable, reserve_of, shareable
 from titan_gui.theme import tabular
 from titan_gui.view_model import memory_text
+from titan_gui.widgets.choices import RadioButton
 from titan_gui.widgets.notes import Note, dim_note, problem_note
 from titan_gui.widgets.setup_step import Origins, SetupStep
 
@@ -113,9 +113,9 @@ class WhenStep(SetupStep):
         super().__init__(origins)
         self._is_open = False  # nobody has answered yet: what is found out may choose
         self._is_told = False  # this machine tells when nobody uses it, as far as is known
-        self.away = QRadioButton(self.tr("When I'm away from the computer"))
-        self.always = QRadioButton(self.tr("Always, while this program runs"))
-        self.by_hand = QRadioButton(self.tr("Only when I say so: each start begins paused"))
+        self.away = RadioButton(self.tr("When I'm away from the computer"))
+        self.always = RadioButton(self.tr("Always, while this program runs"))
+        self.by_hand = RadioButton(self.tr("Only when I say so: each start begins paused"))
         self._meaning, self._problem = dim_note(), problem_note()
         for choice in (self.away, self.always, self.by_hand):
             self.lines.addWidget(choice)
