@@ -178,16 +178,20 @@ def _give_back(view: GiveBackView | None) -> Tile | None:
         return None
     last = view.last
     if last.ok:
-        value = f"{memory_text(last.freed_mb)} in {last.seconds:.1f} s"
+        value = f"{memory_text(last.freed_mb)} in {_brief_text(last.seconds)}"
         parts = [f"at {clock_text(last.at)}"]
         if view.median_s is not None and view.count > 1:
-            parts.append(f"usually {view.median_s:.1f} s, of {view.count} times")
+            parts.append(f"usually {_brief_text(view.median_s)}, of {view.count} times")
     else:
         value = f"{memory_text(last.freed_mb)} of {memory_text(last.held_mb)}"
         parts = [f"{last.holder} still holds the rest" if last.holder else "the rest is still held"]
         parts.append(f"at {clock_text(last.at)}")
     detail = ", ".join(parts)
     return Tile(name="give_back", title="Memory given back", value=value, detail=detail, is_trouble=not last.ok)
+
+
+def _brief_text(seconds: float) -> str:
+    return "under 0.1 s" if seconds < 0.05 else f"{seconds:.1f} s"  # what rounds to nothing still took its moment
 
 
 def _energy(energy: EnergyView) -> Tile | None:

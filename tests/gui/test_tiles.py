@@ -143,6 +143,12 @@ def test_memory_that_came_back_is_told_with_its_time_and_trouble_with_who_holds_
     assert rare_tiles_of(AgentSnapshot(give_back=nobody))[0].detail.startswith("the rest is still held")
 
 
+def test_memory_that_came_back_at_once_took_a_moment_all_the_same() -> None:
+    back = GiveBack(held_mb=21, freed_mb=21, seconds=0.02, kind="ram", ok=True, at=time.time())
+    view = GiveBackView(last=back, sentence=back.sentence)
+    assert rare_tiles_of(AgentSnapshot(give_back=view))[0].value == "21 MB in under 0.1 s"
+
+
 def test_energy_is_told_once_it_is_measured() -> None:
     energy = EnergyView(served_s=5400, kwh=0.42, cost=0.126, wh_per_1000_tokens=1.25)
 
