@@ -2,7 +2,7 @@
 
 Pure: the engines ask what to try, core/model_manager.py which quant to take. Sessions go first: with fewer of them
 clients wait, with less context their prompts are refused. The seed's guidance (2, 4 or 8 sessions for 8, 16 or 32 GB)
-is what the arithmetic gives for an 8B model; the arithmetic decides.
+only says how many sessions count when a quantisation is chosen; what is loaded, the arithmetic decides.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from core.plurals import counted
 
 LEAST_CONTEXT = 1024  # tokens; with less hardly a prompt fits
 _OVERHEAD = 1.2  # memory over file size, where a model's shape isn't known (issue 4's rule)
+_GUIDANCE = ((32 * 1024, 8), (16 * 1024, 4), (8 * 1024, 2))  # MiB, sessions: the seed's MAX_CONCURRENT_JOBS
 _MIB = 1 << 20
 
 
@@ -44,6 +45,13 @@ class Choice:
     candidate: Candidate
     rung: Rung
     reasons: tuple[str, ...] = ()
+
+
+def guided(wanted: LoadPlan, memory_mb: int) -> LoadPlan:
+    """`wanted` with no more sessions than the seed's guidance has for so much memory: where quality and sessions
+    compete for it, this is how many are worth a worse quantisation."""
+    most = next((sessions for from_mb, sessions in _GUIDANCE if memory_mb >= from_mb), 1)
+    return wanted.smaller(sessions=min(wanted.sessions, most))
 
 
 def plans(wanted: LoadPlan) -> Iterator[LoadPlan]:

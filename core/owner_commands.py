@@ -14,6 +14,7 @@ from core.model_commands import add_model_commands
 from core.pause_commands import add_pause_commands
 from core.sessions import EndReason
 from core.setup_probe import add_setup_commands
+from core.speed_test import add_speed_commands
 from core.time_use import time_use_json
 from core.updates.commands import add_update_commands
 
@@ -47,6 +48,7 @@ def owner_commands(
     add_engine_commands(table, agent, self_test)
     table.add("apply_settings", apply_settings)
     table.add("time_use", time_use)
+    add_speed_commands(table, agent)
     add_model_commands(table, agent)
     add_setup_commands(table, agent)
     table.add("shutdown", shutdown)

@@ -114,6 +114,11 @@ class ProfilePaths:
         return self.data_dir / "pulled-models.json"
 
     @property
+    def speeds_file(self) -> Path:
+        """How fast models were here, as measured."""
+        return self.data_dir / "speeds.json"
+
+    @property
     def ledger_file(self) -> Path:
         return self.data_dir / "ledger.sqlite"
 

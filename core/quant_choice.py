@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable
 from core.engines import ChosenQuant, EngineModel, LoadedModel
 from core.engines.names import DEFAULT_TAG, normalize_model, same_model
 from core.fit import Room
-from core.load_ladder import Candidate, best_quant
+from core.load_ladder import Candidate, best_quant, guided
 from core.memory_need import LoadPlan
 
 _QUANT = re.compile(r"^(?P<base>.+?)(?P<between>[-._:])(?P<quant>i?q\d(?:_[a-z0-9]+)*|tq\d_0|mxfp4|bf16|f16|f32)$")
@@ -57,7 +57,7 @@ def choose_quant(
         return ChosenQuant(offered=wanted, model=left[0].name, reason="How much memory there is isn't known.")
     smallest = min(sized, key=lambda model: model.size_bytes or 0)
     candidates = [_candidate(model, room) for model in sized]
-    choice = best_quant(candidates, room.plan or _ANY_PLAN, room.budget_mb)
+    choice = best_quant(candidates, guided(room.plan or _ANY_PLAN, room.budget_mb), room.budget_mb)
     if choice is None:
         return ChosenQuant(
             offered=wanted, model=smallest.name, reason="None fits what you lend of the memory; this is the smallest."

@@ -48,8 +48,9 @@ def build_app() -> typer.Typer:
     from core.cli.health_cmd import health
     from core.cli.ledger_cmd import ledger
     from core.cli.logs_cmd import show_logs
-    from core.cli.models_cmd import models, quant
+    from core.cli.models_cmd import models
     from core.cli.owner_cmds import finish, pause, resume, sessions
+    from core.cli.quant_cmd import quant
     from core.cli.rules_cmd import rules
     from core.cli.run_cmd import run
     from core.cli.status_cmd import status

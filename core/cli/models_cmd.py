@@ -1,15 +1,13 @@
-"""`titan models`: what the engine has and what is offered. `titan quant`: the tier table for this machine."""
+"""`titan models`: what the engine has, what is offered, and what fits."""
 
 from __future__ import annotations
 
-import contextlib
 from typing import Annotated, Any
 
 import typer
 
 from core.cli import door, output
 from core.cli.output import JsonOption, ProfileOption
-from core.errors import ControlError
 
 LOAD_LIMIT_S = 300.0  # a big model from a slow disk
 
@@ -55,48 +53,3 @@ def models(
     from core.cli.render_tables import models_table
 
     output.print_text(models_table(snapshot))
-
-
-def quant(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
-    """Which quantisations fit this machine's memory. Works without a running agent."""
-    from core.quantization import TIERS, tier_for
-    from core.stats_collector import StatsCollector
-
-    collector = StatsCollector()
-    try:
-        stats = collector.collect()
-    finally:
-        collector.close()
-    uses_gpu, why = _engine_uses_gpu(profile, has_gpu=stats.total_vram_mb is not None)
-    choice = tier_for(stats, uses_gpu)
-    facts: dict[str, Any] = {
-        "tier": choice.tier,
-        "reason": choice.reason,
-        "assumption": why,
-        "memory_mb": choice.memory_mb,
-        "total_ram_mb": stats.total_ram_mb,
-        "free_ram_mb": stats.free_ram_mb,
-        "total_vram_mb": stats.total_vram_mb,
-        "free_vram_mb": stats.free_vram_mb,
-        "table": [
-            {"memory": row.memory, "tier": row.tier, "quantizations": row.quantizations, "quality": row.quality}
-            for row in TIERS
-        ],
-    }
-    if as_json:
-        output.print_json(facts)
-        return
-    from core.cli.render_tables import quant_table
-
-    output.print_text(quant_table(facts))
-
-
-def _engine_uses_gpu(profile: str | None, *, has_gpu: bool) -> tuple[bool, str]:
-    """Whether models live in VRAM, and how that is known: from the running agent, else guessed from the cards."""
-    with contextlib.suppress(ControlError):
-        snapshot = door.fetch_snapshot(profile)
-        if engine := snapshot["engine"]["name"]:
-            return snapshot["capacity"]["kind"] == "vram", f"as the running agent's engine, {engine}"
-    if has_gpu:
-        return True, "if the engine uses the graphics card, as Ollama does; the embedded one uses the processor"
-    return False, "no graphics card was found, so models live in RAM"

@@ -95,23 +95,6 @@ def _pull_line(pull: Mapping[str, Any]) -> str:
     return plain(f"Download of {pull['model']}: {pull['phase']}{share}{why}")
 
 
-def quant_table(facts: Mapping[str, Any]) -> RenderableType:
-    table = _table(("", False), ("memory", False), ("tier", False), ("quantisations", False), ("quality", False))
-    for row in facts["table"]:
-        is_ours = row["tier"] == facts["tier"]
-        _add(
-            table,
-            "→" if is_ours else "",
-            row["memory"],
-            row["tier"],
-            ", ".join(row["quantizations"]),
-            row["quality"],
-            style="bold green" if is_ours else "",
-        )
-    reason = Text(plain(f"This machine: {facts['tier']}. {facts['reason']}"))
-    return Group(reason, Text(f"({facts['assumption']})", style="dim"), Text(), table)
-
-
 def _same(name: str, offered: set[str]) -> bool:
     from core.engines.names import same_model
 

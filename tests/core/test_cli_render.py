@@ -11,8 +11,9 @@ import pytest
 from rich.console import Console, RenderableType
 
 from core.cli.demo_cmd import demo_summary
+from core.cli.render_quant import quant_table
 from core.cli.render_status import render_status, state_sentence
-from core.cli.render_tables import models_table, quant_table, sessions_table
+from core.cli.render_tables import models_table, sessions_table
 from core.demo import DemoResult
 from core.inference_client import AnswerEnd
 from core.snapshot import AgentSnapshot, GiveBack, GiveBackView
