@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from dbus_fast import Message
 
 from core.signals import Unknown
 from core.signals.bus import RETRY_S, Bus, BusProblem, NobodyThere, session_address, system_address
@@ -15,7 +17,7 @@ from core.signals.guard import Guarded, guard_bus_probe, read_all
 from core.signals.idle import ZEROES_IN_A_ROW, BusIdle
 from core.signals.metered import Metered
 from core.signals.sleep import FORGET_S, SleepSignal
-from tests.fakes.desktop_services import Login1, MutterIdle, NetworkManager, ScreenSaver, Served
+from tests.fakes.desktop_services import DAEMON, Login1, MutterIdle, NetworkManager, ScreenSaver, Served
 from tests.fakes.fake_clock import FakeClock
 from tests.fakes.polling import until, until_it_is
 from tests.fakes.private_bus import PrivateBus, missing_bus
@@ -215,6 +217,45 @@ async def test_sleep_is_heard_the_moment_that_logind_says_so(private: PrivateBus
         logind.PrepareForSleep(False)
         await until(lambda: heard == [True, False])
         assert await sleeping.read() is False
+
+
+async def test_sleep_is_heard_over_a_connection_that_something_else_uses(
+    private: PrivateBus, bus: Bus, clock: FakeClock
+) -> None:
+    heard: list[bool] = []
+    sleeping = SleepSignal(bus, heard.append, clock=clock)
+    logind = Login1()
+    async with Served(private.address, logind, NetworkManager()):
+        await Metered(bus).read()
+        await sleeping.read()
+        await sleeping.read()  # listens once
+        logind.PrepareForSleep(True)
+        await until(lambda: bool(heard))
+        logind.PrepareForSleep(False)
+        await until(lambda: heard[-1] is False)
+        assert heard == [True, False]
+
+
+async def test_program_that_does_not_run_is_not_started_by_asking(isolated_home: Path) -> None:
+    folder = short_folder()
+    services = folder / "data" / "dbus-1" / "services"
+    services.mkdir(parents=True)
+    started = folder / "started"
+    name = MutterIdle.bus_name
+    (services / f"{name}.service").write_text(
+        f"[D-BUS Service]\nName={name}\nExec={shutil.which('touch')} {started}\n", encoding="ascii"
+    )
+    async with PrivateBus(folder) as private:
+        bus = Bus("session", private.address)
+        with pytest.raises(NobodyThere):
+            await bus.call(name, MutterIdle.path, name, "GetIdletime")
+        await bus.close()
+        async with Served(private.address) as other:
+            activatable = await other.bus.call(
+                Message(destination=DAEMON, path="/", interface=DAEMON, member="ListActivatableNames")
+            )
+        assert name in activatable.body[0]  # else this shows nothing
+        assert not started.exists()
 
 
 async def test_sleep_that_nobody_took_back_is_forgotten(private: PrivateBus, bus: Bus, clock: FakeClock) -> None:

@@ -46,6 +46,7 @@ def machine(root: Path, **supplies: dict[str, str]) -> Path:
             {"BAT0": {**LAPTOP, "status": "Unknown"}, "ucsi": {"type": "USB", "online": "1"}},
             Power(on_mains=True, battery_percent=71.0),
         ),
+        ({"BAT0": LAPTOP, "ucsi": {"type": "USB", "online": "1"}}, Power(on_mains=False, battery_percent=71.0)),
         ({"BAT0": {**LAPTOP, "capacity": ""}, "AC": MAINS}, Power(on_mains=False)),
         ({"BAT0": {**LAPTOP, "status": "Unknown"}}, NOT_TOLD),
         ({"BAT0": {**LAPTOP, "status": "Unknown"}, "AC": MAINS}, NOT_TOLD),

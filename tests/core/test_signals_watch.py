@@ -33,10 +33,11 @@ class FakeReader(Guarded[Any]):
         self.value = value
         self.hangs = False
         self.reads = 0
+        self.answer: asyncio.Future[Any] | None = None  # the last one
 
     def _answer(self) -> asyncio.Future[Any]:
         self.reads += 1
-        answer = asyncio.get_running_loop().create_future()
+        self.answer = answer = asyncio.get_running_loop().create_future()
         if not self.hangs:
             answer.set_result(self.value)
         return answer
@@ -47,6 +48,7 @@ class House:
 
     def __init__(self) -> None:
         self.clock = ManualClock()
+        self.jitter_s = 0.0
         self.told: list[Signals] = []
         self.idle = FakeReader("idle_s", 10.0)
         self.power = FakeReader("power", Power(on_mains=True))
@@ -56,7 +58,7 @@ class House:
             own_pids=lambda: (100,),
             environ={},
             readers=[self.idle, self.power, self.apps],
-            monotonic=self.clock.monotonic,
+            monotonic=lambda: self.clock.monotonic() + self.jitter_s,
             wall=self.clock.wall,
             sleep=self.clock.sleep,
         )
@@ -105,6 +107,32 @@ async def test_what_no_rule_wants_is_not_read_and_is_forgotten() -> None:
         house.watch.want(WANTED)
         await house.ticks(1)  # at the next tick, not five seconds later
         assert house.power.reads == 2
+
+
+async def test_tick_that_comes_a_little_early_is_not_left_out() -> None:
+    house = House()
+    house.jitter_s = 0.01
+    house.watch.want({"idle_s"})
+    async with running(house):
+        house.jitter_s = 0.0
+        await house.ticks(1)
+        assert house.idle.reads == 2
+
+
+async def test_answer_that_nobody_wants_any_more_is_dropped() -> None:
+    house = House()
+    house.watch.want(WANTED)
+    house.power.hangs = True
+    task = asyncio.create_task(house.watch.run())
+    await until(lambda: house.power.answer is not None)
+    house.watch.want({"idle_s"})
+    assert house.power.answer is not None
+    house.power.answer.set_result(Power(on_mains=False))
+    await until(lambda: bool(house.told))
+    assert house.told == [Signals(idle_s=10.0)]
+    task.cancel()
+    await asyncio.wait([task])
+    await house.watch.close()
 
 
 async def test_change_is_told_once_a_tick_and_only_a_change() -> None:

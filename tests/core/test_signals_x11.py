@@ -285,10 +285,22 @@ def test_server_that_breaks_off_is_unknown(parts: tuple[bytes, ...]) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="abstract sockets are Linux's")
-def test_events_before_an_answer_are_passed_over_and_a_missing_extension_is_said() -> None:
+def test_events_before_an_answer_are_passed_over() -> None:
     event = struct.pack("<BBH28x", 34, 0, 0)  # MappingNotify: every client gets it
+    extension = struct.pack("<BxHIBB22x", 1, 1, 0, 1, 140)
+    idle = struct.pack("<BxHIIIII8x", 1, 2, 0, 0, 0, 4711, 0)
+    heard: list[bytes] = []
+    with server_that_answers(welcome(), event + extension, event + idle, heard=heard) as variables:
+        probe = XIdle(variables)
+        assert probe.read() == 4.711
+        probe.close()
+    assert heard[2] == struct.pack("<BBHI", 140, 1, 2, 0x2A)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="abstract sockets are Linux's")
+def test_server_without_the_extension_says_so() -> None:
     no_extension = struct.pack("<BxHIB23x", 1, 1, 0, 0)
-    with server_that_answers(welcome(), event + no_extension) as variables:
+    with server_that_answers(welcome(), no_extension) as variables:
         probe = XIdle(variables)
         value = probe.read()
         assert isinstance(value, Unknown)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 import signal
 import sys
@@ -22,15 +23,20 @@ def missing_bus() -> str:
 
 
 class PrivateBus:
-    """Use as `async with PrivateBus(folder) as bus`; a second one in the same folder has the same address."""
+    """Use as `async with PrivateBus(folder) as bus`; a second one in the same folder has the same address.
+
+    Programs that it may start by itself are described in `<folder>/data/dbus-1/services`.
+    """
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self.address = f"unix:path={folder}/bus"
         self._process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
         self._process = await asyncio.create_subprocess_exec(
             *("dbus-daemon", "--session", "--nofork", "--nopidfile", "--print-address", f"--address={self.address}"),
+            env={**os.environ, "XDG_DATA_HOME": str(self._folder / "data")},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
         )

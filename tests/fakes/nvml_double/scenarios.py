@@ -70,7 +70,7 @@ def use_by_program() -> Any:
     probe = NvmlProbe()
     listed = f"{FIRST} procs=c:1:700,c:7:100,g:4000000:30"
     seen = []
-    for use in (" use=1:61:0.1,7:80:30,4000000:22:0.5,4000000:4000:0.2", " use=7:35:0,1:61:9", "", " unsupported=use"):
+    for use in (" use=1:61:0.1,7:80:30,4000000:22:0.5,4000000:4000:0.2", " use=7:35:0,1:61:0.9", "", " unsupported=use"):
         write(listed + use)
         (card,) = look(probe)["cards"]
         seen.append({process["pid"]: process["utilisation_percent"] for process in card["processes"]})
