@@ -128,8 +128,10 @@ def own_memory(stats: SystemStats | None, loaded: Iterable[LoadedModel], engine_
     VRAM is the greater of the two: an engine leaves out its context's overhead, and a driver's per-process list is
     empty on some systems and shows other pids inside a container. RAM comes from the processes where the engine's are
     known: a model file that is mapped counts as available already, and adding the model's size would count it twice.
+    A model of the owner's own in the same engine is not ours; the engine's processes then can't be told apart.
     """
-    models = tuple(loaded)
+    listed = tuple(loaded)
+    models = tuple(model for model in listed if not model.is_owners)
     model_vram = [model.vram_mb for model in models if model.vram_mb is not None]
     model_ram = sum(
         max(0, model.total_mb - model.vram_mb) for model in models if model.total_mb and model.vram_mb is not None
@@ -140,7 +142,7 @@ def own_memory(stats: SystemStats | None, loaded: Iterable[LoadedModel], engine_
         process.used_mb
         for card in stats.gpus
         for process in card.processes
-        if process.pid in engine_pids and process.used_mb is not None
+        if process.pid in engine_pids and process.used_mb is not None and len(models) == len(listed)
     ]
     vram_mb = max(sum(measured), sum(model_vram)) if measured or model_vram else None
     ram_mb = stats.own_ram_mb if engine_pids else max(stats.own_ram_mb or 0, model_ram)

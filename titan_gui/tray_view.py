@@ -59,10 +59,14 @@ def tray_view_of(snapshot: AgentSnapshot, *, is_quitting: bool = False) -> TrayV
         can_pause=is_running,
         can_resume=is_running and (is_paused or snapshot.is_draining),
         can_finish=is_running and not is_paused and not snapshot.is_draining,
-        can_take_back=is_running and (not is_paused or snapshot.is_busy or bool(snapshot.loaded_models)),
+        can_take_back=is_running and (not is_paused or snapshot.is_busy or _holds_memory(snapshot)),
         take_back=take_back_text(snapshot),
         can_start=snapshot.state is AgentState.FAILED,
     )
+
+
+def _holds_memory(snapshot: AgentSnapshot) -> bool:
+    return any(not model.is_owners for model in snapshot.loaded_models)
 
 
 def tomorrow_morning(now: float) -> float:

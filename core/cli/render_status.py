@@ -57,6 +57,9 @@ def render_status(snapshot: Snapshot, now: float) -> RenderableType:
     parts += [Text(), table]
     if snapshot["notices"]:
         parts += [Text(), *(Text(f"Note: {plain(notice)}", style="dim") for notice in snapshot["notices"])]
+    if update := as_object(snapshot.get("update")):
+        version = plain(str(update["version"]))
+        parts.append(Text(f"Version {version} can be had: titan update (titan update --skip {version})", style="dim"))
     return Group(*parts)
 
 
@@ -133,7 +136,9 @@ def _breaker(engine: Mapping[str, Any], now: float) -> str:
 
 def _models(snapshot: Snapshot) -> str:
     loaded = [
-        model["name"] + (f" ({_mb(model['total_mb'])})" if model["total_mb"] is not None else "")
+        model["name"]
+        + (f" ({_mb(model['total_mb'])})" if model["total_mb"] is not None else "")
+        + (", by your own work" if model.get("is_owners") else "")
         for model in snapshot["loaded_models"]
     ]
     offered = ", ".join(snapshot["offered_models"]) or "none"

@@ -203,6 +203,15 @@ def test_own_vram_is_the_greater_of_the_drivers_and_the_engines_word() -> None:
     assert own_memory(None, (ON_CARD,), {7}).vram_mb == 6000
 
 
+def test_owners_own_model_in_a_shared_engine_is_not_ours() -> None:
+    stats = on_card(own_ram_mb=900)
+    owners = dataclasses.replace(ON_CARD, name="owners", is_owners=True)
+    assert own_memory(stats, (owners,), {7}).vram_mb is None
+    assert (
+        own_memory(stats, (owners, dataclasses.replace(ON_CARD, total_mb=1_000, vram_mb=1_000)), {7}).vram_mb == 1_000
+    )
+
+
 def test_own_ram_is_the_processes_where_the_engines_are_known() -> None:
     assert own_memory(on_card(own_ram_mb=900), (IN_RAM,), {7}).ram_mb == 900
     assert own_memory(on_card(own_ram_mb=50), (ON_BOTH,), ()).ram_mb == 3500

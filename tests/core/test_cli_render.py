@@ -18,6 +18,7 @@ from core.demo import DemoResult
 from core.inference_client import AnswerEnd
 from core.snapshot import AgentSnapshot, GiveBack, GiveBackView
 from core.state import AgentState
+from core.updates.release_index import Release
 from tests.fakes.snapshots import NOW, busy_snapshot, paused_snapshot
 
 
@@ -55,6 +56,13 @@ def test_status_of_a_busy_agent() -> None:
     )
 
 
+def test_status_tells_the_owners_own_model_from_ours() -> None:
+    (model,) = busy_snapshot().loaded_models
+    snapshot = replace(busy_snapshot(), loaded_models=(model, replace(model, name="mine", is_owners=True)))
+    text = text_of(render_status(through_the_door(snapshot), NOW), width=120)
+    assert "loaded: llama3.1:8b (5,200 MB), mine (5,200 MB), by your own work\n" in text
+
+
 def test_status_says_what_memory_came_back_and_how_fast_that_is_as_a_rule() -> None:
     last = GiveBack(held_mb=10_035, freed_mb=10_035, seconds=1.4, kind="vram", ok=True, at=NOW - 7200)
     given = GiveBackView(last=last, sentence=last.sentence, median_s=1.3, count=12)
@@ -63,6 +71,13 @@ def test_status_says_what_memory_came_back_and_how_fast_that_is_as_a_rule() -> N
     first = replace(given, median_s=None, count=0)
     text = text_of(render_status(through_the_door(replace(busy_snapshot(), give_back=first)), NOW))
     assert "Given back   9.8 GB back in 1.4 s, 2 h ago\n" in text
+
+
+def test_status_tells_of_a_newer_version() -> None:
+    snapshot = replace(busy_snapshot(), update=Release(version="0.2.0"))
+    assert "Version 0.2.0 can be had: titan update (titan update --skip 0.2.0)" in text_of(
+        render_status(through_the_door(snapshot), NOW)
+    )
 
 
 def test_status_of_a_paused_agent_says_why_and_what_to_do() -> None:

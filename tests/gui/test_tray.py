@@ -85,6 +85,8 @@ def test_a_paused_agent_with_nothing_in_memory_has_nothing_to_take_back() -> Non
     assert not tray_view_of(paused_snapshot()).can_take_back
     with_model = replace(paused_snapshot(), loaded_models=busy_snapshot().loaded_models)
     assert tray_view_of(with_model).can_take_back
+    owners = tuple(replace(model, is_owners=True) for model in with_model.loaded_models)
+    assert not tray_view_of(replace(with_model, loaded_models=owners)).can_take_back
 
 
 def test_an_agent_that_ended_by_an_error_says_it_and_can_be_started_again() -> None:
