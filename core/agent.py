@@ -382,6 +382,8 @@ class Agent:
         self.owner.restore()
         if settings.share == "by_hand" and not self.owner.is_paused:
             self.owner.pause()
+        if not self.is_held:
+            self.rules.keeper.step()  # hours, budget, and whether somebody uses the machine hold before the first call
         await self._listen(self.spent)
         sampling = asyncio.create_task(asyncio.to_thread(self.stats.collect), name="first-sample")
         try:

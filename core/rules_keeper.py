@@ -71,6 +71,7 @@ class RulesKeeper:
         self._began_at: dict[str, float] = {}  # monotonic, of each rule that holds
         self._ended_for: dict[str, float] = {}  # rules that have ended the sessions, and when; monotonic
         self._ended_models: set[str] = set()  # of sessions that were ended: one may still be loading
+        self._stepped_at = float("-inf")
         self._is_given_back = False
         self._retry_at = float("-inf")
         self._unloading: asyncio.Task[None] | None = None
@@ -106,9 +107,10 @@ class RulesKeeper:
             self._show()
 
     async def run(self) -> None:
-        """Step for ever."""
+        """Step for ever. A step that a signal has brought about is as good."""
         while True:
-            self.step()
+            if self._wait_s() <= SHORTEST_WAIT_S:
+                self.step()
             await self._sleep(self._wait_s())
 
     async def close(self) -> None:
@@ -119,6 +121,7 @@ class RulesKeeper:
     def step(self) -> None:
         """Look at the rules now, and do what follows."""
         now = Now(wall=self._wall(), monotonic=self._monotonic())
+        self._stepped_at = now.monotonic
         before = {holding.code for holding in self._last.holdings}
         self._last = evaluate(self._settings, self._signals, self._own(), now, self._last.memory)
         holding = {item.code: item for item in self._last.holdings}
@@ -155,14 +158,14 @@ class RulesKeeper:
                 log.info("sessions ended for a rule", rule=holding.code, sessions=ended)
 
     def _wait_s(self) -> float:
-        """A second, or less when sessions are to be ended before."""
+        """Until a second after the last step, or less when sessions are to be ended before."""
         now = self._monotonic()
         deadlines = [
             deadline - now
             for holding in self._last.holdings
             if holding.code not in self._ended_for and (deadline := self._deadline(holding)) is not None
         ]
-        return max(SHORTEST_WAIT_S, min([STEP_S, *deadlines]))
+        return max(SHORTEST_WAIT_S, min([self._stepped_at + STEP_S - now, *deadlines]))
 
     # Memory
 

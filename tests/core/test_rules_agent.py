@@ -11,19 +11,23 @@ from typing import cast
 import pytest
 
 from core.agent import Agent
+from core.app import identified
 from core.config_edit import change_settings
+from core.config_load import load_settings
 from core.config_values import Value
 from core.coordinator_types import NotRegistering
 from core.errors import NotServing, SessionEnded
+from core.first_run import held_settings
 from core.inference import InferenceCall
 from core.live_settings import apply_settings_outcome
+from core.replay_store import ReplayStore
 from core.sessions import EndReason
 from core.signals import FullScreen, Power, Unknown
 from core.snapshot import AgentSnapshot
 from core.token_signer import TokenSigner
 from tests.fakes.calm_signals import FakeSignals
 from tests.fakes.fake_engine import FakeEngine, pieces_of
-from tests.fakes.small_agent import small_agent
+from tests.fakes.small_agent import FixedStats, small_agent
 
 MODEL = "tiny:latest"
 SETTINGS: dict[str, Value] = {
@@ -95,9 +99,10 @@ async def test_a_listed_program_refuses_at_once_ends_the_session_and_unloads() -
 async def test_the_window_hears_what_cannot_be_told_and_which_rules_are_off() -> None:
     async with small_agent(FakeEngine(models=(MODEL,)), SETTINGS) as agent:
         machine_of(agent).show(is_metered=Unknown("NetworkManager doesn't run here."))
-        snapshot = await snapshot_when(agent, lambda snapshot: any(view.unknown for view in snapshot.rules))
+        cause = "NetworkManager doesn't run here."
+        snapshot = await snapshot_when(agent, lambda snapshot: any(view.unknown == cause for view in snapshot.rules))
         views = {view.code: view for view in snapshot.rules}
-        assert views["metered"].unknown == "NetworkManager doesn't run here."
+        assert [code for code, view in views.items() if view.unknown] == ["metered"]
         assert not views["in_use"].is_on
         assert views["in_use"].effect == "finish within 30 s, unload"
         assert not snapshot.blocking_reasons
@@ -145,11 +150,6 @@ async def test_served_time_and_tokens_are_counted_and_kept() -> None:
 
 
 async def test_before_the_setup_no_rule_is_looked_at() -> None:
-    from core.app import identified
-    from core.config_load import load_settings
-    from core.first_run import held_settings
-    from tests.fakes.small_agent import FixedStats
-
     loaded = identified(load_settings(overrides={"engine": "ollama", "listed_apps": ("steam",)}))
     agent = Agent(
         held_settings(loaded),
@@ -163,3 +163,24 @@ async def test_before_the_setup_no_rule_is_looked_at() -> None:
         assert agent.store.current.rules == ()
         assert next(reason.code for reason in agent.reasons.all if reason.blocks) == "setup_not_done"
     assert machine_of(agent).is_closed
+
+
+async def test_hours_and_doubt_hold_before_the_first_call() -> None:
+    class Silent(FakeSignals):
+        async def run(self) -> None:
+            await asyncio.Event().wait()
+
+    loaded = identified(
+        load_settings(overrides={"agent_port": 0, "engine": "ollama", "schedule": "never", "pause_while_in_use": True})
+    )
+    agent = Agent(loaded, factories={"ollama": FakeEngine}, stats=FixedStats(), open_signals=Silent)
+    listening: list[list[str]] = []
+    listen = agent._listen
+
+    async def watched(spent: ReplayStore) -> None:
+        listening.append([reason.code for reason in agent.reasons.all])
+        await listen(spent)
+
+    agent._listen = watched  # type: ignore[method-assign]
+    async with agent:
+        assert listening == [["schedule", "in_use"]]
