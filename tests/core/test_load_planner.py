@@ -187,3 +187,25 @@ async def test_child_that_is_killed_while_it_loads_counts_as_out_of_memory(tmp_p
             await engine.load("wide")
         assert len([line for line in lines if "did not fit" in line]) == 5  # 2 and 1 sessions, then less context
         assert engine.status.state == "ready"
+
+
+async def test_real_load_that_came_down_goes_up_while_nobody_is_served(tmp_path: Path) -> None:
+    write_model(tmp_path / "wide.gguf", WIDE)
+    room = Room(250)  # two of eight sessions: 64 MiB of keys and values each
+    async with engine_with(tmp_path, engine_worker_command(), context_tokens=2048, free_ram_mb=room) as (engine, lines):
+        assert (await engine.load("wide")).sessions == 2
+        pid = engine.worker_pid
+        room.mb = 4000
+        prompt = Prompt(model="wide", text="hello", max_tokens=2)
+        async with aclosing(engine.stream(prompt)) as pieces:
+            await anext(pieces)
+            await engine.check()
+            assert engine.worker_pid == pid  # somebody is served
+        await engine.check()
+        loaded = await engine.load("wide")  # waits for the load that has begun
+        assert (loaded.sessions, loaded.note) == (8, "")
+        assert engine.worker_pid != pid
+        assert any("loaded again: there is room" in line for line in lines)
+        await engine.check()
+        assert (await engine.load("wide")).sessions == 8
+        assert engine.status.restarts == 0
