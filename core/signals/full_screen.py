@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from core.signals import FullScreen, SignalProbe, Unknown
+from core.signals.not_told import NotTold
 from core.signals.x11 import XConnection, XProblem, XRefusal, x_session_problem
 
 NAME = "full_screen"
@@ -21,24 +22,9 @@ def full_screen_probe(environ: Mapping[str, str], *, system: str = sys.platform)
     if system == "win32":
         return WindowsFullScreen()
     if system == "darwin":
-        return NotTold("macOS doesn't tell other programs what fills the screen.")
+        return NotTold(NAME, "macOS doesn't tell other programs what fills the screen.")
     problem = x_session_problem(environ)
-    return NotTold(f"{problem} Nothing tells what fills the screen.") if problem else XFullScreen(environ)
-
-
-class NotTold:
-    """A system that has no answer."""
-
-    name = NAME
-
-    def __init__(self, cause: str) -> None:
-        self._cause = cause
-
-    def read(self) -> FullScreen | Unknown:
-        return Unknown(self._cause)
-
-    def close(self) -> None:
-        """Nothing is held."""
+    return NotTold(NAME, f"{problem} Nothing tells what fills the screen.") if problem else XFullScreen(environ)
 
 
 class XFullScreen:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import sys
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from core.logs import get_logger
-from core.signals import Signals
+from core.signals import BusProbe, SignalProbe, Signals
 from core.signals.bus import Bus, session_address, system_address
 from core.signals.full_screen import full_screen_probe
 from core.signals.gpu_use import GpuUseByOthers
 from core.signals.guard import Guarded, ProbeThreads, guard_bus_probe, guard_probe, read_all
-from core.signals.idle import BusIdle, idle_probe
+from core.signals.idle import idle_probe
 from core.signals.machine import machine_signals
-from core.signals.metered import Metered
+from core.signals.metered import metered_probe
 from core.signals.power import power_probe
 from core.signals.processes import ListedApps
 from core.signals.sleep import SleepSignal
@@ -78,7 +79,6 @@ class SignalWatch:
         self._session = Bus("session", session_address(environ), clock=monotonic)
         self._system_bus = Bus("system", system_address(environ), clock=monotonic)
         self._apps = ListedApps(own_pids)
-        self._metered = Metered(self._system_bus)
         self._sleeping = SleepSignal(self._system_bus, self._on_sleep, clock=monotonic)
         self._gpu_use = GpuUseByOthers(monotonic)
         self._closers: list[tuple[Reader, Callable[[], None]]] = []
@@ -120,11 +120,6 @@ class SignalWatch:
         self._values["engine_used_by_owner"] = model
         self._publish()
 
-    def hand_in_metered(self, is_metered: bool | None) -> None:
-        """What the window's system says of the network; it counts where NetworkManager doesn't say. None: nothing."""
-        self._metered.hand_in(is_metered)
-        self._due.pop(self._metered.name, None)
-
     async def run(self) -> None:
         """Read what is wanted, each at its pace, until cancelled."""
         before = self._clocks()
@@ -152,22 +147,21 @@ class SignalWatch:
 
     def _open(self, environ: Mapping[str, str], system: str) -> Iterable[Reader]:
         """The probes that fit this machine. Nothing is read, loaded or connected yet."""
-        idle = idle_probe(self._session, environ, system=system)
-        if isinstance(idle, BusIdle):
-            yield guard_bus_probe(idle, "The desktop")
-        else:
-            yield self._guard(idle, "The desktop")
+        yield self._guard(idle_probe(self._session, environ, system=system), "The desktop")
         yield self._guard(full_screen_probe(environ, system=system), "The desktop")
         yield self._guard(self._apps, "The list of programs")
         yield self._guard(power_probe(system=system), "The battery")
-        yield guard_bus_probe(self._metered, "NetworkManager")
-        yield guard_bus_probe(self._sleeping, "The system's login service")
+        yield self._guard(metered_probe(self._system_bus, system=system), "The network's manager")
+        yield self._guard(self._sleeping, "The system's login service")
         if system == "win32":
             yield self._guard(WindowsGpuUse(self._own_pids), "The list of programs on the graphics card")
 
-    def _guard(self, probe: Any, about: str) -> Reader:
-        reader = guard_probe(probe, self._threads, about)
-        self._closers.append((reader, probe.close))
+    def _guard(self, probe: SignalProbe[Any] | BusProbe[Any], about: str) -> Reader:
+        if inspect.iscoroutinefunction(probe.read):
+            return guard_bus_probe(cast("BusProbe[Any]", probe), about)
+        blocking = cast("SignalProbe[Any]", probe)
+        reader = guard_probe(blocking, self._threads, about)
+        self._closers.append((reader, blocking.close))
         return reader
 
     async def _read_due(self) -> None:

@@ -15,7 +15,7 @@ from core.signals import Unknown
 from core.signals.bus import RETRY_S, Bus, BusProblem, NobodyThere, session_address, system_address
 from core.signals.guard import Guarded, guard_bus_probe, read_all
 from core.signals.idle import ZEROES_IN_A_ROW, BusIdle
-from core.signals.metered import Metered
+from core.signals.metered import BusMetered
 from core.signals.sleep import FORGET_S, SleepSignal
 from tests.fakes.desktop_services import DAEMON, Login1, MutterIdle, NetworkManager, ScreenSaver, Served
 from tests.fakes.fake_clock import FakeClock
@@ -185,23 +185,14 @@ def test_addresses_are_the_environments_else_the_usual_sockets(tmp_path: Path) -
 async def test_network_is_as_network_manager_says(private: PrivateBus, bus: Bus, value: int, is_metered: bool) -> None:
     manager = NetworkManager()
     manager.metered = value
-    metered = Metered(bus)
-    metered.hand_in(not is_metered)  # what the window hears counts for less
     async with Served(private.address, manager):
-        assert await metered.read() is is_metered
+        assert await BusMetered(bus).read() is is_metered
 
 
-async def test_network_that_network_manager_cannot_tell_is_as_handed_in_else_unknown(
-    private: PrivateBus, bus: Bus
-) -> None:
-    metered = Metered(bus)
-    without = Unknown("Without NetworkManager nothing tells whether this network is metered.")
-    assert await metered.read() == without
-    metered.hand_in(True)
-    assert await metered.read() is True
+async def test_network_that_network_manager_cannot_tell_is_unknown(private: PrivateBus, bus: Bus) -> None:
+    metered = BusMetered(bus)
+    assert await metered.read() == Unknown("Without NetworkManager nothing tells whether this network is metered.")
     async with Served(private.address, NetworkManager()):  # 0: unknown
-        assert await metered.read() is True
-        metered.hand_in(None)
         assert await metered.read() == Unknown("NetworkManager can't tell whether this network is metered.")
 
 
@@ -226,7 +217,7 @@ async def test_sleep_is_heard_over_a_connection_that_something_else_uses(
     sleeping = SleepSignal(bus, heard.append, clock=clock)
     logind = Login1()
     async with Served(private.address, logind, NetworkManager()):
-        await Metered(bus).read()
+        await BusMetered(bus).read()
         await sleeping.read()
         await sleeping.read()  # listens once
         logind.PrepareForSleep(True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from types import SimpleNamespace
 from typing import Any
@@ -10,8 +11,12 @@ import pytest
 
 from core.signals import FullScreen, Unknown
 from core.signals.bus import Bus
-from core.signals.full_screen import NotTold, WindowsFullScreen, full_screen_probe
+from core.signals.full_screen import WindowsFullScreen, full_screen_probe
 from core.signals.idle import MacIdle, WindowsIdle, idle_probe
+from core.signals.metered import BusMetered, metered_probe
+from core.signals.not_told import NotTold
+from core.signals.watch import SignalWatch
+from core.signals.windows_network import WindowsMetered
 
 
 class User32:
@@ -94,9 +99,76 @@ def test_windows_that_does_not_tell_is_unknown() -> None:
     assert isinstance(full_screen(2, result=-1), Unknown)
 
 
+class CostManager:
+    """ole32.dll with a network list manager whose GetCost answers `cost`; counts what is held."""
+
+    def __init__(self, cost: int, *, refuses: str = "") -> None:
+        self.cost, self.refuses = cost, refuses
+        self.initialised = self.held = 0
+        get_cost = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.POINTER(ctypes.c_uint32), ctypes.c_void_p)
+        release = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)
+        self._functions = (release(self._release), get_cost(self._get_cost))  # kept alive
+        addresses = [ctypes.cast(function, ctypes.c_void_p).value for function in self._functions]
+        self._table = (ctypes.c_void_p * 4)(None, None, *addresses)
+        self._instance = ctypes.c_void_p(ctypes.addressof(self._table))
+
+    def CoInitializeEx(self, reserved: None, kind: int) -> int:
+        if self.refuses == "initialise":
+            return -2147417850  # RPC_E_CHANGED_MODE
+        self.initialised += 1
+        return 1  # S_FALSE: this thread had it already
+
+    def CoUninitialize(self) -> None:
+        self.initialised -= 1
+
+    def CoCreateInstance(self, kind: bytes, outer: None, context: int, interface: bytes, made: Any) -> int:
+        assert (len(kind), len(interface)) == (16, 16)
+        assert kind[4:] == interface[4:]
+        if self.refuses == "create":
+            return -2147221164  # REGDB_E_CLASSNOTREG
+        made._obj.value = ctypes.addressof(self._instance)
+        self.held += 1
+        return 0
+
+    def _release(self, instance: int) -> int:
+        self.held -= 1
+        return 0
+
+    def _get_cost(self, instance: int, cost: Any, address: int | None) -> int:
+        assert instance == ctypes.addressof(self._instance)
+        assert address is None
+        cost[0] = self.cost
+        return -2147467259 if self.refuses == "ask" else 0  # E_FAIL
+
+
+@pytest.mark.parametrize(
+    ("cost", "is_metered"),
+    [(0x1, False), (0x2, True), (0x4, True), (0x10001, True), (0x40001, True), (0x20001, False)],
+)
+def test_windows_network_is_as_its_cost_says(cost: int, is_metered: bool) -> None:
+    ole32 = CostManager(cost)
+    assert WindowsMetered(lambda name: ole32).read() is is_metered
+    assert (ole32.initialised, ole32.held) == (0, 0)
+
+
+@pytest.mark.parametrize(("cost", "refuses"), [(0, ""), (2, "initialise"), (2, "create"), (2, "ask")])
+def test_windows_network_that_is_not_told_is_unknown_and_nothing_is_kept(cost: int, refuses: str) -> None:
+    ole32 = CostManager(cost, refuses=refuses)
+    assert isinstance(WindowsMetered(lambda name: ole32).read(), Unknown)
+    assert (ole32.initialised, ole32.held) == (0, 0)
+
+
 def test_each_system_gets_its_own_probes() -> None:
     bus = Bus("session", "")
     assert isinstance(idle_probe(bus, {}, system="win32"), WindowsIdle)
     assert isinstance(idle_probe(bus, {}, system="darwin"), MacIdle)
     assert isinstance(full_screen_probe({}, system="win32"), WindowsFullScreen)
     assert isinstance(full_screen_probe({}, system="darwin"), NotTold)
+    assert isinstance(metered_probe(bus, system="win32"), WindowsMetered)
+    assert isinstance(metered_probe(bus, system="darwin"), NotTold)
+    assert isinstance(metered_probe(bus, system="linux"), BusMetered)
+
+
+@pytest.mark.parametrize("system", ["win32", "darwin", "linux"])
+async def test_watch_is_made_for_each_system_without_asking_it_anything(system: str) -> None:
+    await SignalWatch(lambda signals: None, environ={}, system=system).close()

@@ -26,8 +26,9 @@ from hypothesis import strategies as st
 
 from core.signals import FullScreen, Unknown
 from core.signals import x11 as x11_module
-from core.signals.full_screen import NotTold, XFullScreen, full_screen_probe, name_of_own_process
+from core.signals.full_screen import XFullScreen, full_screen_probe, name_of_own_process
 from core.signals.idle import BusIdle, XIdle, idle_probe
+from core.signals.not_told import NotTold
 from core.signals.x11 import XConnection, XRefusal, x_session_problem
 from tests.fakes.polling import until
 from tests.fakes.session_bus import SessionBus, missing_programs
