@@ -23,8 +23,6 @@ from core.snapshot import AgentSnapshot
 from titan_gui.bridge import AgentBridge
 from titan_gui.desktop_notifications import DesktopNotifications
 from titan_gui.history import History
-from titan_gui.main_window import MainWindow
-from titan_gui.no_tray import NoTrayQuestion
 from titan_gui.notifications import Kind, Message, NotificationRules, Notifier, read_shown, write_shown
 from titan_gui.plain_text import plain
 from titan_gui.quitting import AT_ONCE, BY_HAND, SESSION_ENDS, Quitting
@@ -35,6 +33,8 @@ from titan_gui.waiting_door import WaitingDoor
 
 if TYPE_CHECKING:
     from titan_gui.autostart import Autostart
+    from titan_gui.main_window import MainWindow
+    from titan_gui.no_tray import NoTrayQuestion
     from titan_gui.setup_wiring import SetupWiring
 
 log = get_logger(__name__)
@@ -66,7 +66,6 @@ class Desktop(QObject):
         self.messages = DesktopNotifications(os.environ)
         self.quitting = Quitting(self.bridge)
         self._door = WaitingDoor(lock)
-        self._no_tray_question = NoTrayQuestion()
         self._setup: SetupWiring | None = None  # while the first questions are open
         self._no_tray = QTimer(self, singleShot=True, interval=NO_TRAY_GRACE_MS)
         self._connect()
@@ -84,8 +83,6 @@ class Desktop(QObject):
         tray.quit_requested.connect(self.quit)
         tray.appeared.connect(self._no_tray.stop)
         tray.vanished.connect(self._no_tray.start)
-        self._no_tray_question.go_on_chosen.connect(self._on_window_close_requested)
-        self._no_tray_question.quit_chosen.connect(self.quit)
         self._no_tray.timeout.connect(self._on_no_tray_timeout)
         bridge.snapshot_changed.connect(self._on_snapshot_changed)
         bridge.agent_started.connect(gc.freeze)  # what starting left is there for good: no collection need walk it
@@ -147,6 +144,15 @@ class Desktop(QObject):
         waiting.exec()
 
     @functools.cached_property
+    def _no_tray_question(self) -> NoTrayQuestion:
+        from titan_gui.no_tray import NoTrayQuestion
+
+        question = NoTrayQuestion()
+        question.go_on_chosen.connect(self._on_window_close_requested)
+        question.quit_chosen.connect(self.quit)
+        return question
+
+    @functools.cached_property
     def autostart(self) -> Autostart:
         """The switch "start at login". Raises AgentError where this installation has no program to start."""
         from core.engines.worker_launch import desktop_command
@@ -197,6 +203,7 @@ class Desktop(QObject):
         return self.bridge.join(timeout_s) and self._door.join(timeout_s) and self.messages.join(timeout_s)
 
     def _make_window(self) -> MainWindow:
+        from titan_gui.main_window import MainWindow
         from titan_gui.tray_icon import app_icon
         from titan_gui.window_pages import add_pages
 

@@ -6,7 +6,6 @@ No Qt: an asyncio client of its own. dbus-fast (3 MB) is imported when the first
 from __future__ import annotations
 
 import asyncio
-import html
 from collections.abc import Callable, Iterable
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
@@ -152,4 +151,6 @@ def _ignore() -> None:
 
 def body_of(text: str, capabilities: Iterable[str]) -> str:
     """The text so that the server shows it as it is: names of models and errors are never markup."""
-    return html.escape(text, quote=False) if "body-markup" in capabilities else text
+    if "body-markup" not in capabilities:
+        return text
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")  # html.escape loads 0.7 MB of entities
