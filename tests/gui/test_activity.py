@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PySide6.QtCore import QModelIndex, Qt
 from PySide6.QtTest import QAbstractItemModelTester, QTest
@@ -116,6 +116,7 @@ def test_no_row_can_hold_text_of_a_prompt_or_an_answer() -> None:
     }  # a new field: does it hold text? Then it has no place on the page
 
 
+@settings(deadline=None)  # the machine may be busy with other things
 @given(st.lists(st.lists(st.integers(0, 12), unique=True, max_size=12).map(sorted), max_size=8))
 def test_the_model_follows_any_change_of_rows(steps: list[list[int]]) -> None:
     model = RowModel(("A", "B"), frozenset({"B"}))

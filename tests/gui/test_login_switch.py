@@ -134,7 +134,9 @@ def test_in_the_whole_window_it_is_this_program_that_starts_at_login(
         desktop = Desktop(loaded, lock, tray=FakePanel().tray)
         desktop.open_window("settings")
         assert desktop.window is not None
-        (switch,) = desktop.window.findChildren(LoginSwitch)
+        window = desktop.window
+        qtbot.waitUntil(lambda: bool(window.findChildren(LoginSwitch)))  # the page is built in steps
+        (switch,) = window.findChildren(LoginSwitch)
         qtbot.waitUntil(lambda: is_known(switch))
         click(qtbot, switch)
         assert f"Exec={COMMAND[0]} --hidden" in entry.read_text()
