@@ -77,12 +77,12 @@ class KeepAwake:
     async def _run(self) -> None:
         try:
             while self._is_wanted:
+                self._changed.clear()  # first: what changes from here on is not slept over
                 power = await asyncio.to_thread(self._read_power)
                 if isinstance(power, Unknown) or not power.on_mains:
                     self._release()
                 elif self._is_wanted and not self.is_held and not await self._hold():
                     return  # asked again with the next session
-                self._changed.clear()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._changed.wait(), POWER_INTERVAL_S)
         finally:

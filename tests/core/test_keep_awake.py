@@ -110,7 +110,8 @@ async def test_session_that_ended_while_it_was_asked_for_leaves_nothing_held() -
     await soon(lambda: awake.fake.holds == 1)
     awake.keeper.want(False)
     awake.fake.gate.set()
-    await awake.keeper.close()
+    async with asyncio.timeout(keep_awake.POWER_INTERVAL_S / 2):
+        await awake.keeper.close()
     assert not awake.fake.is_held
 
 
