@@ -92,6 +92,7 @@ def _make_settings(desktop: Desktop, files: SettingsFiles) -> Steps:
     page = SettingsPage(is_empty=True)
     while page.build_more():
         yield
+    yield
     SettingsWiring(page, files, desktop.bridge, start_agent=desktop.start_agent)
     AutostartWiring(page.login_switch, lambda: desktop.autostart)
     page.setup_requested.connect(desktop.open_setup)
