@@ -23,6 +23,7 @@ def add_pages(window: MainWindow, desktop: Desktop) -> None:
 
     files = SettingsFiles(desktop.loaded, parent=window)
     files.loaded.connect(desktop.use_settings)
+    desktop.bridge.agent_started.connect(files.reload)  # the setup, run again, has written others
     overview = OverviewWiring(
         desktop.bridge,
         pause=desktop.pause,
