@@ -35,6 +35,7 @@ from core.key_keeper import KeyKeeper
 from core.ledger import Ledger
 from core.logs import get_logger
 from core.memory_meter import SystemMemoryMeter
+from core.memory_watch import MemoryWatch
 from core.model_manager import ModelManager
 from core.model_shelf import ModelShelf
 from core.model_starter import ModelStarter
@@ -193,6 +194,11 @@ class Agent:
             meter=SystemMemoryMeter(self.stats.memory, self._engine_processes, lambda: self.models.engine.name),
             file=GiveBackFile(self.paths.state_dir / "give-back.json"),
             on_change=self._on_sessions_changed,
+        )
+        self.memory_watch = MemoryWatch(
+            self.stats.ram,
+            is_needed=lambda: bool(self.models.loaded) or self.admission.running_jobs > 0,
+            on_reading=lambda ram: self.rules.take_ram(ram),
         )
         self.awake = KeepAwake(open_inhibitor(), lambda: power_probe().read())
         self.starter = ModelStarter(
@@ -404,6 +410,7 @@ class Agent:
             self._tasks.create_task(self.keeper.run(), name="engine-keeper"),
             *([] if self.is_held else [self._tasks.create_task(self.rules.run(), name="rules")]),
             self._tasks.create_task(self.keeper.watch(), name="engine-use"),
+            self._tasks.create_task(self.memory_watch.run(), name="memory-watch"),
             self._tasks.create_task(self._keep_health(), name="health-service"),
             self._tasks.create_task(self.coordinator.run(), name="coordinator"),
             self._tasks.create_task(self.updates.run(), name="updates"),

@@ -21,6 +21,8 @@ MemoryKind = Literal["vram", "ram"]
 
 MIN_RESERVE_MB = 1024
 RESERVE_SHARE = 0.10
+# However much others hold, this much stays free for what the owner does next.
+FLOOR_MB, FLOOR_SHARE = 512, 0.05
 # Below this, engines leave the card alone (a processor's built-in graphics often has 512 MB of "VRAM").
 MIN_USEFUL_VRAM_MB = 2048
 # One beat over 90 % makes the coordinator skip us at once, until one is under 70 %. A browser's start or a short
@@ -104,6 +106,16 @@ def why_no_capacity(stats: SystemStats | None, view: CapacityView) -> str:
 def automatic_reserve_mb(total_mb: int) -> int:
     """What stays the owner's when nothing is set: the greater of 1 GB and 10 %."""
     return max(MIN_RESERVE_MB, math.ceil(total_mb * RESERVE_SHARE))
+
+
+def kept_free_mb(total_mb: int, free_mb: int, *, own_mb: int, reserve_mb: int) -> int:
+    """What must stay free: what the owner's programs still have coming of the reserve, or a small floor.
+
+    `own_mb` is held by our models; `reserve_mb` is the owner's setting, 0 for the automatic one.
+    """
+    others_mb = max(0, total_mb - free_mb - own_mb)
+    reserve_mb = reserve_mb or automatic_reserve_mb(total_mb)
+    return max(reserve_mb - others_mb, min(FLOOR_MB, int(total_mb * FLOOR_SHARE)))
 
 
 def memory_kind(engine: str, stats: SystemStats | None, loaded: Iterable[LoadedModel], device: str = "") -> MemoryKind:

@@ -73,6 +73,7 @@ class RuleFields:
     gpu_lost_effect: str = _effect("gpu_lost", "when the graphics card is gone")
     vram_short_effect: str = _effect("vram_short", "when other programs need the graphics memory")
     ram_short_effect: str = _effect("ram_short", "when other programs need the memory")
+    memory_tight_effect: str = _effect("memory_tight", "when memory, or the graphics card's, gets short")
     cpu_others_percent: float = _number(
         50.0, "Make way above this use of the processor by other programs.", between=(1, 100), unit="%"
     )

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from core.capacity import OwnMemory
 from core.config import Settings
 from core.energy_log import EnergyLog
+from core.host_meter import RamReading
 from core.reasons import ReasonBook, going_to_sleep
 from core.rules import Own
 from core.rules.settings import rule_settings
@@ -37,6 +38,8 @@ class SignalSource(Protocol):
     def use_apps(self, lines: Iterable[str]) -> None: ...
 
     def take_stats(self, stats: SystemStats, cpu_percent_others: float) -> None: ...
+
+    def take_ram(self, total_mb: int, free_mb: int) -> None: ...
 
     def take_engine_use(self, model: str) -> None: ...
 
@@ -111,6 +114,10 @@ class OwnerRules:
         self.energy.take_gpu_power(stats.gpu_power_w)
         self.signals.take_engine_use(self._owner_use())
         self.signals.take_stats(stats, cpu_percent_others)
+
+    def take_ram(self, ram: RamReading) -> None:
+        """The RAM between two samples."""
+        self.signals.take_ram(ram.total_mb, ram.available_mb)
 
     def sessions_changed(self) -> None:
         """A session has perhaps begun or ended."""

@@ -154,6 +154,13 @@ CATALOGUE = (
         icon="memory",
     ),
     _rule(
+        "memory_tight",
+        "Memory is getting short",
+        "Less is free than what stays yours, in the memory or on the graphics card: the step before the model leaves.",
+        setting="memory_tight_effect",
+        icon="memory",
+    ),
+    _rule(
         "cpu_busy",
         "The processor is busy",
         "Other programs keep the processor busy.",

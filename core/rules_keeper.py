@@ -144,7 +144,7 @@ class RulesKeeper:
         """When this rule ends the running sessions, monotonic; None: it doesn't."""
         if holding.effect.sessions is SessionsThen.SERVE or holding.effect.limit_s is None:
             return None
-        return self._began_at[holding.code] + holding.effect.limit_s
+        return self._began_at[holding.code] + _limit_s(holding)
 
     def _end_sessions(self, now: float) -> None:
         for holding in self._last.holdings:
@@ -236,7 +236,7 @@ class RulesKeeper:
         """By the wall clock, and fixed at the rule's beginning: it is counted down by whoever shows it."""
         is_ahead = self._admission.running_jobs and holding.code not in self._ended_for
         deadline = self._deadline(holding) if is_ahead else None
-        return None if deadline is None else holding.since + (holding.effect.limit_s or 0.0)
+        return None if deadline is None else holding.since + _limit_s(holding)
 
     def _make_views(self) -> tuple[RuleView, ...]:
         settings = self._settings
@@ -260,3 +260,8 @@ class RulesKeeper:
             ends_at=holding.ends_at if holding else None,
             sessions_end_at=self._sessions_end_at(holding) if holding else None,
         )
+
+
+def _limit_s(holding: Holding) -> float:
+    """How long running sessions may go on."""
+    return 0.0 if holding.is_urgent else holding.effect.limit_s or 0.0

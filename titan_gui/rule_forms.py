@@ -84,6 +84,7 @@ GROUPS = (
             ),
             RuleForm(code="vram_short", title="Keep graphics memory for me", fields=("vram_reserve_mb",)),
             RuleForm(code="ram_short", title="Keep memory for me", fields=("ram_reserve_mb",)),
+            RuleForm(code="memory_tight", title="Let nobody in while memory gets short"),
             RuleForm(code="engine_used_by_owner", title="Make way when I use the engine myself"),
         ),
     ),

@@ -81,6 +81,7 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "gpu_lost_effect": "When the graphics card is gone",
         "vram_short_effect": "When graphics memory is short",
         "ram_short_effect": "When memory is short",
+        "memory_tight_effect": "When memory gets short",
         "cpu_others_percent": "Processor used by others",
         "cpu_others_for_s": "Processor used for",
         "cpu_others_resume_s": "Processor free for",

@@ -43,6 +43,7 @@ class Holding:
     since: float  # seconds since the epoch
     ends_at: float | None = None  # seconds since the epoch; None: not known
     setting: str = ""  # the setting behind it, "" where it is the one that the catalogue names
+    is_urgent: bool = False  # sessions that it ends are ended at once: waiting would cost more than them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -94,6 +94,7 @@ DEFAULT_EFFECTS: Mapping[str, str] = MappingProxyType(
         "schedule": _FINISH_LONG,
         "budget_spent": _FINISH_LONG,
         "metered": _FINISH_LONG,
+        "memory_tight": "finish, keep",
         "cpu_busy": "finish, keep",
     }
 )

@@ -31,6 +31,7 @@ class Look:
     sentence: str = ""
     ends_at: float | None = None
     setting: str = ""  # the setting behind it, where it isn't the one that the catalogue names
+    is_urgent: bool = False  # begins without its hold time, and ends sessions without theirs
 
 
 OFF = Look(Level.OFF)
@@ -93,7 +94,7 @@ def next_state(rule: Rule, scene: Scene, effect: Effect) -> tuple[RuleState, str
         if _is_over(rule, scene.settings, before, since, now):
             return RuleState(known_at=before.known_at), cause
         return replace(before, turning_since=since), cause
-    if now - since < rule.begins_after(scene.settings):
+    if now - since < rule.begins_after(scene.settings) and not look.is_urgent:
         return replace(before, turning_since=since), cause
     holding = _holding(rule, scene, look, effect)
     began = replace(before, turning_since=None, began_at=now, is_in_doubt=bool(cause), holding=holding)
@@ -118,6 +119,7 @@ def _holding(rule: Rule, scene: Scene, look: Look, effect: Effect) -> Holding:
         since=scene.now.wall,
         ends_at=look.ends_at,
         setting=look.setting,
+        is_urgent=look.is_urgent,
     )
 
 
@@ -130,6 +132,12 @@ def _stay(state: RuleState, look: Look, effect: Effect) -> RuleState:
         ends_at = look.ends_at
         if ends_at is not None and holding.ends_at is not None and abs(ends_at - holding.ends_at) < SAME_END_S:
             ends_at = holding.ends_at
-        holding = replace(holding, sentence=look.sentence, ends_at=ends_at, setting=look.setting)
+        holding = replace(
+            holding,
+            sentence=look.sentence,
+            ends_at=ends_at,
+            setting=look.setting,
+            is_urgent=holding.is_urgent or look.is_urgent,
+        )
         state = replace(state, is_in_doubt=state.is_in_doubt and state.known_at is None)
     return replace(state, holding=replace(holding, effect=effect))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from core.capacity import automatic_reserve_mb
+from core.capacity import kept_free_mb
 from core.rules.look import BETWEEN, OFF, Level, Look, Rule, Scene
 from core.rules.schedule import ALWAYS, is_allowed, next_change
 from core.rules.settings import RuleSettings
@@ -18,9 +18,11 @@ METERED_BEGINS_S, METERED_ENDS_S = 5.0, 30.0
 BATTERY_MARGIN_PERCENT = 5.0
 # An end to be told only once the owner seems to have left: before, every key would move it.
 QUIET_S = 15.0
-# However much others hold, this much stays free for what the owner does next.
-FLOOR_MB, FLOOR_SHARE = 512, 0.05
-MEMORY_SLACK = 0.75  # engines take a little more than was planned: that alone is no shortage
+# Of what stays the owner's, this much free is no shortage yet: engines take a little more than was planned.
+MEMORY_SLACK = 0.75
+MEMORY_TIGHT = 0.9  # below, no session is let in: the last step before the shortage
+MEMORY_URGENT = 0.5  # below, the system may kill a program any moment
+TIGHT_BEGINS_S = 1.0
 
 
 def _schedule(scene: Scene) -> Look:
@@ -133,17 +135,34 @@ def _memory(
         return total_mb
     if isinstance(free_mb, Unknown):
         return free_mb
-    reserve_mb = reserve_mb or automatic_reserve_mb(total_mb)
-    others_mb = max(0, total_mb - free_mb - own_mb)
-    kept_mb = max(reserve_mb - others_mb, min(FLOOR_MB, int(total_mb * FLOOR_SHARE)))
-    if scene.before.holding is None:
-        if free_mb >= kept_mb * MEMORY_SLACK:
-            return OFF
-        return Look(Level.ON, f"{what} is short: other programs need what stays yours.")
-    gone_mb = max(0, scene.before.held_mb - own_mb)
+    kept_mb = kept_free_mb(total_mb, free_mb, own_mb=own_mb, reserve_mb=reserve_mb)
     if free_mb < kept_mb * MEMORY_SLACK:
-        return Look(Level.ON, scene.before.holding.sentence)
+        is_urgent = own_mb > 0 and free_mb < kept_mb * MEMORY_URGENT
+        return Look(Level.ON, f"{what} is short: other programs need what stays yours.", is_urgent=is_urgent)
+    if scene.before.holding is None:
+        return OFF
+    gone_mb = max(0, scene.before.held_mb - own_mb)
     return OFF if free_mb >= kept_mb + gone_mb else BETWEEN
+
+
+def _memory_tight(scene: Scene) -> Look | Unknown:
+    """Of the memories that this machine tells, the one with least to spare; the first step, before any shortage."""
+    signals, own, values = scene.signals, scene.own, scene.settings.values
+    memories = (
+        ("Graphics memory", signals.total_vram_mb, signals.free_vram_mb, own.vram_mb, values.vram_reserve_mb),
+        ("Memory", signals.total_ram_mb, signals.free_ram_mb, own.ram_mb, values.ram_reserve_mb),
+    )
+    spare = [
+        (free_mb / max(1, kept_free_mb(total_mb, free_mb, own_mb=own_mb, reserve_mb=reserve_mb)), what)
+        for what, total_mb, free_mb, own_mb, reserve_mb in memories
+        if not isinstance(total_mb, Unknown) and not isinstance(free_mb, Unknown)
+    ]
+    if not spare:
+        return signals.free_ram_mb if isinstance(signals.free_ram_mb, Unknown) else Unknown("No memory is measured.")
+    share, what = min(spare)
+    if share < MEMORY_TIGHT:
+        return Look(Level.ON, f"{what} is getting short: no new sessions until what stays yours is free again.")
+    return OFF if share >= 1.0 else BETWEEN
 
 
 def _cpu_busy(scene: Scene) -> Look | Unknown:
@@ -262,6 +281,14 @@ RULES = (
         look=_ram_short,
         begins_after=_seconds(MEMORY_BEGINS_S),
         ends_after=_seconds(MEMORY_ENDS_S),
+    ),
+    Rule(
+        code="memory_tight",
+        signals=("free_vram_mb", "total_vram_mb", "free_ram_mb", "total_ram_mb"),
+        is_on=_always,
+        look=_memory_tight,
+        begins_after=_seconds(TIGHT_BEGINS_S),
+        ends_after=_seconds(SETTLE_S),
     ),
     Rule(
         code="cpu_busy",

@@ -111,6 +111,11 @@ class SignalWatch:
             self._values[name] = self._gpu_use.read(stats, own_pids)
         self._publish()
 
+    def take_ram(self, total_mb: int, free_mb: int) -> None:
+        """The RAM between two samples: MiB that this machine, or its container, has and has free."""
+        self._values |= {"total_ram_mb": total_mb, "free_ram_mb": free_mb}
+        self._publish()
+
     def note_own_work(self) -> None:
         """Our engine computes on a card, or did until now: said at a session's start and end, and with each sample."""
         self._gpu_use.note_own_work()

@@ -15,7 +15,7 @@ from core.config_load import load_settings
 from core.config_values import Value
 from core.engines import EngineModel, LoadedModel
 from core.engines.absent import NoEngine
-from core.engines.load_room import SYSTEM_MARGIN_MB, lendable_ram_mb, load_plan
+from core.engines.load_room import lendable_ram_mb, load_plan
 from core.errors import NotEnoughMemory
 from core.fit import judge, room_of
 from core.host_meter import CpuReading, RamReading
@@ -142,7 +142,7 @@ class FixedHost:
     ("free_mb", "overrides", "lendable_mb"),
     [
         (30_000, {}, 28_800),  # all but the reserve of 10 %
-        (10_000, {}, 10_000 - SYSTEM_MARGIN_MB),
+        (10_000, {}, 10_000 - 512),  # others hold more than the reserve: the floor stays free (core/capacity.py)
         (30_000, {"ram_reserve_mb": 20_000}, 12_000),
         (30_000, {"ram_budget_mb": 5000}, 5000),
         (100, {}, 0),

@@ -64,6 +64,7 @@ CHANGES = {
     "gpu_lost_effect": "stop, keep",
     "vram_short_effect": "stop, unload",
     "ram_short_effect": "stop, unload",
+    "memory_tight_effect": "only tell",
     "cpu_others_percent": "60",
     "cpu_others_for_s": "20",
     "cpu_others_resume_s": "90",

@@ -75,7 +75,7 @@ def test_the_defaults_are_the_issues_table() -> None:
         assert said[code] == "stop, unload"
     for code in ("schedule", "budget_spent", "metered"):
         assert said[code] == "finish within 120 s, unload"
-    assert said["cpu_busy"] == "finish, keep"
+    assert said["cpu_busy"] == said["memory_tight"] == "finish, keep"
     assert (settings.idle_minutes, settings.listed_apps, settings.listed_app_hold_s) == (3, (), 15)
     assert (settings.gpu_others_percent, settings.gpu_others_for_s) == (20, 10)
     assert (settings.gpu_others_resume_percent, settings.gpu_others_resume_s) == (10, 60)

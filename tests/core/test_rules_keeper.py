@@ -39,6 +39,7 @@ class Kept:
             clock=self.clock.wall,
             monotonic=self.clock.monotonic,
         )
+        self.own = Own(kwh_today=0.0)
         self.given_back: list[set[str]] = []
         self.trouble: Exception | None = None
         self.paced = 0
@@ -48,7 +49,7 @@ class Kept:
             self.settings(**settings),
             reasons=self.reasons,
             admission=self.admission,
-            own=lambda: Own(kwh_today=0.0),
+            own=lambda: self.own,
             give_back=self._give_back,
             want=self._want,
             on_pace=self._on_pace,
@@ -207,6 +208,33 @@ async def test_stop_after_five_seconds_ends_them_then_and_gives_the_memory_back(
     assert kept.given_back == [{"tiny"}]
     (reason,) = kept.reasons.all
     assert reason.sessions_end_at is None
+
+
+async def test_memory_that_is_all_but_gone_ends_them_at_once_and_then_nobody_gets_in(kept: Kept) -> None:
+    client = await admitted(kept)
+    kept.own = Own(ram_mb=8_000, kwh_today=0.0)
+    await kept.see(replace(CALM, free_ram_mb=100))
+    await ended_by_rule(client)
+    await settle()
+    assert kept.given_back == [{"tiny"}]
+    assert kept.codes() == ["ram_short"]
+    with pytest.raises(NotServing):
+        await Client(kept).task
+
+
+async def test_memory_that_gets_short_refuses_and_lets_running_sessions_go_on(kept: Kept) -> None:
+    client = await admitted(kept)
+    tight = replace(CALM, free_ram_mb=440)
+    await kept.see(tight, 2)
+    assert kept.codes() == ["memory_tight"]
+    with pytest.raises(NotServing):
+        await Client(kept).task
+    await kept.see(tight, 60)
+    client.let_go.set()
+    assert await client.task == "completed"
+    assert kept.given_back == []
+    await kept.see(CALM, 11)
+    assert kept.codes() == []
 
 
 async def test_too_hot_stops_at_once(kept: Kept) -> None:

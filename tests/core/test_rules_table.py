@@ -12,7 +12,15 @@ from core.rules import Own
 from core.rules.effects import DEFAULT_EFFECTS, parse_effect
 from core.rules.evaluate import active_rules, wanted_signals
 from core.rules.look import UNKNOWN_GRACE_S
-from core.rules.table import MEMORY_BEGINS_S, MEMORY_ENDS_S, METERED_BEGINS_S, METERED_ENDS_S, RULES, SETTLE_S
+from core.rules.table import (
+    MEMORY_BEGINS_S,
+    MEMORY_ENDS_S,
+    METERED_BEGINS_S,
+    METERED_ENDS_S,
+    RULES,
+    SETTLE_S,
+    TIGHT_BEGINS_S,
+)
 from core.signals import NOT_ASKED, FullScreen, GpuUse, Power, Signals, Unknown
 from tests.core.rules_fixtures import BERLIN, CALM, NOON, Machine, rules_of
 
@@ -86,7 +94,7 @@ CASES = [
 def test_rule_begins_and_ends_after_its_hold_times(
     code: str, signals: dict[str, object], before_s: float, after_s: float, sentence: str
 ) -> None:
-    machine = Machine()
+    machine = Machine(rules_of(memory_tight_effect="off"))
     on = replace(CALM, **signals)  # type: ignore[arg-type]
     assert machine.see_for(5, CALM) == ()
     if before_s:
@@ -127,8 +135,8 @@ def test_several_rules_hold_at_once_strongest_first() -> None:
         ({"gpu_hot_effect": "off"}, {"gpu_temperature_c": 99.0}),
         ({"cpu_busy_effect": "off"}, {"cpu_percent_others": 99.0}),
         ({"pause_on_metered": False}, {"is_metered": True}),
-        ({"vram_short_effect": "off"}, {"free_vram_mb": 0}),
-        ({"ram_short_effect": "off"}, {"free_ram_mb": 0}),
+        ({"vram_short_effect": "off", "memory_tight_effect": "off"}, {"free_vram_mb": 0}),
+        ({"ram_short_effect": "off", "memory_tight_effect": "off"}, {"free_ram_mb": 0}),
     ],
 )
 def test_rule_that_is_off_is_not_looked_at(settings: dict[str, object], signals: dict[str, object]) -> None:
@@ -225,6 +233,7 @@ def test_what_cannot_be_told_elsewhere_does_not_block_and_is_listed_with_its_cau
         "gpu_hot",
         "vram_short",
         "ram_short",
+        "memory_tight",
         "cpu_busy",
         "metered",
     }
@@ -277,7 +286,7 @@ def test_battery_must_gain_a_little_before_it_is_no_longer_low() -> None:
 
 def test_memory_stays_short_until_the_model_fits_again_beside_the_reserve() -> None:
     """24 GB, 2.4 GB reserve, of which others hold 1 GB: 1.4 GB must stay free, less the slack."""
-    machine = Machine()
+    machine = Machine(rules_of(memory_tight_effect="off"))
     machine.own = Own(vram_mb=21_000)
     assert machine.see_for(60, replace(CALM, free_vram_mb=1_100)) == ()
     machine.own = Own(vram_mb=18_000)
@@ -289,9 +298,59 @@ def test_memory_stays_short_until_the_model_fits_again_beside_the_reserve() -> N
     assert machine.see_for(MEMORY_ENDS_S, replace(CALM, free_vram_mb=20_000)) == ()
 
 
+def test_nobody_is_let_in_before_memory_is_short_and_again_once_it_is_free() -> None:
+    """24 GB of which our model holds 20 GB and others 1.9 GB of the reserve's 2.4 GB: 512 MB stays free, the floor."""
+    machine = Machine()
+    machine.own = Own(vram_mb=20_000)
+    assert machine.see_for(60, replace(CALM, free_vram_mb=1_200)) == ()  # others hold 2.8 GB: more than the reserve
+    tight = replace(CALM, free_vram_mb=450)  # 88 % of the floor
+    assert machine.see(tight) == ()  # a reading of a moment is none
+    assert machine.see_for(TIGHT_BEGINS_S, tight) == ("memory_tight",)
+    assert machine.only.sentence.startswith("Graphics memory is getting short: no new sessions")
+    assert machine.only.effect == parse_effect("finish, keep")
+    assert machine.see_for(60, replace(CALM, free_vram_mb=480)) == ("memory_tight",)  # between the two thresholds
+    enough = replace(CALM, free_vram_mb=520)
+    assert machine.see_for(SETTLE_S - 1, enough) == ("memory_tight",)
+    machine.wait(1)
+    assert machine.see(enough) == ()
+
+
+def test_of_two_memories_the_one_with_less_to_spare_is_named_and_one_alone_is_enough() -> None:
+    machine = Machine()
+    machine.see_for(TIGHT_BEGINS_S, replace(CALM, free_vram_mb=460, free_ram_mb=400))
+    assert machine.only.sentence.startswith("Memory is getting short")
+    no_card = Unknown("No graphics card can be read.")
+    machine = Machine()
+    signals = replace(CALM, free_vram_mb=no_card, total_vram_mb=no_card, free_ram_mb=400)
+    assert machine.see_for(TIGHT_BEGINS_S, signals) == ("memory_tight",)
+    assert "memory_tight" not in {item.code for item in machine.last.unknown}
+
+
+def test_memory_that_is_all_but_gone_is_short_at_once_and_waits_for_nobody() -> None:
+    machine = Machine()
+    machine.own = Own(ram_mb=20_000)
+    gone = replace(CALM, free_ram_mb=200)  # of 512 MB that stay free
+    assert machine.see(gone) == ("ram_short",)
+    assert machine.last.holdings[0].is_urgent
+    assert machine.see_for(TIGHT_BEGINS_S, gone) == ("ram_short", "memory_tight")
+    calm = Machine()  # nothing of ours could be given back: a shortage like any other
+    assert calm.see(gone) == ()
+
+
+def test_a_shortage_gets_urgent_while_it_holds_and_stays_so() -> None:
+    machine = Machine(rules_of(memory_tight_effect="off"))
+    machine.own = Own(ram_mb=20_000)
+    assert machine.see_for(6, replace(CALM, free_ram_mb=300)) == ("ram_short",)
+    assert not machine.only.is_urgent
+    machine.see(replace(CALM, free_ram_mb=200))
+    assert machine.only.is_urgent
+    machine.see(replace(CALM, free_ram_mb=300))
+    assert machine.only.is_urgent
+
+
 def test_an_owners_reserve_counts_instead_of_the_automatic_one() -> None:
     signals = replace(CALM, free_ram_mb=8_000)
-    machine = Machine(rules_of(ram_reserve_mb=16_000))
+    machine = Machine(rules_of(ram_reserve_mb=16_000, memory_tight_effect="off"))
     machine.own = Own(ram_mb=20_000)
     assert machine.see_for(10, signals) == ("ram_short",)  # others hold 4 GB of 16: 12 must stay free
     machine = Machine(rules_of(ram_reserve_mb=8_000))

@@ -260,3 +260,9 @@ async def test_machine_without_desktop_and_buses_is_told_as_unknown_with_causes(
     task.cancel()
     await asyncio.wait([task])
     await watch.close()
+
+
+async def test_ram_between_two_samples_replaces_the_samples() -> None:
+    house = House()
+    house.watch.take_ram(16_000, 300)
+    assert (house.watch.current.total_ram_mb, house.watch.current.free_ram_mb) == (16_000, 300)

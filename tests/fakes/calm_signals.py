@@ -55,6 +55,9 @@ class FakeSignals:
     def take_stats(self, stats: SystemStats, cpu_percent_others: float) -> None:
         pass
 
+    def take_ram(self, total_mb: int, free_mb: int) -> None:
+        pass
+
     def take_engine_use(self, model: str) -> None:
         if model != self.current.engine_used_by_owner:
             self.show(engine_used_by_owner=model)
