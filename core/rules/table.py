@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from core.capacity import kept_free_mb
+from core.rules import SessionsThen
 from core.rules.look import BETWEEN, OFF, Level, Look, Rule, Scene
 from core.rules.schedule import ALWAYS, is_allowed, next_change
 from core.rules.settings import RuleSettings
@@ -52,7 +53,11 @@ def _listed_app(scene: Scene) -> Look | Unknown:
     apps = scene.signals.listed_apps
     if isinstance(apps, Unknown):
         return apps
-    return Look(Level.ON, f"Paused while {_and(apps)} run{'s' if len(apps) == 1 else ''}.") if apps else OFF
+    if not apps:
+        return OFF
+    runs = f"{_and(apps)} run{'s' if len(apps) == 1 else ''}"
+    is_told_only = scene.settings.effects["listed_app"].sessions is SessionsThen.SERVE
+    return Look(Level.ON, f"{runs}, and you are only told." if is_told_only else f"Paused while {runs}.")
 
 
 def _gpu_in_use(scene: Scene) -> Look | Unknown:

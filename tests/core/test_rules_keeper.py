@@ -182,7 +182,7 @@ async def test_what_is_only_told_refuses_nobody() -> None:
     kept = Kept(listed_app_effect="only tell")
     await kept.see(STEAM, 60)
     (reason,) = kept.reasons.all
-    assert (reason.blocks, reason.sentence) == (False, "Paused while Steam runs.")
+    assert (reason.blocks, reason.sentence) == (False, "Steam runs, and you are only told.")
     client = await admitted(kept)
     await kept.clock.advance(30)
     client.let_go.set()
