@@ -14,6 +14,8 @@ from typing import Any, Protocol
 from core.capacity import automatic_reserve_mb
 from core.engines import EngineModel, LoadedModel
 from core.errors import NotEnoughMemory
+from core.gpu import GpuSample
+from core.hardware_facts import is_unified
 from core.load_ladder import Rung, best_rung, difference, plans, rung_of
 from core.memory_need import LoadPlan, memory_need
 from core.model_shape import ModelShape
@@ -108,7 +110,7 @@ def room_of_json(status: Mapping[str, Any]) -> Room:
         AgentSnapshot(
             engine=EngineView(name=status["engine"]["name"]),
             capacity=CapacityView(kind=status["capacity"]["kind"], total_mb=status["capacity"]["total_mb"]),
-            machine=machine and SystemStats(**{name: machine.get(name) for name in _MACHINE_FIGURES}),
+            machine=machine and _machine_of_json(machine),
             loaded_models=tuple(
                 LoadedModel(name=model["name"], vram_mb=model.get("vram_mb"), is_owners=model.get("is_owners", False))
                 for model in status["loaded_models"]
@@ -119,6 +121,15 @@ def room_of_json(status: Mapping[str, Any]) -> Room:
 
 
 _MACHINE_FIGURES = ("total_ram_mb", "free_ram_mb", "own_ram_mb", "total_vram_mb", "free_vram_mb")
+
+
+def _machine_of_json(machine: Mapping[str, Any]) -> SystemStats:
+    cards = tuple(
+        GpuSample(uuid=card["uuid"], name=card["name"], is_unified=card.get("is_unified", False))
+        for card in machine.get("gpus", ())
+    )
+    figures: dict[str, Any] = {name: machine.get(name) for name in _MACHINE_FIGURES}
+    return SystemStats(gpus=cards, **figures)
 
 
 def shape_of_json(model: Mapping[str, Any]) -> ModelShape | None:
@@ -216,8 +227,8 @@ def _with(room: Room, free_mb: int | None, own_mb: int, *, spare_ram_mb: int | N
 
 def _spare_ram_mb(machine: SystemStats) -> int | None:
     """RAM that layers may take which don't fit on the card: what is free, less the owner's reserve."""
-    if machine.free_ram_mb is None or machine.total_ram_mb is None:
-        return None
+    if machine.free_ram_mb is None or machine.total_ram_mb is None or is_unified(machine):
+        return None  # unified: there is no other memory
     return max(0, machine.free_ram_mb - automatic_reserve_mb(machine.total_ram_mb))
 
 

@@ -18,6 +18,8 @@ from core.gguf_reader import REMOTE_STEPS, DamagedGguf, RemoteBytes, read_metada
 from core.network import is_loopback_host
 
 LIMIT_S = 15.0  # for each connect and read
+_MOST_PARTS = 100
+_SPLIT = re.compile(r"^(?P<head>.+)-(?P<part>\d{5})-of-(?P<parts>\d{5})\.gguf(?P<tail>(?:\?.*)?)$")
 _TOTAL = re.compile(r"bytes \d{1,20}-\d{1,20}/(\d{1,20})")
 
 
@@ -26,12 +28,16 @@ def is_web_address(text: str) -> bool:
 
 
 def read_remote_metadata(url: str) -> tuple[Mapping[str, object], int]:
-    """(metadata, the file's size in bytes). Raises ModelError with the reason and a remedy."""
+    """(metadata, the size of all parts in bytes). Raises ModelError with the reason and a remedy.
+
+    Of a model in several files the first is to be named: it has the metadata. Each other part costs one request more.
+    """
     _check(url)
     try:
         first, total = _fetch(url, 0, REMOTE_STEPS[0])
         source = RemoteBytes(lambda start, count: first[:count] if not start else _fetch(url, start, count)[0], total)
-        return read_metadata(source), total
+        metadata = read_metadata(source)
+        return metadata, total + sum(_fetch(other, 0, 1)[1] for other in _other_parts(url))
     except urllib.error.HTTPError as error:
         error.close()
         raise ModelError(f"the file could not be read: HTTP {error.code}", hint="Check the address.") from None
@@ -42,6 +48,17 @@ def read_remote_metadata(url: str) -> tuple[Mapping[str, object], int]:
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise ModelError(f"the file could not be read: {reason}", hint="Check the address and the network.") from None
+
+
+def _other_parts(url: str) -> tuple[str, ...]:
+    found = _SPLIT.match(url)
+    if found is None:
+        return ()
+    parts = int(found["parts"])
+    if parts > _MOST_PARTS:
+        raise ModelError(f"a model in {parts:,} files is none", hint="Check the address.")
+    numbers = (number for number in range(1, parts + 1) if number != int(found["part"]))
+    return tuple(f"{found['head']}-{number:05}-of-{parts:05}.gguf{found['tail']}" for number in numbers)
 
 
 def _fetch(url: str, start: int, count: int) -> tuple[bytes, int]:

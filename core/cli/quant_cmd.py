@@ -15,6 +15,7 @@ from core.cli.output import JsonOption, ProfileOption
 from core.errors import ConfigError, ControlError, ModelError, StorageError
 
 if TYPE_CHECKING:
+    from core.config import Settings
     from core.engines import EngineModel
     from core.memory_need import LoadPlan
     from core.stats_collector import SystemStats
@@ -45,6 +46,7 @@ def quant(
     status = _status(profile)
     stats = _sample()
     facts = _tier_facts(status, stats, share)
+    facts["hardware"] = _hardware(status, profile, stats)
     facts["models"] = _what_if(status, profile, facts["memory_mb"])
     if file is not None:
         facts["file"] = _file_facts(file, status, profile, stats, facts)
@@ -104,6 +106,30 @@ def _tier_facts(status: Mapping[str, Any] | None, stats: SystemStats, share_gb: 
     }
 
 
+def _hardware(status: Mapping[str, Any] | None, profile: str | None, stats: SystemStats) -> dict[str, Any]:
+    from core.engines.cpu_features import missing_cpu_features
+    from core.hardware_facts import hardware_facts
+
+    settings = _settings(profile)
+    return hardware_facts(
+        stats,
+        own_pids=(status or {}).get("engine", {}).get("pids", ()),
+        vram_reserve_mb=settings.vram_reserve_mb,
+        ram_reserve_mb=settings.ram_reserve_mb,
+        missing_cpu_features=missing_cpu_features(),
+    )
+
+
+def _settings(profile: str | None) -> Settings:
+    """This profile's; the defaults where they can't be read: `titan config` says what is wrong with them."""
+    from core.config import Settings
+    from core.config_load import load_settings
+
+    with contextlib.suppress(ConfigError, StorageError):
+        return load_settings(overrides={"profile": profile}).settings
+    return Settings()
+
+
 def _engine_uses_gpu(status: Mapping[str, Any] | None, *, has_gpu: bool) -> tuple[bool, str]:
     """Whether models live in VRAM, and how that is known: from the running agent, else guessed from the cards."""
     if status is not None and (engine := status["engine"]["name"]):
@@ -153,16 +179,12 @@ def _engine_models(status: Mapping[str, Any] | None) -> list[EngineModel]:
 
 def _plan(status: Mapping[str, Any] | None, profile: str | None) -> LoadPlan:
     """How the running engine loads; without one, as the embedded engine would with this profile's settings."""
-    from core.config import Settings
-    from core.config_load import load_settings
     from core.engines.worker_main import PROMPT_STEP_CPU_TOKENS
     from core.memory_need import LoadPlan, embedded_plan
 
     if status is not None and status.get("load_plan"):
         return LoadPlan(**status["load_plan"])
-    settings = Settings()
-    with contextlib.suppress(ConfigError, StorageError):  # `titan config` says what is wrong with them
-        settings = load_settings(overrides={"profile": profile}).settings
+    settings = _settings(profile)
     return embedded_plan(
         sessions=settings.max_concurrent_jobs,
         context_tokens=settings.context_tokens,

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from core.cli.output import plain
+from core.hardware_facts import sentences
 
 
 def quant_table(facts: Mapping[str, Any]) -> RenderableType:
@@ -20,6 +21,8 @@ def quant_table(facts: Mapping[str, Any]) -> RenderableType:
         Text(),
         _tiers(facts),
     ]  # fmt: skip
+    if (hardware := facts.get("hardware")) is not None:
+        parts += [Text(), Text(plain("\n".join(sentences(hardware))))]
     if facts.get("models"):
         parts += [Text(), _models(facts["models"])]
     if (file := facts.get("file")) is not None:

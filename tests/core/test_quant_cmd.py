@@ -114,7 +114,7 @@ class Web(BaseHTTPRequestHandler):
             self.send_header("Location", "http://192.0.2.1/model.gguf")
             self.end_headers()
             return
-        if self.path != "/model.gguf":
+        if self.path != "/model.gguf" and "-of-00003.gguf" not in self.path:
             self.send_error(404)
             return
         first, last = (int(part) for part in self.headers["Range"].removeprefix("bytes=").split("-"))
@@ -149,6 +149,14 @@ def test_verdict_on_a_file_on_the_web_takes_one_request(
     assert Web.requests == 1
     here = facts(capsys, "--share", "2", "--file", str(small))["file"]
     assert {**there, "file": ""} == {**here, "file": ""}
+
+
+def test_model_in_three_files_on_the_web_counts_with_all_of_them(web: str, small: Path) -> None:
+    _, size = read_remote_metadata(f"{web}/big-00001-of-00003.gguf?download=true")
+    assert size == 3 * small.stat().st_size
+    assert Web.requests == 3
+    with pytest.raises(ModelError, match="in 99,999 files"):
+        read_remote_metadata(f"{web}/x-00001-of-00003.gguf-00001-of-99999.gguf")
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from core.capacity import CapacityLimits, OwnMemory, capacity_to_serve
 from core.gpu import GpuProbe
 from core.gpu.guard import GuardedProbe
 from core.gpu.nvml import NvmlProbe
+from core.hardware_facts import hardware_facts
+from core.quantization import tier_for
 from core.stats_collector import StatsCollector, SystemStats
 
 STATE = Path(os.environ["NVML_DOUBLE_STATE"])
@@ -70,7 +73,12 @@ def use_by_program() -> Any:
     probe = NvmlProbe()
     listed = f"{FIRST} procs=c:1:700,c:7:100,g:4000000:30"
     seen = []
-    for use in (" use=1:61:0.1,7:80:30,4000000:22:0.5,4000000:4000:0.2", " use=7:35:0,1:61:0.9", "", " unsupported=use"):
+    for use in (
+        " use=1:61:0.1,7:80:30,4000000:22:0.5,4000000:4000:0.2",
+        " use=7:35:0,1:61:0.9",
+        "",
+        " unsupported=use",
+    ):
         write(listed + use)
         (card,) = look(probe)["cards"]
         seen.append({process["pid"]: process["utilisation_percent"] for process in card["processes"]})
@@ -214,6 +222,36 @@ def cost() -> Any:
     }
 
 
+def tiers() -> Any:
+    """Tier and room on cards of several sizes, 500 MiB of each held by others, and on two cards together."""
+    found = {}
+    for name, sizes in {
+        "4": [4096],
+        "6": [6144],
+        "8": [8192],
+        "12": [12288],
+        "24": [24564],
+        "8+8": [8192, 8192],
+    }.items():
+        cards = [f"card uuid=GPU-{n} name=Double total={size} used=500 reserved=0" for n, size in enumerate(sizes)]
+        write(*cards)
+        collector = StatsCollector(probe=NvmlProbe())
+        stats = collector.collect()
+        collector.close()
+        choice = tier_for(stats, engine_uses_gpu=True)
+        capacity = capacity_to_serve(
+            stats, "vram", CapacityLimits(), own=OwnMemory(), is_serving=True, cpu_percent_others=0.0
+        )
+        found[name] = {
+            "tier": choice.tier,
+            "reason": choice.reason,
+            "lent_mb": capacity.total_mb,
+            "free_mb": capacity.free_mb,
+            "hardware": hardware_facts(stats),
+        }
+    return found
+
+
 SCENARIOS: dict[str, Callable[[], Any]] = {
     story.__name__: story
     for story in (
@@ -230,6 +268,7 @@ SCENARIOS: dict[str, Callable[[], Any]] = {
         hang,
         exit_while_hung,
         cost,
+        tiers,
     )
 }
 
