@@ -123,6 +123,17 @@ class ModelFolder:
         return self._heads[key]
 
 
+def parts_of(path: Path) -> tuple[Path, ...]:
+    """All files of the model that `path` is a file of, in order. One that is missing is left for the reader to find."""
+    split = _SPLIT.match(path.stem)
+    if split is None:
+        return (path,)
+    parts = int(split["parts"])
+    return tuple(
+        path.with_name(f"{split['name']}-{part:05}-of-{parts:05}{path.suffix}") for part in range(1, parts + 1)
+    )
+
+
 def _group_splits(paths: Iterable[Path]) -> list[tuple[str, list[Path]]]:
     """(model name, its files in order), in the order of their first appearance; the same file twice counts once."""
     groups: dict[tuple[Path, str], list[Path]] = {}
