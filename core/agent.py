@@ -198,6 +198,7 @@ class Agent:
         self.memory_watch = MemoryWatch(
             self.stats.ram,
             is_needed=lambda: bool(self.models.loaded) or self.admission.running_jobs > 0,
+            kept_mb=lambda ram: self.report.kept_ram_mb(ram.total_mb, ram.available_mb),
             on_reading=lambda ram: self.rules.take_ram(ram),
         )
         self.awake = KeepAwake(open_inhibitor(), lambda: power_probe().read())
@@ -389,7 +390,7 @@ class Agent:
         if settings.share == "by_hand" and not self.owner.is_paused:
             self.owner.pause()
         if not self.is_held:
-            self.rules.keeper.step()  # hours, budget, and whether somebody uses the machine hold before the first call
+            self.rules.begin()  # what is known already holds before the first call
         await self._listen(self.spent)
         sampling = asyncio.create_task(asyncio.to_thread(self.stats.collect), name="first-sample")
         try:

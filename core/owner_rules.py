@@ -54,7 +54,7 @@ OpenSignals = Callable[[Callable[[Signals], None]], SignalSource]
 
 
 class OwnerRules:
-    """Ties the parts together. Nothing is looked at before `run`."""
+    """Ties the parts together. No rule is looked at before `begin`."""
 
     def __init__(
         self,
@@ -85,6 +85,7 @@ class OwnerRules:
         self._monotonic = monotonic
         self._worked_at = float("-inf")
         self._is_serving = False
+        self._is_kept = False  # never before the setup is done
         self.signals = open_signals(self._on_signals)
         self.keeper = RulesKeeper(
             rule_settings(settings),
@@ -100,12 +101,18 @@ class OwnerRules:
         )
         self.signals.use_apps(settings.listed_apps)
 
+    def begin(self) -> None:
+        """From now on the rules hold: hours, budget and doubt at once, the rest as soon as it is known."""
+        self._is_kept = True
+        self.keeper.step()
+
     def use_settings(self, settings: Settings) -> None:
         """Work by changed settings from now on."""
         self.energy.use_figures(tariff_per_kwh=settings.tariff_per_kwh, owners_figure_w=settings.serving_power_w)
         self.keeper.use_settings(rule_settings(settings))
         self.signals.use_apps(settings.listed_apps)
-        self.keeper.step()
+        if self._is_kept:
+            self.keeper.step()
 
     def take_sample(self, stats: SystemStats, cpu_percent_others: float) -> None:
         """A sample of the machine; `cpu_percent_others` is smoothed."""
@@ -131,7 +138,7 @@ class OwnerRules:
         return {"rules": self.keeper.views, "energy": self.energy.view()}
 
     async def run(self) -> None:
-        """Look at the signals and keep the rules, for ever."""
+        """Look at the signals and keep the rules, for ever. After `begin`."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.signals.run(), name="signals")
             tasks.create_task(self.keeper.run(), name="rules")
@@ -142,6 +149,8 @@ class OwnerRules:
         await self.energy.close()
 
     def _on_signals(self, signals: Signals) -> None:
+        if not self._is_kept:
+            return
         self._reasons.put_or_drop("going_to_sleep", going_to_sleep() if signals.is_going_to_sleep else None)
         self.keeper.take_signals(self._without_own_work(signals))
 

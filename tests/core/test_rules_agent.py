@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -21,6 +22,7 @@ from core.first_run import held_settings
 from core.inference import InferenceCall
 from core.live_settings import apply_settings_outcome
 from core.replay_store import ReplayStore
+from core.rules.effects import DEFAULT_EFFECTS
 from core.sessions import EndReason
 from core.signals import FullScreen, Power, Unknown
 from core.snapshot import AgentSnapshot
@@ -159,9 +161,14 @@ async def test_before_the_setup_no_rule_is_looked_at() -> None:
         is_held=True,
     )
     async with agent:
-        await asyncio.sleep(0)
+        machine_of(agent).show(listed_apps=("Steam",), idle_s=0.0)
+        agent.rules.take_sample(agent.stats.collect(), 99.0)
+        agent.use_settings(replace(agent.settings, pause_while_in_use=True))
+        agent.publish_now()
         assert agent.store.current.rules == ()
-        assert next(reason.code for reason in agent.reasons.all if reason.blocks) == "setup_not_done"
+        codes = {reason.code for reason in agent.reasons.all if reason.blocks}
+        assert "setup_not_done" in codes
+        assert not codes & set(DEFAULT_EFFECTS)
     assert machine_of(agent).is_closed
 
 

@@ -53,7 +53,7 @@ class FakeSignals:
         self.apps = tuple(lines)
 
     def take_stats(self, stats: SystemStats, cpu_percent_others: float) -> None:
-        pass
+        self._on_change(self.current)  # also where nothing has changed: a rule must not mind
 
     def take_ram(self, total_mb: int, free_mb: int) -> None:
         pass
