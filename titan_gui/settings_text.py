@@ -161,9 +161,10 @@ def is_locked(declaration: Declaration, origin: Origin) -> bool:
 
 def lock_text(declaration: Declaration, origin: Origin) -> str:
     """Why the field is grey, "" when it isn't."""
-    if origin.layer in (Layer.ENVIRONMENT, Layer.COMMAND_LINE):
-        return f"Set by {origin.source}; change it there."
-    return "" if declaration.is_in_file else "Chosen when the program starts."
+    if not declaration.is_in_file:  # first: a reload names the profile as the command line does
+        return "Chosen when the program starts."
+    is_decided = origin.layer in (Layer.ENVIRONMENT, Layer.COMMAND_LINE)
+    return f"Set by {origin.source}; change it there." if is_decided else ""
 
 
 def shown_text(declaration: Declaration, value: Value) -> str:

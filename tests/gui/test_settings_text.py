@@ -44,6 +44,8 @@ def test_a_field_that_another_layer_decides_says_which() -> None:
     assert not is_locked(port, DEFAULT)
     assert is_locked(port, ENVIRONMENT)
     assert lock_text(port, ENVIRONMENT) == "Set by environment AGENT_PORT; change it there."
+    reloaded = Origin(Layer.COMMAND_LINE, "command line --profile")
+    assert lock_text(DECLARATIONS["profile"], reloaded) == "Chosen when the program starts."
     assert is_locked(DECLARATIONS["profile"], DEFAULT)
 
 
