@@ -1,6 +1,6 @@
 """What the owner's rules cost, and how soon they act, with `titan run` on a real display (Xvfb) of its own.
 
-    python -m benchmarks.rules [--seconds 60] [--repeats 5]
+    scripts/bench rules [--seconds 60] [--repeats 5]
 
 The cost is the difference between two idle agents side by side, one with every rule on and one with none, in percent of
 one core. Unplugging isn't measured: it takes a machine with a battery (its probe is read each few seconds).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -117,3 +118,27 @@ def test_the_next_change_is_the_first_instant_with_the_other_answer(grid: Grid, 
     assert change > wall
     assert is_allowed(grid, change, zone) is not is_allowed(grid, wall, zone)
     assert is_allowed(grid, change - 1, zone) is is_allowed(grid, wall, zone)
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="this system's zone can't be changed for one process")
+def test_the_systems_own_zone_is_as_right_at_both_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The agent names no zone: the system's counts."""
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        grid = parse_schedule("sun 1-3")
+        lengths = []
+        for day in ("2026-03-28T12:00", "2026-10-24T12:00"):
+            opens = next_change(grid, at(day))
+            assert opens == next_change(grid, at(day), BERLIN)
+            assert opens is not None
+            closes = next_change(grid, opens)
+            assert closes == next_change(grid, opens, BERLIN)
+            assert closes is not None
+            assert not is_allowed(grid, closes)
+            assert is_allowed(grid, closes - 1)
+            lengths.append((closes - opens) / 3600)
+        assert lengths == [1, 3]  # 02:00 to 03:00 never comes, or twice
+    finally:
+        monkeypatch.undo()
+        time.tzset()
