@@ -191,3 +191,17 @@ async def test_hours_and_doubt_hold_before_the_first_call() -> None:
     agent._listen = watched  # type: ignore[method-assign]
     async with agent:
         assert listening == [["schedule", "in_use"]]
+
+
+@pytest.mark.parametrize(("name", "is_told"), [("openai", False), ("ollama", True)])
+async def test_work_of_a_server_whose_programs_nobody_knows_is_not_taken_for_others(name: str, is_told: bool) -> None:
+    gate = asyncio.Event()
+    engine = FakeEngine([*pieces_of("a"), gate], name=name, models=(MODEL,))
+    async with small_agent(engine, SETTINGS) as agent:
+        running = asyncio.create_task(serve(agent, await token_of(agent)))
+        await engine.wait_open(1)
+        machine_of(agent).show(cpu_percent_others=99.0)
+        view = next(view for view in agent.rules.keeper.views if view.code == "cpu_busy")
+        assert (view.unknown == "") is is_told
+        gate.set()
+        await running
