@@ -37,6 +37,7 @@ from core.logs import get_logger
 from core.memory_meter import SystemMemoryMeter
 from core.memory_watch import MemoryWatch
 from core.model_manager import ModelManager
+from core.model_names import parse_model_names
 from core.model_shelf import ModelShelf
 from core.model_starter import ModelStarter
 from core.network import effective_listen_addresses, has_ipv6, is_loopback_endpoint, public_address_problem
@@ -144,6 +145,7 @@ class Agent:
             breaker=CircuitBreaker(),
             card_mb=lambda: self.report.machine.total_vram_mb if self.report.machine else None,
             room=lambda: room_of(self.store.current),
+            names=parse_model_names(settings.model_names),
         )
         self.keeper = EngineKeeper(
             requested=settings.engine,

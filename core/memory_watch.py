@@ -1,6 +1,7 @@
-"""Free RAM, read twice a second while a model of ours is in memory: the sample of the machine comes too late for that.
+"""Free RAM, read while a model of ours is in memory: twice a second, and ten times once it gets short.
 
-Two seconds are enough for a program to take a gigabyte; the system would then kill one, and the owner's may be it.
+The sample of the machine comes too late for that: two seconds are enough for a program to take a gigabyte, and the
+system would then kill one, perhaps the owner's. A reading takes 0.15 ms of processor time, thread included.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Awaitable, Callable
 from core.host_meter import RamReading
 
 INTERVAL_S = 0.5
+NEAR_INTERVAL_S = 0.1
+NEAR = 2.0  # times what must stay free
 
 
 class MemoryWatch:
@@ -21,19 +24,23 @@ class MemoryWatch:
         read: Callable[[], RamReading | None],
         *,
         is_needed: Callable[[], bool],
+        kept_mb: Callable[[RamReading], int],
         on_reading: Callable[[RamReading], None],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        """`kept_mb` is what must stay free (core/capacity.kept_free_mb)."""
         self._read = read
         self._is_needed = is_needed
+        self._kept_mb = kept_mb
         self._on_reading = on_reading
         self._sleep = sleep
 
     async def run(self) -> None:
         """Watch for ever."""
+        is_near = False
         while True:
-            await self._sleep(INTERVAL_S)
-            if self._is_needed():
-                reading = await asyncio.to_thread(self._read)
-                if reading is not None:
-                    self._on_reading(reading)
+            await self._sleep(NEAR_INTERVAL_S if is_near else INTERVAL_S)
+            reading = await asyncio.to_thread(self._read) if self._is_needed() else None
+            is_near = reading is not None and reading.available_mb < NEAR * self._kept_mb(reading)
+            if reading is not None:
+                self._on_reading(reading)

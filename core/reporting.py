@@ -18,6 +18,7 @@ from core.capacity import (
     MemoryKind,
     OwnMemory,
     capacity_to_serve,
+    kept_free_mb,
     memory_kind,
     own_memory,
     why_no_capacity,
@@ -286,6 +287,11 @@ class Reporter:
     def own_memory(self) -> OwnMemory:
         """What our engine holds now."""
         return own_memory(self.machine, self._models.loaded, self._engine_pids())
+
+    def kept_ram_mb(self, total_mb: int, free_mb: int) -> int:
+        """What of the RAM must stay free now, MiB."""
+        own_mb = self.own_memory().ram_mb or 0
+        return kept_free_mb(total_mb, free_mb, own_mb=own_mb, reserve_mb=self._settings.ram_reserve_mb)
 
     def _tier(self) -> TierChoice | None:
         if self.machine is None:

@@ -76,6 +76,7 @@ _MEMORY_PHRASES = (
     "failed to allocate",
     "allocation failed",
     "unable to allocate",
+    "cannot allocate memory",  # the system's own word for it (ENOMEM), as of a file that can't be mapped
     "vk_error_out_of_device_memory",
     "erroroutofmemory",
     "model may exceed available memory",

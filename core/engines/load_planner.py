@@ -59,7 +59,10 @@ class LoadPlanner:
             raise self._refusal(file, wanted, room_mb)
         self.current = rung
         less = difference(wanted, rung.plan)
-        self.note = f"{less[0].upper()}{less[1:]}: {room_mb:,} MB may be used for models now." if less else ""
+        why = f"{room_mb:,} MB may be used for models now"
+        if self._too_much_mb(file):
+            why = "more was tried, and the system had no memory for it"
+        self.note = f"{less[0].upper()}{less[1:]}: {why}." if less else ""
         if less:
             self._on_log(f"{file.name} is loaded with {less}: it needs {rung.need_mb} MB of {room_mb} MB")
         return rung

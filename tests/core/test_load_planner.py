@@ -172,10 +172,21 @@ async def test_real_failed_allocation_is_recognised_and_stepped_down_from_until_
         loaded = await engine.load("wide")
         assert loaded.sessions in (1, 2, 4)
         assert loaded.note.startswith(f"{loaded.sessions} session")
-        assert "instead of 8" in loaded.note
+        assert loaded.note.endswith("instead of 8: more was tried, and the system had no memory for it.")
         assert any("did not fit although" in line for line in lines)
         assert engine.status.state == "ready"
         assert await answer(engine, "wide") in ("stop", "length")
+
+
+@pytest.mark.skipif(shutil.which("prlimit") is None, reason="limits a process's memory with util-linux's prlimit")
+async def test_real_weights_that_cannot_be_mapped_are_refused_for_want_of_memory(tmp_path: Path) -> None:
+    """190 MB of weights in a child of which the program itself takes most of its 500 MB."""
+    heavy = replace(WIDE, width=1024, feed_forward=2048, vocabulary=64_000)
+    write_model(tmp_path / "wide.gguf", heavy)
+    async with engine_with(tmp_path, ["prlimit", "--as=500000000", *engine_worker_command()]) as (engine, _):
+        with pytest.raises(NotEnoughMemory, match="Cannot allocate memory"):
+            await engine.load("wide")
+        assert engine.status.restarts == 0
 
 
 async def test_child_that_is_killed_while_it_loads_counts_as_out_of_memory(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from core.host_meter import RamReading
-from core.memory_watch import INTERVAL_S, MemoryWatch
+from core.memory_watch import INTERVAL_S, NEAR_INTERVAL_S, MemoryWatch
 
 
 class Turns:
@@ -15,30 +15,47 @@ class Turns:
 
     def __init__(self, count: int) -> None:
         self.left = count
-        self.lengths_s: set[float] = set()
+        self.lengths_s: list[float] = []
 
     async def __call__(self, length_s: float) -> None:
-        self.lengths_s.add(length_s)
+        self.lengths_s.append(length_s)
         self.left -= 1
         if self.left < 0:
             raise asyncio.CancelledError
 
 
-async def watched(*, loaded: list[bool], readings: list[RamReading | None]) -> list[RamReading]:
-    turns, seen = Turns(len(loaded)), list[RamReading]()
+async def watched(*loaded: bool, free_mb: list[int | None]) -> tuple[list[int], list[float]]:
+    """What was told, and how long it slept before each reading, of a machine on which 400 MB must stay free."""
+    needed, left, told = list(loaded), list(free_mb), list[int]()
+    turns = Turns(len(loaded))
+
+    def read() -> RamReading | None:
+        free = left.pop(0)
+        return None if free is None else RamReading(total_mb=8000, available_mb=free)
+
     watch = MemoryWatch(
-        lambda: readings.pop(0), is_needed=lambda: loaded.pop(0), on_reading=lambda ram: seen.append(ram), sleep=turns
+        read,
+        is_needed=lambda: needed.pop(0),
+        kept_mb=lambda ram: 400,
+        on_reading=lambda ram: told.append(ram.available_mb),
+        sleep=turns,
     )
     with pytest.raises(asyncio.CancelledError):
         await watch.run()
-    assert turns.lengths_s == {INTERVAL_S}
-    return seen
+    assert left == []
+    return told, turns.lengths_s
 
 
 async def test_it_reads_only_while_a_model_of_ours_is_in_memory() -> None:
-    first, second = RamReading(total_mb=8000, available_mb=900), RamReading(total_mb=8000, available_mb=100)
-    assert await watched(loaded=[False, True, False, True], readings=[first, second]) == [first, second]
+    told, _ = await watched(False, True, False, True, free_mb=[1900, 1100])
+    assert told == [1900, 1100]
+
+
+async def test_it_looks_closer_while_memory_is_nearly_short() -> None:
+    told, lengths_s = await watched(True, True, True, free_mb=[800, 799, 900])
+    assert told == [800, 799, 900]
+    assert lengths_s == [INTERVAL_S, INTERVAL_S, NEAR_INTERVAL_S, INTERVAL_S]
 
 
 async def test_what_is_not_measured_is_not_told() -> None:
-    assert await watched(loaded=[True], readings=[None]) == []
+    assert await watched(True, free_mb=[None]) == ([], [INTERVAL_S, INTERVAL_S])
