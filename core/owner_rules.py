@@ -116,7 +116,7 @@ class OwnerRules:
 
     def take_sample(self, stats: SystemStats, cpu_percent_others: float) -> None:
         """A sample of the machine; `cpu_percent_others` is smoothed."""
-        if self._admission.running_jobs:
+        if self._admission.running_jobs or "model_loading" in self._reasons:
             self._note_own_work()
         self.energy.take_gpu_power(stats.gpu_power_w)
         self.signals.take_engine_use(self._owner_use())
@@ -162,7 +162,8 @@ class OwnerRules:
 
     def _note_own_work(self) -> None:
         self._worked_at = self._monotonic()
-        self.signals.note_own_work()
+        if self._own_memory().vram_mb != 0:  # else our models lie in RAM alone, and the card's use is all others'
+            self.signals.note_own_work()
 
     def _own(self) -> Own:
         memory = self._own_memory()
