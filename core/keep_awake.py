@@ -154,6 +154,8 @@ async def _inhibit(address: str) -> int:
     finally:
         if bus is not None:
             bus.disconnect()
+            with suppress(OSError, EOFError):  # the bus has ended before us
+                await bus.wait_for_disconnect()  # type: ignore[no-untyped-call]
     if reply.message_type is MessageType.ERROR or not reply.unix_fds:
         raise NotHeld(f"logind answers with {reply.error_name or 'nothing to hold'}")
     return int(reply.unix_fds[0])

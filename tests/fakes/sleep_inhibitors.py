@@ -3,6 +3,7 @@
 # No `from __future__ import annotations`: dbus-fast reads the D-Bus signatures from the annotations' values.
 import asyncio
 import os
+from contextlib import suppress
 from types import TracebackType
 from typing import Annotated, Self
 
@@ -39,6 +40,8 @@ class Inhibitors(ServiceInterface):
     ) -> None:
         await asyncio.gather(*self._closing)
         self.bus.disconnect()
+        with suppress(OSError, EOFError):
+            await self.bus.wait_for_disconnect()  # type: ignore[no-untyped-call]
         for reader in self._readers:
             asyncio.get_running_loop().remove_reader(reader)
             os.close(reader)
