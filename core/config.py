@@ -123,6 +123,13 @@ class Settings(RuleFields):
         seed_name="SUPPORTED_MODELS",
         is_live=True,
     )
+    model_names: tuple[str, ...] = setting(
+        (),
+        "Other names for the engine's models, as the network knows them: llama3.1:8b=my-llama. "
+        "Instead of the engine's name, the whole path of a GGUF file will do.",
+        form="pairs NAME=NAME or NAME=PATH",
+        is_live=True,
+    )
     context_tokens: int = setting(
         4096, "Context of one session, prompt and answer together.", between=(256, 1_048_576), unit="tokens"
     )

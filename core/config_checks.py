@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from core.config_rules import EFFECT_SETTINGS
 from core.config_values import shown
 from core.errors import ConfigError
+from core.model_names import BadNames, parse_model_names
 from core.network import DEFAULT_COORDINATOR_PORT, is_unspecified_host, parse_endpoint, parse_host
 from core.rules.effects import BadEffect, parse_effect
 from core.rules.schedule import BadSchedule, parse_schedule
@@ -21,7 +22,7 @@ MAX_AGENT_ID_CHARACTERS = 128
 
 def cross_problems(settings: Settings, sources: Mapping[str, str]) -> list[str]:
     """One sentence per problem, each naming the key, its value, its source and the remedy."""
-    found = (*_addresses(settings), *_combinations(settings), *_rules(settings))
+    found = (*_addresses(settings), *_combinations(settings), *_names(settings), *_rules(settings))
     return [f"{key} = {shown(str(getattr(settings, key)))!r} ({sources[key]}): {remedy}" for key, remedy in found]
 
 
@@ -72,6 +73,13 @@ def _rules(settings: Settings) -> Iterator[tuple[str, str]]:
             "gpu_others_resume_percent",
             f"must be at most gpu_others_percent, which is {settings.gpu_others_percent:g}",
         )
+
+
+def _names(settings: Settings) -> Iterator[tuple[str, str]]:
+    try:
+        parse_model_names(settings.model_names)
+    except BadNames as error:
+        yield "model_names", str(error)
 
 
 def _connectable(text: str) -> None:

@@ -13,6 +13,7 @@ from core.commands import CommandOutcome
 from core.config import DECLARATIONS, Settings
 from core.config_reload import reload_settings
 from core.config_rules import RULE_SETTINGS
+from core.model_names import named_files, parse_model_names
 from core.public_door import request_limits, session_limits
 
 log = logs.get_logger(__name__)
@@ -45,7 +46,7 @@ async def apply_settings(agent: Agent, new: Settings) -> Applied:
     at_once = [name for name in changed if name in LIVE and LIVE[name](agent, new)]
     if at_once:
         agent.use_settings(replace(agent.settings, **{name: getattr(new, name) for name in at_once}))
-        if "supported_models" in at_once:
+        if "supported_models" in at_once or "model_names" in at_once:
             await agent.keeper.refresh()
         agent.tell_coordinator()
         log.info("settings applied", settings=at_once)
@@ -98,6 +99,14 @@ def _supported_models(agent: Agent, new: Settings) -> bool:
     return True
 
 
+def _model_names(agent: Agent, new: Settings) -> bool:
+    """A file in a folder of its own is looked for only when the embedded engine is made."""
+    names = parse_model_names(new.model_names)
+    agent.models.names = dict(names)
+    known = set(named_files(parse_model_names(agent.loaded.settings.model_names)))
+    return agent.models.engine.name != "embedded" or set(named_files(names)) <= known
+
+
 def _log_level(_: Agent, new: Settings) -> bool:
     logs.set_level(new.log_level)
     return True
@@ -116,6 +125,7 @@ def _by_report(_: Agent, __: Settings) -> bool:
 LIVE: Mapping[str, Apply] = MappingProxyType(
     {
         "supported_models": _supported_models,
+        "model_names": _model_names,
         "max_concurrent_jobs": _max_jobs,
         "queue_size": _queue_size,
         "queue_wait_s": _session_limits,

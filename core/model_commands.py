@@ -51,10 +51,11 @@ def add_model_commands(table: CommandTable, agent: Agent) -> None:
 
 async def offer(agent: Agent, wanted: str) -> CommandOutcome:
     """Offer a model that the engine has, now and after a restart. Raises CommandError, ConfigError, StorageError."""
-    name = find_model(wanted, tuple(model.name for model in agent.models.models))
-    if name is None:
+    model = agent.models.model_for(wanted)
+    if model is None:
         raise CommandError(f"the engine has no model {wanted!r}", hint="Only what the engine has can be offered.")
-    model = next(model for model in agent.models.models if model.name == name)
+    # One of its files, or a name of the owner's table, is offered as it was said.
+    name = model.name if same_model(model.name, wanted) else wanted
     if model.is_selftest and not agent.models.allow_selftest:
         raise CommandError(
             f"{name} is only there to test this machine: its answers are noise", hint="Offer a real model."
@@ -63,7 +64,7 @@ async def offer(agent: Agent, wanted: str) -> CommandOutcome:
         raise CommandError(f"{name} can't be offered: its name holds a comma", hint="Rename the model.")
     if find_model(name, agent.settings.supported_models) is not None:
         return CommandOutcome(f"{name} is offered already.", {"model": name})
-    if not await agent.models.can_answer(name):
+    if not await agent.models.can_answer(model.name):
         raise CommandError(f"{name} can't be offered: it writes no text", hint="Offer a model made for chat.")
     await _offer_only(agent, (*agent.settings.supported_models, name))
     return CommandOutcome(f"{name} is offered from now on.", {"model": name})

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from types import MappingProxyType
 
 from core.circuit_breaker import CircuitBreaker
 from core.engines import ChosenQuant, Engine, EngineModel, LoadedModel
@@ -13,12 +15,14 @@ from core.engines.names import find_model, same_model
 from core.errors import AtCapacity, ModelError, ModelNotOffered, NotEnoughMemory
 from core.fit import Room, refuse_what_breaks_the_reserve
 from core.logs import get_logger
+from core.model_names import local_name
 from core.quant_choice import choose_quant
 from core.vram_plan import VramPlan
 
 log = get_logger(__name__)
 
 DEFAULT_OLLAMA_HOST = "http://localhost:11434"
+_BY_TABLE = "By your table of names."
 RETRY_UNLOADABLE_S = 600.0  # a model that failed to load is offered again after this long: memory may be free by then
 
 
@@ -40,10 +44,15 @@ class ModelManager:
         monotonic: Callable[[], float] = time.monotonic,
         card_mb: Callable[[], int | None] = lambda: None,
         room: Callable[[], Room | None] = lambda: None,
+        names: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """`card_mb` gives the memory of all graphics cards together, None without one; `room` that for models now."""
+        """`card_mb` gives the memory of all graphics cards together, None without one; `room` that for models now.
+
+        `names` is the owner's table of other names (core/model_names.py).
+        """
         self._engine = engine or _ollama(ollama_host)
         self.supported = tuple(supported)
+        self.names = dict(names)
         self.allow_selftest = allow_selftest
         self.trials: tuple[str, ...] = ()  # served though not offered: what the owner tries out before sharing
         self.breaker = breaker or CircuitBreaker()
@@ -225,28 +234,44 @@ class ModelManager:
         supported = next((name for name in (*self.supported, *self.trials) if same_model(name, wanted)), "")
         return bool(supported) and self._servable(supported) is not None
 
-    def _choose(self, supported_name: str) -> str | None:
+    def _choose(self, supported_name: str, local: str) -> str | None:
         """The quantisation that is served under a name for which the engine has no file."""
-        choice = choose_quant(
-            supported_name, self.models, loaded=self.loaded, unloadable=self._unloadable, room=self._room()
-        )
+        choice = choose_quant(local, self.models, loaded=self.loaded, unloadable=self._unloadable, room=self._room())
         before = self._chosen.pop(supported_name, None)
         if choice is None:
             return None
-        self._chosen[supported_name] = choice
+        self._chosen[supported_name] = choice = replace(choice, offered=supported_name)
         if before is None or before.model != choice.model:
             log.info("quantisation chosen", offered=choice.offered, model=choice.model, because=choice.reason)
         return choice.model
 
+    def model_for(self, wanted: str) -> EngineModel | None:
+        """The engine's model that would be served under a name, None where it has none."""
+        found = self._find(wanted)
+        return next((model for model in self.models if model.name == found), None)
+
+    def _find(self, supported_name: str) -> str | None:
+        """The engine's model of this name: by the owner's table, by its own name, or a quantisation of it."""
+        local = local_name(supported_name, self.names)
+        found = find_model(local, tuple(model.name for model in self.models))
+        if found is None:
+            return self._choose(supported_name, local)
+        if local != supported_name:
+            self._chosen[supported_name] = ChosenQuant(offered=supported_name, model=found, reason=_BY_TABLE)
+        else:
+            self._chosen.pop(supported_name, None)
+        return found
+
     def _servable(self, supported_name: str) -> str | None:
-        found = find_model(supported_name, tuple(model.name for model in self.models)) or self._choose(supported_name)
+        found = self._find(supported_name)
         if found is None or found in self._unloadable:
             return None
         model = next(model for model in self.models if model.name == found)
         return None if model.is_selftest and not self.allow_selftest else found
 
     def _is_for_tests(self, supported_name: str) -> bool:
-        found = find_model(supported_name, tuple(model.name for model in self.models))
+        local = local_name(supported_name, self.names)
+        found = find_model(local, tuple(model.name for model in self.models))
         return any(model.name == found and model.is_selftest for model in self.models)
 
     def _forget_old_failures(self) -> None:

@@ -33,6 +33,7 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "models_disk_budget_gb": "Disk for models",
         "update_index_url": "Where updates are announced",
         "supported_models": "Offered models",
+        "model_names": "Other names of models",
         "context_tokens": "Context",
         "max_concurrent_jobs": "Sessions at once",
         "queue_size": "Queue",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from core.config import Settings
 from core.engines import Engine, EngineFactory
 from core.logs import get_logger
+from core.model_names import named_files, parse_model_names
 from core.paths import ProfilePaths
 from core.secrets import SecretStore
 
@@ -68,7 +69,7 @@ def engine_factories(
 
         return EmbeddedEngine(
             settings.models_dir,
-            extra_model_files=(selftest_model_path(),),
+            extra_model_files=(selftest_model_path(), *named_files(parse_model_names(settings.model_names))),
             context_tokens=settings.context_tokens,
             slots=settings.max_concurrent_jobs,
             free_ram_mb=lendable_ram_mb(current or (lambda: settings)),

@@ -17,6 +17,7 @@ from tests.fakes.small_agent import small_agent
 
 CHANGES = {
     "supported_models": "tiny,other",
+    "model_names": "third=tiny",
     "max_concurrent_jobs": "2",
     "queue_size": "3",
     "queue_wait_s": "4",
