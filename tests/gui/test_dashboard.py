@@ -174,6 +174,21 @@ def test_a_reason_leads_to_its_setting(qtbot: QtBot, page: DashboardPage) -> Non
     assert page.headline.actions_row.button(setting).text() == "Open the setting “Engine”"
 
 
+def test_by_keyboard_what_can_be_done_comes_before_the_switch_below_it(qtbot: QtBot, page: DashboardPage) -> None:
+    shown(qtbot, page)
+    reason = Reason(code="engine_unreachable", sentence="The engine does not answer.", setting="engine")
+    page.render(measured(NOW, card(), reasons=(reason,)))
+
+    order: list[QWidget] = []
+    after = page.headline.nextInFocusChain()
+    while after is not None and after is not page.headline:
+        order.append(after)
+        after = after.nextInFocusChain()
+
+    stops = [*page.headline.actions_row.buttons, page.switch.pause_button, page.switch.take_back_button]
+    assert sorted(stops, key=order.index) == stops
+
+
 def test_a_tile_in_trouble_has_a_button_and_the_others_none(qtbot: QtBot, page: DashboardPage) -> None:
     page.render(replace(measured(NOW, card()), coordinator=CoordinatorView(link="away", detail="UNAVAILABLE: x")))
     shown(qtbot, page)

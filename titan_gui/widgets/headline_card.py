@@ -51,6 +51,7 @@ class HeadlineCard(Card):
         layout.setSpacing(14)
         layout.addWidget(self._icon, 0, Qt.AlignmentFlag.AlignTop)
         layout.addLayout(words, 1)
+        QWidget.setTabOrder(self.actions_row.last_stop, switch)
 
     @property
     def sentence(self) -> str:
