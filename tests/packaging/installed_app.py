@@ -7,8 +7,11 @@ one JSON object with what was measured; ends with a traceback at the first thing
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import os
+import pkgutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -28,6 +31,12 @@ QUIT_LIMIT_S = 15.0
 WATCHED_S = 3.0  # a fork bomb doubles each 0.3 s or so
 # One running desktop program and its engine; in the demo titan and its engine.
 MOST_PROCESSES = 2
+
+
+LAZILY_IMPORTED = (
+    *("aiohttp", "cryptography.x509", "dbus_fast.aio", "huggingface_hub.utils", "keyring.backends.SecretService"),
+    *("ollama", "pynvml", "rich.live", "rich.table", "typer", "xllamacpp"),
+)
 
 
 class Process:
@@ -99,6 +108,30 @@ async def wait_status(condition: Callable[[dict[str, Any]], bool], **environ: st
 def has_resume(menu: Entry) -> bool:
     entry = menu.find("Resume")
     return entry is not None and entry.is_visible
+
+
+def check_imports() -> None:
+    """Every module of ours, and what is imported only when it is wanted: a third of the wheels is left out."""
+    os.environ["QT_QPA_PLATFORM"] = "offscreen"
+    for name in ("core", "proto", "titan_gui"):
+        for found in pkgutil.walk_packages(importlib.import_module(name).__path__, f"{name}."):
+            if found.name.rpartition(".")[2] != "__main__":
+                importlib.import_module(found.name)
+    for name in LAZILY_IMPORTED:
+        importlib.import_module(name)
+    import huggingface_hub
+    import pyqtgraph
+    from PySide6.QtWidgets import QApplication
+
+    assert huggingface_hub.HfApi(endpoint="http://127.0.0.1:9", token=False).endpoint
+    application = QApplication([])
+    chart = pyqtgraph.PlotWidget()
+    chart.addLegend()
+    chart.plot([1, 3, 2], name="a chart")
+    assert not chart.grab().isNull()
+    chart.close()
+    del chart
+    application.processEvents()
 
 
 async def check_command_line() -> dict[str, float]:
@@ -244,4 +277,7 @@ async def check_all() -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(check_all())))
+    if sys.argv[1:] == ["imports"]:  # in a process of its own: it takes much memory, and Qt
+        check_imports()
+    else:
+        print(json.dumps(asyncio.run(check_all())))
