@@ -77,6 +77,9 @@ class ModelStarter:
         name = self._choose()
         if name is None:
             return False
+        if self._models.is_serving(name) and not self._is_check:  # a session from before the pause still uses it
+            self._is_wanted = False
+            return False
         self._name = name
         self._task = asyncio.get_running_loop().create_task(self._run(name), name="model-start")
         self._task.add_done_callback(self._on_done)

@@ -95,6 +95,17 @@ async def test_model_from_before_that_is_not_offered_any_more_is_not_loaded(star
     await starting.over()
 
 
+async def test_model_that_a_session_from_before_still_uses_needs_no_trial(starting: Starting) -> None:
+    async with starting.models.serving("a"):
+        starting.starter.want()
+        assert not starting.starter.begin()
+    assert not starting.starter.begin()
+    starting.starter.want_check()  # a sleep is another matter
+    async with starting.models.serving("a"):
+        assert starting.starter.begin()
+    await starting.over()
+
+
 @pytest.mark.parametrize("engine", ["openai", "ollama"])
 async def test_it_can_be_switched_off_and_never_asks_a_server_that_may_cost(engine: str) -> None:
     starting = Starting(engine=engine)
