@@ -55,6 +55,7 @@ from core.signals import Signals
 from core.signals.power import power_probe
 from core.signals.watch import SignalWatch
 from core.snapshot import AgentSnapshot, CoordinatorView, GiveBack, SnapshotStore
+from core.speed_book import known_speeds
 from core.state import AgentState
 from core.stats_collector import StatsCollector, SystemStats
 from core.time_use_file import FILE_NAME as TIME_USE_NAME
@@ -382,6 +383,7 @@ class Agent:
         self.ledger.start()
         self.time_use.start()
         await asyncio.to_thread(self._pulled.load)
+        self.report.speeds = await asyncio.to_thread(known_speeds, self.paths.speeds_file)
         await asyncio.to_thread(self._hub.load)
         await self.memory.load()
         await self.rules.energy.open()

@@ -38,6 +38,7 @@ from core.quantization import TierChoice, tier_for
 from core.reasons import ReasonBook
 from core.sessions import Admission, EndReason
 from core.snapshot import CapacityView, CoordinatorView, EnergyView, EngineView, GiveBackView, Totals
+from core.speed_book import Speed
 from core.stats_collector import SystemStats
 from core.updates.release_index import Release
 
@@ -81,6 +82,7 @@ class Reporter:
         self.machine: SystemStats | None = None
         self.link = CoordinatorView(endpoint=settings.coordinator_endpoint)
         self.totals = Totals()
+        self.speeds: tuple[Speed, ...] = ()  # as the agent's file has them
         self.port = settings.agent_port  # the bound one, once the server listens
         self.listening_on: tuple[str, ...] = ()
         self.tls_fingerprint = ""
@@ -242,6 +244,7 @@ class Reporter:
             "models": self._models.models,
             "offered_models": self._models.offered,
             "chosen_quants": self._models.chosen_quants,
+            "speeds": self.speeds,
             "loaded_models": self._models.loaded,
             "pulls": self._shelf.pulls,
             "pulled_models": self._shelf.pulled_names,

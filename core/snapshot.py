@@ -11,6 +11,7 @@ from typing import Any
 
 from core.engines import ChosenQuant, EngineModel, EngineStatus, LoadedModel
 from core.memory_need import LoadPlan
+from core.speed_book import Speed
 from core.state import AgentState, check_transition
 from core.stats_collector import SystemStats
 from core.updates.release_index import Release
@@ -196,6 +197,7 @@ class AgentSnapshot:
     coordinator: CoordinatorView = CoordinatorView()
     capacity: CapacityView = CapacityView()
     machine: SystemStats | None = None  # the raw meter; None before the first sample
+    speeds: tuple[Speed, ...] = ()  # of models, as measured on this machine
     tier: str = ""  # quantisation tier for this machine
     tier_reason: str = ""  # the memory behind it, in one sentence
     totals: Totals = Totals()

@@ -9,7 +9,11 @@ from pathlib import Path
 
 from core.atomic_file import exclusive, write_atomically
 from core.engines.names import same_model
+from core.errors import StorageError
+from core.logs import get_logger
 from core.paths import storage_error
+
+log = get_logger(__name__)
 
 _MAX_FILE_BYTES = 1 << 20
 _MAX_KEPT = 200
@@ -60,6 +64,15 @@ class SpeedBook:
             ]
             entries = [asdict(entry) for entry in (speed, *kept)[:_MAX_KEPT]]
             write_atomically(self._path, json.dumps({"speeds": entries}, indent=1).encode())
+
+
+def known_speeds(path: Path) -> tuple[Speed, ...]:
+    """What the file has; nothing, with a line in the log, where it can't be read."""
+    try:
+        return SpeedBook(path).read()
+    except StorageError as error:
+        log.warning("measured speeds not read", error=error.detail)
+        return ()
 
 
 def _speed_of(entry: object) -> Speed | None:

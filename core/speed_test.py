@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from core.agent import Agent
 from core.commands import CommandError, CommandOutcome, CommandTable
 from core.inference_client import AnswerEnd
-from core.speed_book import Speed, SpeedBook
+from core.speed_book import Speed, SpeedBook, known_speeds
 
 SECONDS = 20.0
 MAX_TOKENS = 256
@@ -65,6 +65,8 @@ async def measure_outcome(agent: Agent, wanted: str, *, seconds: float = SECONDS
 
     speed = await measure_speed(ask, model, lambda: agent.models.engine.status.device, seconds=seconds)
     await asyncio.to_thread(SpeedBook(agent.paths.speeds_file).add, speed)
+    agent.report.speeds = await asyncio.to_thread(known_speeds, agent.paths.speeds_file)
+    agent.publish_now()
     return CommandOutcome(
         f"{speed.model}: {speed.tokens_per_second:.1f} tokens per second, first token after "
         f"{speed.first_token_ms:.0f} ms, on {speed.device or 'an unknown device'}.",

@@ -78,11 +78,14 @@ def test_where_nothing_fits_the_least_need_is_told() -> None:
 
 
 @given(st.integers(0, 200_000), st.integers(0, 50_000))
-def test_more_memory_never_means_worse_weights_at_the_same_guidance(memory_mb: int, more: int) -> None:
+def test_more_memory_never_means_less_context_nor_worse_weights_with_as_much(memory_mb: int, more: int) -> None:
     known = known_models([model("Q8_0")])
     (small,), (large,) = what_if(memory_mb, known, PLAN), what_if(memory_mb + more, known, PLAN)
     if small.quant and guided(PLAN, memory_mb) == guided(PLAN, memory_mb + more):
-        assert BITS_PER_WEIGHT[large.quant] >= BITS_PER_WEIGHT[small.quant]
+        assert (large.context_tokens, BITS_PER_WEIGHT[large.quant]) >= (
+            small.context_tokens,
+            BITS_PER_WEIGHT[small.quant],
+        )
 
 
 @given(st.integers(0, 200_000))

@@ -23,6 +23,7 @@ from titan_gui.remedies import error_text
 from titan_gui.widgets.add_model import AddModel
 from titan_gui.widgets.model_rows import ModelRowWidget, PullRowWidget
 from titan_gui.widgets.notes import Note, dim_note, good_note, problem_note
+from titan_gui.widgets.what_if import WhatIfPanel
 
 
 class ModelsPage(QWidget):
@@ -42,6 +43,7 @@ class ModelsPage(QWidget):
         self._pulls: dict[str, PullRowWidget] = {}
         self._engine, self._summary = Note(), dim_note()
         self.add = AddModel(self.tr("To offer it, tick “Offered”."))
+        self.what_if = WhatIfPanel()
         self._done, self._problem = good_note(), problem_note()
         self._wanted = QLineEdit()
         self._wanted.setAccessibleName(self.tr("Model to download"))
@@ -98,6 +100,7 @@ class ModelsPage(QWidget):
                 widget.delete_clicked.connect(self._on_row_delete_clicked)
                 self._model_lines.addWidget(widget)
         self._show_pulls(snapshot)
+        self.what_if.show_snapshot(snapshot)
 
     def _rebuild_models(self, names: list[str]) -> None:
         """Another set or order of models: the rows that stay are kept, and all are put in order again."""
@@ -150,6 +153,7 @@ class ModelsPage(QWidget):
         layout.addWidget(self._engine)
         layout.addWidget(self._summary)
         layout.addWidget(area, 1)
+        layout.addWidget(self.what_if)
         layout.addWidget(self._problem)
         layout.addWidget(self._done)
         layout.addWidget(self._pull_bar)
