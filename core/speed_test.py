@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 from core.agent import Agent
 from core.commands import CommandError, CommandOutcome, CommandTable
-from core.inference_client import AnswerEnd
 from core.speed_book import Speed, SpeedBook, known_speeds
+
+if TYPE_CHECKING:
+    from core.inference_client import AnswerEnd  # 7 ms of the start, for a command that is seldom given
 
 SECONDS = 20.0
 MAX_TOKENS = 256
 PROMPT = "Tell a long story about a lighthouse keeper who lends the light to passing ships. Begin at once."
 
 # (model, prompt, most tokens) → how the answer ended; raises what a client would get
-Ask = Callable[[str, str, int], Awaitable[AnswerEnd]]
+Ask = Callable[[str, str, int], Awaitable["AnswerEnd"]]
 
 
 async def measure_speed(

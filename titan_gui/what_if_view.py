@@ -12,6 +12,7 @@ from core.speed_book import find_speed
 from core.what_if import EXAMPLES, WhatIf, known_models, what_if
 from titan_gui.view_model import memory_text, size_text
 
+MOST_LINES = 6  # the page has other things to show
 EXAMPLE_NOTE = "Well-known models as examples; of your own the program doesn't know enough yet."
 _USUAL_PLAN: LoadPlan = embedded_plan(sessions=4, context_tokens=4096, batch_tokens=512)
 
@@ -49,10 +50,14 @@ def share_view(snapshot: AgentSnapshot, share_gb: int) -> ShareView:
         found = find_speed(snapshot.speeds, name, device)
         return found.tokens_per_second if found else None
 
-    found = what_if(share_gb * 1024, models, snapshot.load_plan or _USUAL_PLAN, speed_of)
+    shown = models[:MOST_LINES]
+    found = what_if(share_gb * 1024, shown, snapshot.load_plan or _USUAL_PLAN, speed_of)
+    lines = [_line(line, is_example=models is EXAMPLES) for line in found]
+    if len(models) > len(shown):
+        lines.append(f"… and {counted(len(models) - len(shown), 'model')} more")
     return ShareView(
         headline=f"With {share_gb} GB of {where}: {row.quality.lower()} quality ({row.tier})",
-        lines=tuple(_line(line, is_example=models is EXAMPLES) for line in found),
+        lines=tuple(lines),
         note=EXAMPLE_NOTE if models is EXAMPLES else "",
     )
 

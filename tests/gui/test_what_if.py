@@ -41,9 +41,7 @@ def test_slider_spans_the_card_and_stands_at_what_is_lent() -> None:
 def test_another_quantisation_is_to_be_downloaded_and_has_no_made_up_speed() -> None:
     view = share_view(snapshot_with(speeds=(SPEED,)), 8)
     assert view.headline == "With 8 GB of graphics memory: near-original quality (Premium)"
-    assert view.lines == (
-        "llama3.1:8b: Q6_K_L, 7.7 GB, 1 session of 4,096 tokens at once, to be downloaded, 6.8 GB",
-    )
+    assert view.lines == ("llama3.1:8b: Q6_K_L, 7.7 GB, 1 session of 4,096 tokens at once, to be downloaded, 6.8 GB",)
 
 
 def test_what_is_here_and_was_measured_has_its_speed() -> None:
@@ -55,6 +53,13 @@ def test_what_is_here_and_was_measured_has_its_speed() -> None:
 
 def test_what_does_not_fit_says_what_it_needs() -> None:
     assert share_view(snapshot_with(), 2).lines == ("llama3.1:8b: does not fit; it needs 4.0 GB at least",)
+
+
+def test_many_models_are_cut_to_a_few_lines() -> None:
+    many = tuple(replace(MODEL, name=f"model{number}:8b-q4_k_m") for number in range(9))
+    view = share_view(snapshot_with(models=many), 8)
+    assert len(view.lines) == 7
+    assert view.lines[-1] == "… and 3 models more"
 
 
 def test_without_figures_of_its_own_models_examples_are_named_as_such() -> None:

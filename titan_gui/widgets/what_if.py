@@ -16,6 +16,7 @@ class WhatIfPanel(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._snapshot: AgentSnapshot | None = None
+        self._said: tuple[object, ...] = ()  # what the shown text is the answer to
         self._is_moved = False  # by the owner; until then it stands at what is lent
         self.toggle = QToolButton()
         self.toggle.setText(self.tr("What if I lent more or less?"))
@@ -59,9 +60,14 @@ class WhatIfPanel(QWidget):
         self._say()
 
     def _say(self) -> None:
-        if self._snapshot is None or not self.toggle.isChecked():
+        snapshot = self._snapshot
+        if snapshot is None or not self.toggle.isChecked():
             return
-        view = share_view(self._snapshot, self.slider.value())
+        asked = (snapshot.models, snapshot.load_plan, snapshot.speeds, snapshot.capacity.kind, self.slider.value())
+        if asked == self._said:  # snapshots come twice a second, and most change nothing here
+            return
+        self._said = asked
+        view = share_view(snapshot, self.slider.value())
         self._headline.say(view.headline)
         self._lines.say("\n".join(view.lines))
         self._note.say(view.note)
