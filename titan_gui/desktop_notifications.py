@@ -20,7 +20,7 @@ log = get_logger(__name__)
 
 # A click may come as long as a message lies in the desktop's list; and GNOME takes a message away with its connection.
 KEPT_OPEN_MS = 60 * 60 * 1000
-LOW = frozenset({Kind.FIRST_SESSION, Kind.RESUMED})
+LOW = frozenset({Kind.FIRST_SESSION, Kind.RESUMED, Kind.UPDATE})
 
 
 class DesktopNotifications(QObject):

@@ -16,6 +16,7 @@ from titan_gui.view_model import Mood, headline_of, mood_of
 
 QUIET_S = 6 * 3600.0  # between two messages of one kind
 SETTLE_S = 15.0  # trouble that goes by itself within this is none: an engine that starts, a link that comes back
+UPDATE_QUIET_S = 7 * 24 * 3600.0  # a newer version is told once a week until it is installed or skipped
 AWAY_S = 600.0  # a restarted coordinator or router is back before this; later the owner may want to look
 _EARLY_S = 1.0  # a timed pause may end this much before the second that the snapshot names
 
@@ -28,6 +29,7 @@ class Kind(StrEnum):
     AWAY = "away"
     RESUMED = "resumed"
     FIRST_SESSION = "first_session"
+    UPDATE = "update"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class NotificationRules:
         self._trouble_since = (self._trouble_since or now) if is_trouble else None
         self._away_since = (self._away_since or now) if _is_away(snapshot) else None
         self._is_away_told = self._is_away_told and self._away_since is not None
-        found = [self._trouble(snapshot, now), self._away(now)]
+        found = [self._trouble(snapshot, now), self._away(now), _update(snapshot)]
         if before is not None:
             found += [_resumed(before, snapshot, now), self._first_session(before, snapshot, now)]
         due = tuple(message for message in found if message is not None and is_on and self._is_quiet(message.kind, now))
@@ -75,7 +77,8 @@ class NotificationRules:
 
     def _is_quiet(self, kind: Kind, now: float) -> bool:
         last = self.shown_at.get(kind)
-        return last is None or not 0 <= now - last < QUIET_S  # a time in the future: the clock was set back
+        quiet_s = UPDATE_QUIET_S if kind is Kind.UPDATE else QUIET_S
+        return last is None or not 0 <= now - last < quiet_s  # a time in the future: the clock was set back
 
     def _trouble(self, snapshot: AgentSnapshot, now: float) -> Message | None:
         if self._trouble_since is None:
@@ -156,6 +159,14 @@ def read_shown(memory: QSettings) -> dict[Kind, float]:
 def write_shown(memory: QSettings, shown_at: Mapping[Kind, float]) -> None:
     for kind, when in shown_at.items():
         memory.setValue(f"shown/{kind}", when)
+
+
+def _update(snapshot: AgentSnapshot) -> Message | None:
+    """Not while serving: core/updates tells of nothing then."""
+    if snapshot.update is None:
+        return None
+    told = f"Version {snapshot.update.version} can be had. The dashboard says what is new, and skips it if you like."
+    return Message(Kind.UPDATE, "A newer TitanCompute", told)
 
 
 def _resumed(before: AgentSnapshot, after: AgentSnapshot, now: float) -> Message | None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from core.assets_path import release_keys_path
 from core.errors import UpdateError
 from core.logs import get_logger
-from core.updates.fetch import fetch_index
 from core.updates.release_index import Release, open_index, read_keys, version_key
 from core.updates.update_state import UpdateState, load_state, save_state
 
@@ -28,6 +27,12 @@ def shipped_keys() -> tuple[bytes, ...]:
         return read_keys(release_keys_path().read_text(encoding="ascii"))
     except (OSError, UnicodeDecodeError):
         raise UpdateError("the release keys of this program can't be read", hint="Install the program again.") from None
+
+
+def _fetch_index(url: str) -> bytes:
+    from core.updates.fetch import fetch_index  # urllib and ssl's contexts: 2 MB that a day's start does without
+
+    return fetch_index(url)
 
 
 class UpdateWatch:
@@ -47,7 +52,7 @@ class UpdateWatch:
         is_busy: Callable[[], bool] = lambda: False,
         is_metered: Callable[[], bool] = lambda: False,
         on_change: Callable[[], None] = lambda: None,
-        fetch: Callable[[str], bytes] = fetch_index,
+        fetch: Callable[[str], bytes] | None = None,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -58,7 +63,7 @@ class UpdateWatch:
         self._is_busy = is_busy
         self._is_metered = is_metered
         self._on_change = on_change
-        self._fetch = fetch
+        self._fetch = fetch or _fetch_index
         self._clock = clock
         self._sleep = sleep
         self._state = UpdateState()

@@ -12,6 +12,7 @@ from pytestqt.qtbot import QtBot
 
 from core.snapshot import AgentSnapshot, Reason
 from core.state import AgentState
+from core.updates.release_index import Release
 from tests.fakes.snapshots import NOW, busy_snapshot, paused_snapshot
 from titan_gui.failure import failed_snapshot
 from titan_gui.notifications import (
@@ -45,6 +46,18 @@ def rules() -> NotificationRules:
     made = NotificationRules()
     assert made.look(READY, NOW) == ()
     return made
+
+
+# A newer version
+
+
+def test_a_newer_version_is_told_once_a_week(rules: NotificationRules) -> None:
+    newer = replace(READY, update=Release(version="0.2.0"))
+    (message,) = rules.look(newer, NOW)
+    assert (message.kind, "Version 0.2.0" in message.text) == (Kind.UPDATE, True)
+    assert kinds(rules, newer, NOW + 6 * DAY_S) == []
+    assert kinds(rules, newer, NOW + 7 * DAY_S) == [Kind.UPDATE]
+    assert kinds(rules, READY, NOW + 20 * DAY_S) == []
 
 
 # Trouble
