@@ -78,6 +78,7 @@ class RulesKeeper:
         self._pace = Pace(admission.max_jobs)
         self._most_jobs = admission.max_jobs
         self.views: tuple[RuleView, ...] = ()
+        self._shown: tuple[object, ...] = ()  # what they were made from
         self.use_settings(settings)
 
     def use_settings(self, settings: RuleSettings) -> None:
@@ -227,9 +228,11 @@ class RulesKeeper:
     def _show(self) -> None:
         for holding in self._last.holdings:
             self._reasons.put(rule_holds(holding, self._sessions_end_at(holding)))
-        views = self._make_views()
-        if views != self.views:
-            self.views = views
+        is_running = self._admission.running_jobs > 0
+        shown = (self._settings, self._last.holdings, self._last.unknown, is_running, tuple(self._ended_for))
+        if shown != self._shown:
+            self._shown = shown
+            self.views = self._make_views()
             self._on_change()
 
     def _sessions_end_at(self, holding: Holding) -> float | None:

@@ -84,6 +84,8 @@ def next_state(rule: Rule, scene: Scene, effect: Effect) -> tuple[RuleState, str
             return RuleState(), cause
         look = Look(Level.ON, cause)
         before = replace(before, known_at=None)
+    elif before.holding is None and look.level is not Level.ON:
+        return RuleState(known_at=now), ""  # nothing, as nearly always: nothing else is worth remembering
     else:
         before = replace(before, known_at=now)
     wanted = Level.OFF if before.holding else Level.ON

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.config import DECLARATIONS, Settings
@@ -25,12 +25,14 @@ effects = st.one_of(
 )
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(effects)
 def test_what_is_written_is_read_back(effect: Effect | None) -> None:
     assert parse_effect(format_effect(effect)) == effect
     assert effect_in_words(effect).endswith(".")
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(st.text(max_size=40))
 def test_any_other_text_is_refused_and_never_a_crash(text: str) -> None:
     with contextlib.suppress(BadEffect):

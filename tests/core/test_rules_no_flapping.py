@@ -48,7 +48,7 @@ def test_every_signal_is_drawn() -> None:
     assert {item.name for item in fields(Signals)} == set(values)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(steps, signals, own), max_size=40))
 def test_no_sequence_of_signals_flaps_or_raises(moments: list[tuple[float, Signals, Own]]) -> None:
     machine = Machine(rules_of(schedule="daily 22-06", hours_per_day=4.0))
@@ -73,6 +73,7 @@ def test_no_sequence_of_signals_flaps_or_raises(moments: list[tuple[float, Signa
             assert all(gap >= hold_s - 1e-6 for gap in gaps), (rule.code, gaps)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(steps, st.sampled_from([0.0, 1.0, 100.0, 179.0, 180.0, 1e5])), max_size=60))
 def test_known_use_never_turns_twice_within_the_owners_minutes(moments: list[tuple[float, float]]) -> None:
     machine = Machine()
@@ -87,6 +88,7 @@ def test_known_use_never_turns_twice_within_the_owners_minutes(moments: list[tup
     assert all(later - before >= 180 for before, later in pairwise(began))
 
 
+@settings(deadline=None)
 @given(signals, own, st.floats(0, 2e9), st.floats(0, 1e9))
 def test_the_same_instant_gives_the_same_answer_and_changes_nothing(
     seen: Signals, held: Own, wall: float, monotonic: float
