@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import UpdateError
@@ -56,6 +56,7 @@ def test_a_second_key_is_believed_too() -> None:
     assert open_index(an_index(NEWER), [other, PUBLIC]).releases[0].version == "0.2.0"
 
 
+@settings(deadline=None)  # a busy machine
 @given(st.data())
 def test_no_changed_byte_of_the_payload_is_believed(data: st.DataObject) -> None:
     envelope = json.loads(an_index(NEWER))
@@ -67,6 +68,7 @@ def test_no_changed_byte_of_the_payload_is_believed(data: st.DataObject) -> None
         open_index(json.dumps(envelope).encode(), [PUBLIC])
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_garbage_is_an_error_with_words(data: bytes) -> None:
     with pytest.raises(UpdateError):
