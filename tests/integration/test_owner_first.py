@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -11,12 +14,14 @@ from core.agent import Agent
 from core.config_load import load_settings
 from core.paths import profile_paths
 from core.rules.effects import DEFAULT_EFFECTS
-from tests.fakes.agent_process import run_titan
+from tests.fakes.agent_process import AgentProcess, run_titan
 from tests.fakes.fake_ollama import FakeOllama, tag
+from tests.fakes.faulty_coordinator import FaultyCoordinator
+from tests.fakes.nvml_double import LIBRARY_NAME, build, find_compiler
 from tests.fakes.polling import until
-from tests.integration.client import client_of, token_of
+from tests.integration.client import OK, client_of, token_of
 from tests.integration.running import ID, embedded_agent
-from tests.integration.settings import MODEL, ollama
+from tests.integration.settings import MODEL, TINY, ollama
 
 
 async def test_memory_that_is_taken_back_is_measured_shown_and_remembered(home: Path) -> None:
@@ -48,6 +53,61 @@ async def test_memory_that_is_taken_back_is_measured_shown_and_remembered(home: 
 
     paths = profile_paths(ID, environ={"TITAN_HOME": str(home)})
     assert len(json.loads((paths.state_dir / "give-back.json").read_text())) == 2
+
+
+CARD = "card uuid=GPU-a name=Double_4090 total=24564 used={used} reserved=400 util=0 temp=51 power=80500"
+
+
+@asynccontextmanager
+async def card_of(engine: FakeOllama, folder: Path) -> AsyncIterator[dict[str, str]]:
+    """A graphics card whose memory is what this Ollama has loaded; the environment in which an agent sees it."""
+    (folder / LIBRARY_NAME).symlink_to(build(folder.parent))
+    state = folder / "state"
+
+    async def follow() -> None:
+        shown = -1
+        while True:
+            used = 1000 + len(engine.loaded) * (engine.size_vram >> 20)
+            if used != shown:
+                fresh = state.with_name("state.new")
+                fresh.write_text(f"{CARD.format(used=used)}\n")
+                fresh.replace(state)
+                shown = used
+            await asyncio.sleep(0.02)
+
+    following = asyncio.create_task(follow())
+    await until(state.exists)
+    yield {"LD_LIBRARY_PATH": str(folder), "NVML_DOUBLE_STATE": str(state)}
+    following.cancel()
+    await asyncio.wait([following])
+
+
+@pytest.mark.skipif(find_compiler() is None, reason="no C compiler to build the NVML double")
+async def test_graphics_memory_is_measured_on_the_card_and_who_keeps_it_is_named(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "driver").mkdir()
+    async with (
+        FaultyCoordinator() as coordinator,
+        FakeOllama() as engine,
+        card_of(engine, tmp_path / "driver") as card,
+    ):
+        engine.size = engine.size_vram = 4000 << 20
+        settings = {"COORDINATOR_ENDPOINT": coordinator.endpoint, "AGENT_ID": ID, **card}
+        async with AgentProcess(home, **ollama(engine.url, **settings)) as agent:
+            await agent.wait_state("ready")
+            async with client_of(agent.endpoint) as client:
+                assert (await client.ask(token_of(coordinator, ID, TINY))).code is OK
+            message, _ = await agent.command("take_back")
+            assert "unloaded tiny:latest. 3.9 GB back in " in message
+            await agent.command("resume")
+            await agent.wait_state("ready")
+            assert list(engine.loaded) == ["tiny:latest"]
+
+            engine.stays_loaded = True
+            message, _ = await agent.command("take_back")
+            assert "Only 0 MB of 3.9 GB back after " in message
+            assert "Ollama still holds the rest" in message
+            snapshot = await agent.wait_snapshot(lambda snapshot: not snapshot["give_back"]["last"]["ok"])
+            assert (snapshot["give_back"]["last"]["kind"], snapshot["give_back"]["count"]) == ("vram", 1)
 
 
 @pytest.mark.parametrize("loads", ["other:latest", "tiny:latest"])
