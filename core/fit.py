@@ -16,7 +16,7 @@ from core.engines import EngineModel, LoadedModel
 from core.errors import NotEnoughMemory
 from core.gpu import GpuSample
 from core.hardware_facts import is_unified
-from core.load_ladder import Rung, best_rung, difference, plans, rung_of
+from core.load_ladder import Rung, best_rung, difference, held, plans, rung_of
 from core.memory_need import LoadPlan, memory_need
 from core.model_shape import ModelShape
 from core.plurals import counted
@@ -143,7 +143,7 @@ class _Case:
 
     def __init__(self, size_bytes: int, room: Room, shape: ModelShape | None) -> None:
         self._size_bytes, self._room, self._shape = size_bytes, room, shape
-        self._plan = room.plan or _ANY_PLAN
+        self._plan = held(room.plan or _ANY_PLAN, shape)
         self.as_wanted = rung_of(shape, size_bytes, self._plan)
         where = "graphics memory" if room.kind == "vram" else "memory"
         about = "" if shape else "about "

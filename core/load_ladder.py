@@ -47,6 +47,12 @@ class Choice:
     reasons: tuple[str, ...] = ()
 
 
+def held(wanted: LoadPlan, shape: ModelShape | None) -> LoadPlan:
+    """`wanted` with no more context than the model was trained for, as the engines hold it."""
+    trained = shape.context_tokens if shape else None
+    return wanted.smaller(context_tokens=min(wanted.context_tokens, trained or wanted.context_tokens))
+
+
 def guided(wanted: LoadPlan, memory_mb: int) -> LoadPlan:
     """`wanted` with no more sessions than the seed's guidance has for so much memory: where quality and sessions
     compete for it, this is how many are worth a worse quantisation."""
@@ -93,7 +99,7 @@ def best_quant(candidates: Sequence[Candidate], wanted: LoadPlan, room_mb: int) 
     for plan in plans(wanted):
         passed: list[str] = []
         for candidate in best_first:
-            rung = rung_of(candidate.shape, candidate.size_bytes, plan)
+            rung = rung_of(candidate.shape, candidate.size_bytes, held(plan, candidate.shape))
             if rung.need_mb <= room_mb:
                 changed = difference(wanted, plan)
                 steps = [f"{changed[0].upper()}{changed[1:]}: more does not fit."] if changed else []

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from core.engines import EngineModel
-from core.load_ladder import Candidate, best_quant, best_rung, guided, rung_of
+from core.load_ladder import Candidate, best_quant, best_rung, guided, held, rung_of
 from core.memory_need import LoadPlan
 from core.model_shape import ModelShape
 from core.quant_choice import split_quant
@@ -104,8 +104,7 @@ def what_if(
 
 
 def _line(memory_mb: int, model: KnownModel, wanted: LoadPlan, speed_of: Callable[[str], float | None]) -> WhatIf:
-    context = min(wanted.context_tokens, model.shape.context_tokens or wanted.context_tokens)
-    wanted = wanted.smaller(context_tokens=context)
+    wanted = held(wanted, model.shape)
     candidates = _candidates(model)
     choice = best_quant(candidates, guided(wanted, memory_mb), memory_mb)
     if choice is None:
@@ -113,7 +112,7 @@ def _line(memory_mb: int, model: KnownModel, wanted: LoadPlan, speed_of: Callabl
         need_mb = rung_of(model.shape, least.size_bytes, wanted.smaller(sessions=1)).need_mb
         return WhatIf(
             model=model.name, quant="", is_here=False, size_bytes=least.size_bytes, needed_mb=need_mb, sessions=0,
-            context_tokens=context, most_sessions=0,
+            context_tokens=wanted.context_tokens, most_sessions=0,
             reasons=(f"Even {least.quant or 'its smallest file'} needs {need_mb:,} MB for one session.",),
         )  # fmt: skip
     found = choice.candidate

@@ -65,14 +65,18 @@ def models_table(snapshot: Mapping[str, Any]) -> RenderableType:
     room = room_of_json(snapshot)
     served_as = {choice["model"]: choice for choice in snapshot.get("chosen_quants", ())}
     table = _table(("model", False), ("size", True), ("quant", False), ("context", True), ("", False), ("fit", False))
+    said = []
     for model in snapshot["models"]:
         size = model["size_bytes"]
         marks = ["offered"] if _same(model["name"], offered) else []
         marks += ["loaded"] if model["name"] in loaded else []
         marks += ["self-test only"] if model["is_selftest"] else []
-        if (choice := served_as.get(model["name"])) is not None:
-            marks.append(f"served as {choice['offered']}: {choice['reason']}")
         verdict = judge(size, room, shape_of_json(model))
+        if not model["is_selftest"]:
+            said.append(f"{model['name']}: {verdict.sentence}")
+        if (choice := served_as.get(model["name"])) is not None:
+            marks.append(f"served as {choice['offered']}")
+            said.append(f"{model['name']} is served as {choice['offered']}. {choice['reason']}")
         _add(
             table,
             model["name"],
@@ -80,10 +84,10 @@ def models_table(snapshot: Mapping[str, Any]) -> RenderableType:
             model["quant"] or "?",
             "?" if model["context_tokens"] is None else f"{model['context_tokens']:,}",
             ", ".join(marks),
-            f"{verdict.fit}. {verdict.sentence}",
+            verdict.fit,
         )
-    said = [plain(f"{model['name']}: {model['note']}") for model in snapshot["loaded_models"] if model.get("note")]
-    notes = Text("\n".join(said))
+    said += [f"{model['name']}: {model['note']}" for model in snapshot["loaded_models"] if model.get("note")]
+    notes = Text("\n".join(plain(line) for line in said), style="dim")
     return Group(Text(f"Engine: {engine}", style="bold"), table, notes, pulls)
 
 

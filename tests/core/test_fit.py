@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.engines import EngineModel, LoadedModel
@@ -104,6 +104,11 @@ def test_with_a_shape_the_arithmetic_decides(free_mb: int, budget_mb: int, fit: 
     assert (verdict.fit, verdict.sentence, verdict.needed_mb) == (fit, sentence, NEED_MB)
 
 
+def test_context_is_held_at_what_the_model_was_trained_for() -> None:
+    verdict = judge(Q4, RAM, replace(LLAMA_8B, context_tokens=2048))
+    assert "for 4 sessions of 2,048 tokens" in verdict.sentence
+
+
 def test_engine_that_keeps_to_itself_how_it_loads_is_judged_by_size() -> None:
     assert judge(Q4, replace(RAM, plan=None), LLAMA_8B).sentence.endswith(OLD_RULE)
 
@@ -121,6 +126,7 @@ def test_layers_that_do_not_fit_on_the_card_go_beside_it() -> None:
 
 
 @given(SHAPES, PLANS, st.integers(1, 1 << 40), st.integers(0, 1 << 20))
+@settings(deadline=None)
 def test_split_between_card_and_memory_loses_nothing(shape: object, plan: object, weights: int, card_mb: int) -> None:
     on_card, beside_mb = layers_on_card(shape, weights, plan, card_mb)  # type: ignore[arg-type]
     need = memory_need(shape, weights, plan)  # type: ignore[arg-type]
@@ -197,6 +203,7 @@ def test_guess_from_a_file_s_size_refuses_only_what_never_fits() -> None:
 
 
 @given(st.integers(1, 1 << 45), st.integers(0, 1 << 22), st.integers(1, 1 << 22), st.booleans(), SHAPES, PLANS)
+@settings(deadline=None)
 def test_more_memory_never_makes_a_verdict_worse(
     size_bytes: int, free_mb: int, budget_mb: int, can_step_down: bool, shape: object, plan: object
 ) -> None:

@@ -90,9 +90,10 @@ async def test_command_line_shows_verdict_choice_and_what_was_loaded_with_less()
         console = Console(width=400, record=True)
         console.print(models_table(json.loads(agent.store.current.to_json())))
         text = console.export_text()
-    assert "too big. Needs 9." in text
-    assert "fits. Needs 5.9 GB of memory for 1 session of 4,096 tokens; 6.8 GB is free." in text
-    assert f"served as {MODEL}: Q8_0 needs" in text
+    assert f"{MODEL}-q8_0: Needs 9." in text
+    assert f"{MODEL}-q4_k_m: Needs 5.9 GB of memory for 1 session of 4,096 tokens; 6.8 GB is free." in text
+    assert f"{MODEL}-q4_k_m is served as {MODEL}. Q8_0 needs" in text
+    assert "too big" in text
     assert "x: 2 sessions instead of 4: memory is short." in text
 
 

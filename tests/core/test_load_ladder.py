@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.load_ladder import LEAST_CONTEXT, Candidate, best_quant, best_rung, difference, plans, rung_of
@@ -76,6 +76,7 @@ def test_sessions_are_given_up_only_where_no_quant_fits_with_all() -> None:
 
 
 @given(SHAPES, PLANS, st.integers(1, 1 << 40))
+@settings(deadline=None)
 def test_each_step_down_needs_no_more(shape: object, plan: LoadPlan, weights: int) -> None:
     needs = [rung_of(shape, weights, step).need_mb for step in plans(plan)]  # type: ignore[arg-type]
     assert needs == sorted(needs, reverse=True)
@@ -84,6 +85,7 @@ def test_each_step_down_needs_no_more(shape: object, plan: LoadPlan, weights: in
 
 
 @given(SHAPES, PLANS, st.integers(1, 1 << 40), st.integers(0, 1 << 24), st.integers(0, 1 << 20))
+@settings(deadline=None)
 def test_more_room_never_gives_less(shape: object, plan: LoadPlan, weights: int, room: int, more: int) -> None:
     small = best_rung(shape, weights, plan, room)  # type: ignore[arg-type]
     large = best_rung(shape, weights, plan, room + more)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.memory_need import (
@@ -132,6 +132,7 @@ PLANS = st.builds(
 
 
 @given(SHAPES, PLANS, st.integers(0, 1 << 40), st.integers(0, 64), st.integers(0, 1 << 20), st.integers(0, 1 << 36))
+@settings(deadline=None)
 def test_more_context_sessions_or_weights_never_needs_less(
     shape: ModelShape, plan: LoadPlan, weights: int, sessions: int, context: int, more_weights: int
 ) -> None:
@@ -143,18 +144,21 @@ def test_more_context_sessions_or_weights_never_needs_less(
 
 
 @given(SHAPES, PLANS, st.sampled_from(sorted(CACHE_TYPES)))
+@settings(deadline=None)
 def test_more_bits_in_the_cache_never_need_less(shape: ModelShape, plan: LoadPlan, other: str) -> None:
     fewer, more = sorted((plan.cache_type, other), key=lambda name: CACHE_TYPES[name])
     assert cache_bytes(shape, replace(plan, cache_type=fewer)) <= cache_bytes(shape, replace(plan, cache_type=more))
 
 
 @given(st.integers(1, 10**12), st.sampled_from(sorted(BITS_PER_WEIGHT)), st.sampled_from(sorted(BITS_PER_WEIGHT)))
+@settings(deadline=None)
 def test_more_bits_in_the_weights_never_need_less(parameters: int, one: str, other: str) -> None:
     fewer, more = sorted((one, other), key=lambda quant: BITS_PER_WEIGHT[quant])
     assert size_at(parameters, fewer) <= size_at(parameters, more)
 
 
 @given(SHAPES, PLANS, st.integers(0, 1 << 40))
+@settings(deadline=None)
 def test_window_never_needs_more_than_full_attention(shape: ModelShape, plan: LoadPlan, weights: int) -> None:
     full = replace(
         shape,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.commands import CommandError
@@ -78,6 +78,7 @@ def test_where_nothing_fits_the_least_need_is_told() -> None:
 
 
 @given(st.integers(0, 200_000), st.integers(0, 50_000))
+@settings(deadline=None)
 def test_more_memory_never_means_less_context_nor_worse_weights_with_as_much(memory_mb: int, more: int) -> None:
     known = known_models([model("Q8_0")])
     (small,), (large,) = what_if(memory_mb, known, PLAN), what_if(memory_mb + more, known, PLAN)
@@ -89,6 +90,7 @@ def test_more_memory_never_means_less_context_nor_worse_weights_with_as_much(mem
 
 
 @given(st.integers(0, 200_000))
+@settings(deadline=None)
 def test_what_is_promised_fits(memory_mb: int) -> None:
     for line in what_if(memory_mb, EXAMPLES, PLAN):
         if line.quant:
