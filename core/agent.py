@@ -190,7 +190,7 @@ class Agent:
         """What is measured, and who hears of it: the coordinator and the front ends."""
         settings = self.settings
         self._engine_processes = EngineProcesses(lambda: self.models.engine)
-        self.stats = stats or StatsCollector(own_pids=self._engine_processes.look)
+        self.stats = stats or StatsCollector(own_pids=self._engine_processes.look, lent_gpus=lambda: self.settings.gpus)
         self.memory = MemoryKeeper(
             models=self.models,
             admission=self.admission,

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from core.engines import LoadedModel
+from core.gpu import MIN_USEFUL_VRAM_MB as MIN_USEFUL_VRAM_MB
+from core.gpu import GpuSample
 from core.snapshot import CapacityView
 from core.stats_collector import SystemStats
 
@@ -23,8 +25,6 @@ MIN_RESERVE_MB = 1024
 RESERVE_SHARE = 0.10
 # However much others hold, this much stays free for what the owner does next.
 FLOOR_MB, FLOOR_SHARE = 512, 0.05
-# Below this, engines leave the card alone (a processor's built-in graphics often has 512 MB of "VRAM").
-MIN_USEFUL_VRAM_MB = 2048
 # One beat over 90 % makes the coordinator skip us at once, until one is under 70 %. A browser's start or a short
 # compile shouldn't: with 10 s, full use by others passes 90 % after 23 s and falls under 70 % 4 s after its end.
 CPU_SMOOTHING_S = 10.0
@@ -141,6 +141,8 @@ def own_memory(stats: SystemStats | None, loaded: Iterable[LoadedModel], engine_
     empty on some systems and shows other pids inside a container. RAM comes from the processes where the engine's are
     known: a model file that is mapped counts as available already, and adding the model's size would count it twice.
     A model of the owner's own in the same engine is not ours; the engine's processes then can't be told apart.
+    Cards that the owner keeps count for nothing: where the engine is seen on one, only the driver's word on the others
+    does.
     """
     listed = tuple(loaded)
     models = tuple(model for model in listed if not model.is_owners)
@@ -154,11 +156,22 @@ def own_memory(stats: SystemStats | None, loaded: Iterable[LoadedModel], engine_
         process.used_mb
         for card in stats.gpus
         for process in card.processes
-        if process.pid in engine_pids and process.used_mb is not None and len(models) == len(listed)
+        if card.is_lent and process.pid in engine_pids and process.used_mb is not None and len(models) == len(listed)
     ]
+    if kept_cards_in_use(stats, engine_pids):
+        model_vram = []
     vram_mb = max(sum(measured), sum(model_vram)) if measured or model_vram else None
     ram_mb = stats.own_ram_mb if engine_pids else max(stats.own_ram_mb or 0, model_ram)
     return OwnMemory(vram_mb=vram_mb, ram_mb=ram_mb)
+
+
+def kept_cards_in_use(stats: SystemStats, engine_pids: Collection[int]) -> tuple[GpuSample, ...]:
+    """Cards that the owner keeps and that the engine uses all the same: it chooses by itself."""
+    return tuple(
+        card
+        for card in stats.gpus
+        if not card.is_lent and any(process.pid in engine_pids and process.used_mb for process in card.processes)
+    )
 
 
 class CpuOfOthers:

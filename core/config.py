@@ -180,6 +180,13 @@ class Settings(RuleFields):
         default_text="0 = 10 %, at least 1 GB",
         is_live=True,
     )
+    gpus: tuple[str, ...] = setting(
+        (),
+        "The graphics cards to lend, by name or UUID; only these count. Ollama and other servers choose their cards by "
+        "themselves: start them with CUDA_VISIBLE_DEVICES to keep one from them.",
+        default_text="all; of several, all but the one that drives the display",
+        is_live=True,
+    )
     drain_limit_s: float = setting(
         10.0,
         "How long running sessions may go on when the agent is stopped.",

@@ -65,6 +65,7 @@ def _card(card: GpuSample, own_pids: Collection[int]) -> dict[str, Any]:
         "own_mb": own_mb,
         "others_mb": None if card.used_mb is None else max(0, card.used_mb - own_mb),
         "is_unified": card.is_unified,
+        "kept_because": card.kept_because,
     }
 
 
@@ -76,6 +77,8 @@ def _card_sentence(card: Mapping[str, Any]) -> str:
         parts.append(f"{_gb(card['own_mb'])} by our engine")
     if card["is_unified"]:
         parts.append("shared with the RAM")
+    if card["kept_because"]:
+        parts.append(f"kept for you: {card['kept_because']}")
     return f"{', '.join(parts)}."
 
 

@@ -134,6 +134,7 @@ LIVE: Mapping[str, Apply] = MappingProxyType(
         "slow_client_s": _session_limits,
         "first_token_timeout_s": _session_limits,
         "token_gap_timeout_s": _session_limits,
+        "gpus": _by_agent,
         "ram_budget_mb": _by_report,
         "vram_reserve_mb": _by_report,
         "ram_reserve_mb": _by_report,

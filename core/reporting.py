@@ -18,6 +18,7 @@ from core.capacity import (
     MemoryKind,
     OwnMemory,
     capacity_to_serve,
+    kept_cards_in_use,
     kept_free_mb,
     memory_kind,
     own_memory,
@@ -27,7 +28,7 @@ from core.config import Settings
 from core.coordinator_types import Health, NotRegistering, Registration
 from core.engine_keeper import EngineKeeper
 from core.engines.load_room import load_plan
-from core.gpu.advice import REMEDY, unused_card
+from core.gpu.advice import REMEDY, unused_card, used_kept_card
 from core.inference import SessionRecord
 from core.model_manager import ModelManager
 from core.model_shelf import ModelShelf
@@ -210,7 +211,7 @@ class Reporter:
             "engine": self._models.engine.name,
             "device": self._models.engine.status.device,
             "memory_kind": capacity.kind,  # "ram": total_vram_mb is what a CPU engine may use of the RAM
-            "gpu_count": str(len(machine.gpus) if machine else 0),
+            "gpu_count": str(sum(card.is_lent for card in machine.gpus) if machine else 0),
             "tier": tier.tier.value if (tier := self._tier()) else "",
             "context_tokens": str(self._context_tokens()),
             "max_output_tokens": str(self._settings.max_output_tokens),
@@ -262,10 +263,12 @@ class Reporter:
         }
 
     def _say_unused_card(self, stats: SystemStats) -> None:
-        cards = [(card.name, card.total_mb) for card in stats.gpus if not card.is_unified]
+        cards = [(card.name, card.total_mb) for card in stats.gpus if not card.is_unified and card.is_lent]
         engine = self._models.engine
         sentence = unused_card(engine.name, engine.status.device, cards)
         notice = f"{sentence} {REMEDY}" if sentence else ""
+        kept = kept_cards_in_use(stats, self._engine_pids())
+        notice = notice or used_kept_card(engine.name, [card.name for card in kept])
         if notice != self._card_notice:
             self.replace_notice(self._card_notice, notice)
             self._card_notice = notice

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from core.gpu import GpuProbe, GpuSample
+from core.gpu.lending import CardLending
 from core.host_meter import CpuReading, Host, OwnProcesses, OwnReading, PsutilHost, RamReading
 
 # A beat's figures are half of this old, on average. A sample with two cards takes 0.6 ms of processor time, 1.7 ms with
@@ -28,12 +29,12 @@ class SystemStats:
     cpu_percent: float | None = None  # all cores together, 0 to 100
     cpu_percent_ours: float | None = None  # the agent and its engine child, same scale
     own_ram_mb: int | None = None  # the same processes' memory that isn't file cache: it comes back when they end
-    total_vram_mb: int | None = None  # sum over cards; None without a card
+    total_vram_mb: int | None = None  # sum over the cards that are lent, as all below; None without one
     free_vram_mb: int | None = None
     gpu_temperature: float | None = None  # the hottest card, °C
     gpu_utilisation_percent: float | None = None  # the busiest card
     gpu_power_w: float | None = None  # sum over cards
-    gpus: tuple[GpuSample, ...] = ()
+    gpus: tuple[GpuSample, ...] = ()  # every card, those that the owner keeps among them
     gpu_problem: str = ""  # why no card can be read, "" when fine
 
 
@@ -56,6 +57,7 @@ class StatsCollector:
         own_pids: Callable[[], Iterable[int]] = tuple,
         host: Host | None = None,
         own: Callable[[], OwnReading] | None = None,
+        lent_gpus: Callable[[], Sequence[str]] = tuple,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -63,9 +65,11 @@ class StatsCollector:
         """Without arguments: every card and the real machine.
 
         `own_pids` gives the engine's processes (this one is always counted) and is called on a worker thread;
-        `own` replaces the reading of our processes in tests, `host` that of the machine.
+        `own` replaces the reading of our processes in tests, `host` that of the machine. `lent_gpus` gives the cards
+        that the owner lends, UUIDs or names; empty: automatic (core/gpu/lending.py).
         """
         self._probe = probe if probe is not None else _open_probes()
+        self._lending = CardLending(lent_gpus)
         self._host: Host = host or PsutilHost()
         self._read_own = own or OwnProcesses(own_pids).read
         self._now = now
@@ -88,7 +92,8 @@ class StatsCollector:
         with self._lock:
             ram, cpu, own = self._host.ram(), self._host.cpu(), self._read_own()
             cpu_percent, cpu_percent_ours = self._cpu.update(cpu, own.cpu_s)
-            gpus = self._probe.sample()
+            gpus = self._lending.mark(self._probe.sample())
+            lent = [card for card in gpus if card.is_lent]
             total_vram_mb, free_vram_mb = vram_totals_mb(gpus)
             self._latest = SystemStats(
                 taken_at=self._now(),
@@ -99,18 +104,18 @@ class StatsCollector:
                 own_ram_mb=own.ram_mb,
                 total_vram_mb=total_vram_mb,
                 free_vram_mb=free_vram_mb,
-                gpu_temperature=max(_measured(card.temperature_c for card in gpus), default=None),
-                gpu_utilisation_percent=max(_measured(card.utilisation_percent for card in gpus), default=None),
-                gpu_power_w=sum(powers) if (powers := _measured(card.power_w for card in gpus)) else None,
+                gpu_temperature=max(_measured(card.temperature_c for card in lent), default=None),
+                gpu_utilisation_percent=max(_measured(card.utilisation_percent for card in lent), default=None),
+                gpu_power_w=sum(powers) if (powers := _measured(card.power_w for card in lent)) else None,
                 gpus=gpus,
-                gpu_problem=self._probe.problem,
+                gpu_problem=self._probe.problem or self._lending.problem,
             )
             return self._latest
 
     def memory(self) -> MemorySample:
         """Only the memory, now; may be asked ten times a second. The processor's figures stay those of `collect`."""
         with self._lock:
-            ram, gpus = self._host.ram(), self._probe.sample()
+            ram, gpus = self._host.ram(), self._lending.mark(self._probe.sample())
         return MemorySample(
             free_ram_mb=ram.available_mb if ram else None, free_vram_mb=vram_totals_mb(gpus)[1], gpus=gpus
         )
@@ -163,7 +168,7 @@ class _CpuMeter:
 
 
 def vram_totals_mb(gpus: Iterable[GpuSample]) -> tuple[int | None, int | None]:
-    """(total, free) over the cards whose memory is measured, (None, None) without any.
+    """(total, free) over the lent cards whose memory is measured, (None, None) without any.
 
     A lost card counts for nothing. A unified one (system RAM by another name) counts only where no card has its own
     memory: beside a real card, engines don't use it.
@@ -171,7 +176,7 @@ def vram_totals_mb(gpus: Iterable[GpuSample]) -> tuple[int | None, int | None]:
     sizes = [
         (card.is_unified, card.total_mb, card.free_mb)
         for card in gpus
-        if card.total_mb is not None and card.free_mb is not None and not card.is_lost
+        if card.total_mb is not None and card.free_mb is not None and not card.is_lost and card.is_lent
     ]
     chosen = [size for size in sizes if not size[0]] or sizes
     if not chosen:

@@ -35,6 +35,7 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "supported_models": "Offered models",
         "model_names": "Other names of models",
         "context_tokens": "Context",
+        "gpus": "Graphics cards",
         "max_concurrent_jobs": "Sessions at once",
         "queue_size": "Queue",
         "queue_wait_s": "Wait in the queue",

@@ -176,7 +176,7 @@ class Shareable:
 
 def shareable(snapshot: AgentSnapshot) -> Shareable:
     machine, kind = snapshot.machine, snapshot.capacity.kind
-    names = ", ".join(dict.fromkeys(gpu.name for gpu in machine.gpus)) if machine else ""
+    names = ", ".join(dict.fromkeys(gpu.name for gpu in machine.gpus if gpu.is_lent)) if machine else ""
     if kind == "vram":
         return Shareable(
             kind=kind,

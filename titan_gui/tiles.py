@@ -169,6 +169,8 @@ def _capacity(snapshot: AgentSnapshot) -> Tile:
         whole = machine.total_vram_mb if is_vram else machine.total_ram_mb
         free = machine.free_vram_mb if is_vram else machine.free_ram_mb
         meter = f"the meter says {memory_text(free)} of {memory_text(whole)} free" if whole else meter
+    if is_vram and machine is not None and (kept := sum(not card.is_lent for card in machine.gpus)):
+        meter += f", of {len(machine.gpus) - kept} of {len(machine.gpus)} cards"
     detail = meter if is_lent else f"none of it now; {meter}"
     return Tile(name="capacity", title=f"{kind} to lend", value=value, detail=detail)
 

@@ -87,6 +87,7 @@ def _rows(snapshot: Snapshot, now: float) -> list[tuple[str, str]]:
         ("Capacity", _capacity(as_object(snapshot["capacity"]), str(snapshot["tier"]))),
         ("Given back", _given_back(snapshot.get("give_back"), now)),
         ("Machine", _machine(snapshot["machine"])),
+        ("Cards", _cards(snapshot["machine"])),
         ("Rules", _untold(snapshot["rules"])),
         ("Energy", _energy(as_object(snapshot["energy"]))),
         ("Totals", _totals(as_object(snapshot["totals"]))),
@@ -203,6 +204,28 @@ def _machine(machine: object) -> str:
     if machine["gpu_power_w"] is not None:
         parts.append(f"{machine['gpu_power_w']:.0f} W")
     return ", ".join(parts)
+
+
+def _cards(machine: object) -> str:
+    """Each graphics card where there are several, or where one is kept: the sums above are of the lent ones."""
+    cards = machine.get("gpus", ()) if isinstance(machine, Mapping) else ()
+    if len(cards) < 2 and not any(card.get("kept_because") for card in cards):
+        return ""
+    return "\n".join(_card(card) for card in cards)
+
+
+def _card(card: Mapping[str, Any]) -> str:
+    kept = card.get("kept_because")
+    parts = [f"{card['name']}: {'kept for you, ' + kept if kept else 'lent'}"]
+    if card.get("is_lost"):
+        return f"{parts[0]}; gone: its driver doesn't find it any more"
+    if card["total_mb"] is not None:
+        parts.append(f"{_mb(card['free_mb'])} of {_mb(card['total_mb'])} free")
+    if card["temperature_c"] is not None:
+        parts.append(f"{card['temperature_c']:.0f} °C")
+    if card["utilisation_percent"] is not None:
+        parts.append(f"use {card['utilisation_percent']:.0f} %")
+    return f"{', '.join(parts)} ({card['uuid']})"
 
 
 def _untold(rules: Sequence[Mapping[str, Any]]) -> str:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+# Below this, engines leave the card alone (a processor's built-in graphics often has 512 MB of "VRAM").
+MIN_USEFUL_VRAM_MB = 2048
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuProcess:
@@ -30,7 +33,14 @@ class GpuSample:
     power_w: float | None = None
     is_unified: bool = False  # Apple, some APUs: the memory is system RAM
     is_lost: bool = False  # it was there, and the driver says that it is gone
+    has_monitor: bool | None = None  # one is plugged in
+    is_display_active: bool | None = None  # a desktop is drawn on it, with a monitor or without
+    kept_because: str = ""  # why the owner keeps it; "" for a card that is lent (core/gpu/lending.py)
     processes: tuple[GpuProcess, ...] = ()
+
+    @property
+    def is_lent(self) -> bool:
+        return not self.kept_because
 
 
 class GpuProbe(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from core.capacity import MIN_USEFUL_VRAM_MB
 
@@ -21,3 +21,14 @@ def unused_card(engine: str, device: str, cards: Iterable[tuple[str, int | None]
     if total_mb < MIN_USEFUL_VRAM_MB:
         return ""
     return f"The graphics card {name} ({total_mb:,} MB) is not used: the embedded engine runs on the processor."
+
+
+def used_kept_card(engine: str, names: Sequence[str]) -> str:
+    """What to do about an engine that uses cards which the owner keeps, "" without any: it chooses by itself."""
+    if not names:
+        return ""
+    program = "Ollama" if engine == "ollama" else "The engine"
+    return (
+        f"{program} uses a graphics card that you keep: {', '.join(names)}. It chooses by itself; "
+        "to change that, start it with CUDA_VISIBLE_DEVICES naming the others."
+    )

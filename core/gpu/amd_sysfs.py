@@ -57,9 +57,18 @@ def _read_card(device: Path) -> GpuSample:
         utilisation_percent=_as_float(_number(device / "gpu_busy_percent")),
         temperature_c=_as_float(_number(sensors / "temp1_input"), 1000),
         power_w=_as_float(power if power is not None else _number(sensors / "power1_input"), 1_000_000),
+        has_monitor=_any_output(device, "status", "connected"),
+        is_display_active=_any_output(device, "enabled", "enabled"),
         # Only a processor with graphics has a north bridge to measure: its "VRAM" is a cut of the system's RAM.
         is_unified=_text(sensors / "in1_label") == "vddnb",
     )
+
+
+def _any_output(device: Path, file: str, word: str) -> bool | None:
+    """Whether one of the card's outputs (card0-DP-1 ...) says that; None where there is none. Read from memory: the
+    kernel looks at the plug only when it is told to."""
+    texts = [_text(output / file) for output in device.parent.glob(f"{device.parent.name}-*")]
+    return word in texts if texts else None
 
 
 def _text(path: Path) -> str:

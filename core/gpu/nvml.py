@@ -16,6 +16,7 @@ from core.gpu import GpuProcess, GpuSample
 
 FIRST_LOOK_BACK_S = 2.0  # over which the first sample looks for programs that use a card
 RETRY_S = 60.0  # how often a missing driver or a lost card is looked for again
+DISPLAY_S = 10.0  # how often it is asked which card drives the display
 _MIB = 1024 * 1024
 
 # nvmlReturn_t, from the NVML API reference
@@ -81,6 +82,7 @@ class NvmlProbe:
         self._known: dict[str, str] = {}  # uuid → name, of every card seen so far
         self._uuid_at: dict[int, str] = {}  # index → uuid, as last enumerated
         self._used_until: dict[str, int] = {}  # uuid → the driver's time of the last use by a program, microseconds
+        self._displays: dict[str, tuple[float, bool | None, bool | None]] = {}  # uuid → asked at, monitor, active
         self._problem = ""
 
     @property
@@ -174,8 +176,19 @@ class NvmlProbe:
             utilisation_percent=utilisation and float(utilisation.gpu),
             temperature_c=None if temperature is None else float(temperature),
             power_w=None if power_mw is None else power_mw / 1000,
+            has_monitor=self._display(handle, uuid)[0],
+            is_display_active=self._display(handle, uuid)[1],
             processes=self._processes(handle, uuid),
         )
+
+    def _display(self, handle: Any, uuid: str) -> tuple[bool | None, bool | None]:
+        """(whether a monitor is plugged in, whether a desktop is drawn); None where the driver doesn't tell."""
+        asked_at, *known = self._displays.get(uuid, (float("-inf"), None, None))
+        if self._clock() - asked_at >= DISPLAY_S:
+            modes = [self._ask(f"nvmlDeviceGetDisplay{what}", handle) for what in ("Mode", "Active")]
+            known = [None if mode is None else bool(mode) for mode in modes]
+            self._displays[uuid] = (self._clock(), known[0], known[1])
+        return known[0], known[1]
 
     def _processes(self, handle: Any, uuid: str) -> tuple[GpuProcess, ...]:
         """Programs with a compute or a graphics context, one entry per pid.

@@ -49,8 +49,10 @@ class GpuUseByOthers:
 
 
 def serving_cards(cards: Iterable[GpuSample], own_pids: Collection[int]) -> tuple[GpuSample, ...]:
-    """Those that our engine uses where that is known; else every real card, not the one inside the processor."""
-    present = tuple(card for card in cards if not card.is_lost)
+    """Of the cards that are lent, those that our engine uses where that is known; else every real one, not the one
+    inside the processor.
+    """
+    present = tuple(card for card in cards if not card.is_lost and card.is_lent)
     used = tuple(card for card in present if any(process.pid in own_pids for process in card.processes))
     real = tuple(card for card in present if not card.is_unified and (card.total_mb or 0) >= MIN_USEFUL_VRAM_MB)
     return used or real or present

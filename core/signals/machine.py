@@ -24,7 +24,7 @@ def machine_signals(stats: SystemStats, own_pids: Collection[int], cpu_percent_o
     return {
         "gpu_temperature_c": max(heats) if heats else _untold(cards, no_card, "how hot it is"),
         "gpu_power_w": sum(powers) if powers else _untold(cards, no_card, "how much power it takes"),
-        "is_gpu_lost": any(card.is_lost for card in stats.gpus),
+        "is_gpu_lost": any(card.is_lost and card.is_lent for card in stats.gpus),
         "free_vram_mb": _untold(cards, no_card, "its memory") if free_vram_mb is None else free_vram_mb,
         "total_vram_mb": _untold(cards, no_card, "its memory") if total_vram_mb is None else total_vram_mb,
         "free_ram_mb": no_ram if stats.free_ram_mb is None else stats.free_ram_mb,

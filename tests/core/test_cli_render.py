@@ -15,6 +15,7 @@ from core.cli.render_quant import quant_table
 from core.cli.render_status import render_status, state_sentence
 from core.cli.render_tables import models_table, sessions_table
 from core.demo import DemoResult
+from core.gpu import GpuSample
 from core.inference_client import AnswerEnd
 from core.snapshot import AgentSnapshot, GiveBack, GiveBackView
 from core.state import AgentState
@@ -54,6 +55,20 @@ def test_status_of_a_busy_agent() -> None:
         "             CPU 25 % (ours 2 %), GPU 61 °C, GPU use 97 %, 180 W\n"
         "Totals       1,200 answered, 3 failed, 4 refused, 98,765 tokens"
     )
+
+
+def test_status_lists_the_cards_where_there_are_several_or_one_is_kept() -> None:
+    snapshot = busy_snapshot()
+    assert snapshot.machine is not None
+    big = GpuSample(uuid="GPU-a", name="RTX 4090", total_mb=24564, free_mb=20000, temperature_c=51.0)
+    shown = GpuSample(uuid="GPU-b", name="RTX 3060", total_mb=12288, free_mb=9000, kept_because="it drives the display")
+    lost = GpuSample(uuid="GPU-c", name="RTX 2060", is_lost=True)
+    cards = replace(snapshot, machine=replace(snapshot.machine, gpus=(big, shown, lost)))
+    assert (
+        "Cards        RTX 4090: lent, 20,000 MB of 24,564 MB free, 51 °C (GPU-a)\n"
+        "             RTX 3060: kept for you, it drives the display, 9,000 MB of 12,288 MB free (GPU-b)\n"
+        "             RTX 2060: lent; gone: its driver doesn't find it any more\n"
+    ) in text_of(render_status(through_the_door(cards), NOW), width=120)
 
 
 def test_status_tells_the_owners_own_model_from_ours() -> None:

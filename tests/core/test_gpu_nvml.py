@@ -41,6 +41,8 @@ def test_two_cards_are_read_whole_and_their_load_changes(double: NvmlDouble) -> 
         utilisation_percent=7.0,
         temperature_c=51.0,
         power_w=80.5,
+        has_monitor=False,
+        is_display_active=False,
     )
     assert list(cards_of(before)) == ["GPU-a", "GPU-b"]
     assert cards_of(before)["GPU-a"] == cards_of(after)["GPU-a"] == first

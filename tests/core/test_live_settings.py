@@ -26,6 +26,7 @@ CHANGES = {
     "slow_client_s": "7",
     "first_token_timeout_s": "8",
     "token_gap_timeout_s": "9",
+    "gpus": "RTX 4090,GPU-1",
     "ram_budget_mb": "5000",
     "vram_reserve_mb": "2000",
     "ram_reserve_mb": "3000",

@@ -5,7 +5,7 @@
  *   init CODE                   nvmlInit answers this nvmlReturn_t
  *   hang FUNCTION               FUNCTION does not return while this line is there
  *   card KEY=VALUE ...          one card; keys: uuid, name ('_' is a space), total, used, reserved (MiB), util (%),
- *                               temp (deg C), power (mW), lost (1: no handle is given
+ *                               temp (deg C), power (mW), monitor (1: one is plugged in), display (1: active), lost (1: no handle is given
  *                               any more; 2: one is, and answers nothing else), unsupported (comma-separated figures),
  *                               procs (comma-separated KIND:PID:MiB with KIND c or g, MiB -1 = "not available"),
  *                               use (comma-separated PID:%:AGE, the program's use of the card AGE seconds ago)
@@ -28,7 +28,7 @@ typedef struct {
     char uuid[96], name[96], unsupported[200];
     unsigned long long total, used, reserved;
     unsigned util, temp, power;
-    int lost, procs_n, uses_n;
+    int lost, monitor, display, procs_n, uses_n;
     Proc procs[MAX_PROCS];
     Use uses[MAX_PROCS];
 } Card;
@@ -56,6 +56,8 @@ static void read_card(char *text, Card *card) {
         else if (!strcmp(pair, "temp")) card->temp = (unsigned)atoi(value);
         else if (!strcmp(pair, "power")) card->power = (unsigned)atoi(value);
         else if (!strcmp(pair, "lost")) card->lost = atoi(value);
+        else if (!strcmp(pair, "monitor")) card->monitor = atoi(value);
+        else if (!strcmp(pair, "display")) card->display = atoi(value);
         else if (!strcmp(pair, "procs")) {
             char *rest, *one;
             for (one = strtok_r(value, ",", &rest); one && card->procs_n < MAX_PROCS; one = strtok_r(NULL, ",", &rest)) {
@@ -196,6 +198,16 @@ Result nvmlDeviceGetTemperature(void *handle, unsigned sensor, unsigned *celsius
     FIND("temperature");
     if (sensor) return INVALID;
     *celsius = card->temp;
+    return OK;
+}
+Result nvmlDeviceGetDisplayMode(void *handle, int *is_on) {
+    FIND("display");
+    *is_on = card->monitor;
+    return OK;
+}
+Result nvmlDeviceGetDisplayActive(void *handle, int *is_on) {
+    FIND("display");
+    *is_on = card->display;
     return OK;
 }
 Result nvmlDeviceGetPowerUsage(void *handle, unsigned *milliwatts) {

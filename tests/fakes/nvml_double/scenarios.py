@@ -19,6 +19,7 @@ from core.gpu.guard import GuardedProbe
 from core.gpu.nvml import NvmlProbe
 from core.hardware_facts import hardware_facts
 from core.quantization import tier_for
+from core.signals.machine import machine_signals
 from core.stats_collector import StatsCollector, SystemStats
 
 STATE = Path(os.environ["NVML_DOUBLE_STATE"])
@@ -107,6 +108,60 @@ def lost_and_back() -> Any:
         clock.now_s += 61
         seen.append(look(probe))
     return seen
+
+
+def display_cards() -> Any:
+    """Two cards; the desktop is on the second, then its monitor sleeps, then the first has one as well, then the
+    owner lends the second alone, then a driver that doesn't tell."""
+    clock, wanted = FakeClock(), list[str]()
+    collector = StatsCollector(probe=NvmlProbe(clock=clock), lent_gpus=lambda: wanted)
+    shown, both = SECOND + " monitor=1 display=1", FIRST + " display=1 monitor=1"
+    seen = []
+    for state, lent in (
+        ((FIRST, shown), ()),
+        ((FIRST, SECOND), ()),
+        ((both, shown), ()),
+        ((both, shown), ("gpu-B",)),
+        ((FIRST + " unsupported=display", SECOND + " unsupported=display"), ("double 4090", "Double 3060")),
+    ):
+        write(*state)
+        wanted[:] = lent
+        clock.now_s += 61
+        seen.append(_sums(collector.collect()))
+    return seen
+
+
+def lent_card_lost() -> Any:
+    """The display's card is lost, and back; then the lent one."""
+    clock = FakeClock()
+    collector = StatsCollector(probe=NvmlProbe(clock=clock, retry_s=60))
+    shown = SECOND + " monitor=1 display=1"
+    seen = []
+    for state in (
+        (FIRST, shown),
+        (FIRST, shown + " lost=1"),
+        (FIRST, shown),
+        (FIRST + " lost=1", shown),
+        (FIRST, shown),
+    ):
+        write(*state)
+        clock.now_s += 61
+        stats = collector.collect()
+        signals = machine_signals(stats, (), 0.0)
+        seen.append(
+            {**_sums(stats), "is_gpu_lost": signals["is_gpu_lost"], "free_is_told": stats.free_vram_mb is not None}
+        )
+    return seen
+
+
+def _sums(stats: SystemStats) -> dict[str, Any]:
+    return {
+        "total_mb": stats.total_vram_mb,
+        "temperature": stats.gpu_temperature,
+        "use": stats.gpu_utilisation_percent,
+        "power_w": stats.gpu_power_w,
+        "kept": {card.uuid: card.kept_because for card in stats.gpus},
+    }
 
 
 def late_driver() -> Any:
@@ -260,6 +315,8 @@ SCENARIOS: dict[str, Callable[[], Any]] = {
         use_by_program,
         unsupported,
         lost_and_back,
+        display_cards,
+        lent_card_lost,
         late_driver,
         late_library,
         unloaded,
