@@ -148,7 +148,7 @@ async def test_a_message_that_comes_while_the_connection_is_closed_is_shown(bus:
 async def test_a_message_that_nobody_dismisses_keeps_no_connection_for_ever(
     bus: SessionBus, qapp: QApplication, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("titan_gui.desktop_notifications.KEPT_OPEN_MS", 100)
+    monkeypatch.setattr("titan_gui.desktop_notifications.KEPT_OPEN_MS", 1500)
     sender = Sender(bus.address)
     async with FakeNotificationServer(bus.address) as server:
         sender.messages.show(FIRST)
