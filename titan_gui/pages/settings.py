@@ -168,6 +168,8 @@ class SettingsPage(QWidget):
             self._show_snapshot(self._snapshot)
 
     def _show_snapshot(self, snapshot: AgentSnapshot) -> None:
+        if snapshot.machine is not None and (cards := self._editors.get("gpus")) is not None:
+            cards.show_cards(snapshot.machine.gpus)
         has_failed = snapshot.state is AgentState.FAILED
         if snapshot.running_jobs != self._running_jobs or has_failed is not self._has_failed:
             self._running_jobs, self._has_failed = snapshot.running_jobs, has_failed

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import (
     QComboBox,
@@ -17,6 +19,7 @@ from PySide6.QtWidgets import (
 
 from core.config_load import Origin
 from core.config_values import Declaration, Kind, Value
+from core.gpu import GpuSample
 from titan_gui.settings_text import (
     choice_text,
     facts_text,
@@ -27,6 +30,7 @@ from titan_gui.settings_text import (
     shown_text,
     title_of,
 )
+from titan_gui.widgets.cards_control import CardsControl
 from titan_gui.widgets.choices import CheckBox
 from titan_gui.widgets.notes import dim_note, problem_note
 
@@ -46,7 +50,7 @@ class SettingEditor(QWidget):
         self._is_reset = False
         self._is_default = True
         self._is_locked = False
-        self._control: BoolControl | ChoiceControl | LineControl = _control_for(declaration)
+        self._control: Control = _control_for(declaration)
         self._saved_text = self._control.text()
         self._reset = QToolButton()
         self._reset.setText(self.tr("Reset"))
@@ -103,6 +107,11 @@ class SettingEditor(QWidget):
         if not was_changed or self._is_locked:
             self.undo()
         self._update()
+
+    def show_cards(self, cards: Sequence[GpuSample]) -> None:
+        """The machine's graphics cards, where this setting is about them."""
+        if isinstance(self._control, CardsControl):
+            self._control.show_cards(cards)
 
     def undo(self) -> None:
         """Drop what was typed."""
@@ -271,7 +280,12 @@ class LineControl(QWidget):
             self.edited.emit()
 
 
-def _control_for(declaration: Declaration) -> BoolControl | ChoiceControl | LineControl:
+Control = BoolControl | ChoiceControl | LineControl | CardsControl
+
+
+def _control_for(declaration: Declaration) -> Control:
+    if declaration.name == "gpus":
+        return CardsControl(declaration)
     match declaration.kind:
         case Kind.BOOL:
             return BoolControl(declaration)
