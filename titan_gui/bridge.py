@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-LOOKS = frozenset({"contribution", "time_use"})  # pages ask by themselves, again and again: that is no act of the owner's
+# Pages ask by themselves, again and again: that is no act of the owner's.
+LOOKS = frozenset({"contribution", "time_use"})
 
 
 class AgentBridge(QObject):
