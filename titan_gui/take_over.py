@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from PySide6.QtCore import QObject, Qt
-from PySide6.QtWidgets import QMessageBox, QProgressDialog, QPushButton
+from PySide6.QtWidgets import QMessageBox
 
 from core.errors import AgentError, AgentNotRunning, AlreadyRunningError
 from core.instance_lock import InstanceLock
@@ -51,13 +51,12 @@ class TakeOver(QObject):
         return box.clickedButton() is end and self._wait()
 
     def _wait(self) -> bool:
-        dialog = QProgressDialog(self.tr("Waiting until the other one has ended …"), "", 0, 0)
-        dialog.setWindowTitle("TitanCompute")
-        give_up = QPushButton(self.tr("Stop waiting"))
+        # No QProgressDialog: its exec() crashed the interpreter when it was cancelled (PySide6 6.11).
+        dialog = QMessageBox(
+            QMessageBox.Icon.NoIcon, "TitanCompute", self.tr("Waiting until the other one has ended …")
+        )
+        give_up = dialog.addButton(self.tr("Stop waiting"), QMessageBox.ButtonRole.RejectRole)
         give_up.setAutoDefault(False)  # Return, pressed twice for the question, is no answer to this
-        dialog.setCancelButton(give_up)
-        dialog.setMinimumDuration(0)
-        dialog.canceled.connect(self._is_given_up.set)
         failures: list[AgentError] = []
 
         def fail(error: AgentError) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QTimer
-from PySide6.QtWidgets import QApplication, QMessageBox, QProgressDialog, QPushButton
+from PySide6.QtWidgets import QApplication, QMessageBox, QPushButton
 from pytestqt.qtbot import QtBot
 
 from core.errors import AgentNotRunning, AlreadyRunningError, ControlError
@@ -61,14 +61,15 @@ class Person:
         self._timer.start()
 
     def _look(self) -> None:
-        for dialog in QApplication.topLevelWidgets():
-            if not self.left or not dialog.isVisible() or not isinstance(dialog, QMessageBox | QProgressDialog):
-                continue
-            for button in dialog.findChildren(QPushButton):
-                if button.text().replace("&", "") == self.left[0]:
-                    self.left.pop(0)
-                    button.click()
-                    return
+        # Not topLevelWidgets(): among those are what other tests left, some of it being taken down just now.
+        dialog = QApplication.activeModalWidget()
+        if not self.left or not isinstance(dialog, QMessageBox):
+            return
+        for button in dialog.findChildren(QPushButton):
+            if button.text().replace("&", "") == self.left[0]:
+                self.left.pop(0)
+                button.click()
+                return
 
 
 def test_the_other_one_is_ended_and_its_place_taken(qtbot: QtBot, other: Other, ours: InstanceLock) -> None:
