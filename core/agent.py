@@ -40,6 +40,7 @@ from core.model_manager import ModelManager
 from core.model_names import parse_model_names
 from core.model_shelf import ModelShelf
 from core.model_starter import ModelStarter
+from core.model_use import ModelUse
 from core.network import effective_listen_addresses, has_ipv6, is_loopback_endpoint, public_address_problem
 from core.owner import OwnerControl
 from core.owner_engine_use import gpu_percent_of
@@ -65,6 +66,7 @@ from core.updates.update_watch import UpdateWatch, shipped_keys
 log = get_logger(__name__)
 
 SAMPLE_INTERVAL_S = 2.0
+USE_LIMIT_S = 1.0  # for the ledger's answer which model is to be loaded at the start
 LEAVE_LIMIT_S = 2.0  # telling the coordinator, on the way out
 END_LIMIT_S = 3.0  # for sessions that were told to end: an engine that doesn't let go must not hold us up
 GRACE_S = 0.5  # for the last messages of calls that were ended
@@ -209,6 +211,7 @@ class Agent:
             models=self.models,
             reasons=self.reasons,
             last_used=lambda: self.memory.unloaded,
+            most_used=lambda: self.model_use.names,
             is_enabled=lambda: self.settings.preload_on_resume,
             limit_s=lambda: self.settings.first_token_timeout_s,
             on_failed=self.keeper.show,
@@ -240,6 +243,7 @@ class Agent:
         )
         self.keys = KeyKeeper(JwtValidator(settings.agent_id), self.coordinator.fetch_key)
         self.ledger = Ledger(self.paths.ledger_file, on_notice=self._on_notice)
+        self.model_use = ModelUse(self.ledger.most_used)
         self.time_use = TimeUse(self.paths.data_dir / TIME_USE_NAME, on_notice=self._on_notice)
         self.store.subscribe(self.time_use.look)
         self.updates = UpdateWatch(
@@ -381,6 +385,7 @@ class Agent:
         )
         self.report.add_notice(notice)
         self.ledger.start()
+        self.model_use.refresh_soon()
         self.time_use.start()
         await asyncio.to_thread(self._pulled.load)
         self.report.speeds = await asyncio.to_thread(known_speeds, self.paths.speeds_file)
@@ -400,6 +405,8 @@ class Agent:
         try:
             await self.keeper.start()
             self.report.take_sample(await sampling)
+            if settings.preload_at_start:
+                await self.model_use.refreshed(USE_LIMIT_S)
         finally:
             sampling.cancel()  # when it didn't come to that
         self._tasks = await asyncio.TaskGroup().__aenter__()
@@ -410,6 +417,10 @@ class Agent:
         self._had_capacity = not self._was_blocked
         if self.owner.is_paused:
             self.starter.want()
+        elif self.settings.preload_at_start:
+            self.starter.want_at_start()
+            if not self._was_blocked:
+                self.starter.begin()
         self._kept = [
             self._tasks.create_task(self.stats.run(SAMPLE_INTERVAL_S, self._on_sample), name="stats"),
             self._tasks.create_task(self.keeper.run(), name="engine-keeper"),
@@ -483,6 +494,7 @@ class Agent:
         await asyncio.to_thread(self.stats.close)
         if self.spent is not None:
             self.spent.close()
+        await self.model_use.close()
         await self.ledger.close()
         await self.time_use.close()
 
@@ -535,11 +547,13 @@ class Agent:
         """Give our models' memory back once the last session has ended; serving again begins with loading one."""
         self.memory.give_back_when_idle(also=self.starter.stop())
         self.starter.want()
+        self.model_use.refresh_soon()
 
     async def _give_back_for_rule(self, also: Collection[str]) -> GiveBack | None:
         """A rule wants the memory, now; raises EngineError. Serving again begins with loading a model."""
         loading = self.starter.stop()
         self.starter.want()
+        self.model_use.refresh_soon()
         return await self.memory.give_back({*also, *loading})
 
     def _on_woke(self, slept_s: float) -> None:

@@ -213,6 +213,11 @@ class Settings(RuleFields):
         "After a pause, load the model and wait for a first real token before serving again (embedded and Ollama).",
         is_live=True,
     )
+    preload_at_start: bool = setting(
+        False,
+        "At the program's start, load the model that was used most in the last 7 days, before anybody asks for it.",
+        is_live=True,
+    )
     keep_awake: bool = setting(
         True, "Keep the machine from falling asleep by itself while a session runs on mains power.", is_live=True
     )

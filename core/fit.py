@@ -86,6 +86,15 @@ def refuse_what_breaks_the_reserve(model: EngineModel, room: Room) -> None:
         )
 
 
+def can_load_now(model: EngineModel, room: Room) -> bool:
+    """Whether it would be loaded now, be it with fewer sessions or less context, as far as that is known."""
+    verdict = judge(model.size_bytes, room, model.shape).fit
+    if verdict is not Fit.TIGHT:
+        return verdict is not Fit.TOO_BIG
+    free_mb, budget_mb = room.free_mb or 0, room.budget_mb or 0
+    return _Case(model.size_bytes or 0, room, model.shape).less(min(free_mb, budget_mb)) is not None
+
+
 def room_of(snapshot: AgentSnapshot) -> Room:
     """The room as the running agent sees it."""
     machine, kind = snapshot.machine, snapshot.capacity.kind
@@ -159,17 +168,17 @@ class _Case:
         if (partly := self._partly(free_mb)) is not None:
             return Fit.PARTLY, partly
         free, lent = f"{_gigabytes(free_mb)} is free", f"you lend {_gigabytes(budget_mb)}"
-        if (less := self._less(free_mb)) is not None:
+        if (less := self.less(free_mb)) is not None:
             loaded = difference(self._plan, less.plan)
             return Fit.TIGHT, f"{self._needs}; {free} now, so it is loaded with {loaded}."
         if need_mb <= budget_mb:
             return Fit.TIGHT, f"{self._needs}; {free} now, {lent}. Close other programs first."
-        if (less := self._less(budget_mb)) is not None:
+        if (less := self.less(budget_mb)) is not None:
             loaded = difference(self._plan, less.plan)
             return Fit.TIGHT, f"{self._needs}; {free} now, {lent}. With other programs closed, it has {loaded}."
         return Fit.TOO_BIG, f"{self._needs}; {lent}.{self._at_least()}"
 
-    def _less(self, room_mb: int) -> Rung | None:
+    def less(self, room_mb: int) -> Rung | None:
         """A smaller load that the engine would make by itself."""
         if not self._room.can_step_down or self._shape is None:
             return None

@@ -17,11 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from core.contribution import (
+    LAST_DAYS,
     DaySums,
     LedgerRow,
+    Period,
     Summary,
     contribution_json,
     days_of,
+    last_days,
     row_of,
     summary_of,
 )
@@ -95,6 +98,12 @@ class Ledger:
         """Today, the last 7 days and all. Raises StorageError, as every question here."""
         await self.flush()
         return await self._run(summary_of, self._writer, self._clock(), self._zone)
+
+    async def most_used(self) -> tuple[str, ...]:
+        """The models of the last 7 days as the coordinator names them, the one with most sessions first."""
+        await self.flush()
+        days = last_days(LAST_DAYS, self._clock(), self._zone)
+        return await self._run(self._writer.most_used, Period(days[0].period.start, days[-1].period.end))
 
     async def days(self, count: int) -> tuple[DaySums, ...]:
         """A bar for each of the last `count` local days, the oldest first, today last."""

@@ -49,6 +49,7 @@ _COLUMN_LIST = ", ".join(COLUMNS)
 _INSERT = f"INSERT INTO sessions ({_COLUMN_LIST}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608 - our names
 _SUMS = f"""SELECT count(*), total(end_reason IN ({", ".join("?" * len(FAILED_REASONS))})), total(prompt_tokens),
     total(completion_tokens), total(seconds) FROM sessions WHERE started_at >= ? AND started_at < ?"""  # noqa: S608
+_BY_MODEL = "SELECT model, count(*) FROM sessions WHERE started_at >= ? AND started_at < ? GROUP BY model"
 _RECENT = f"SELECT {_COLUMN_LIST} FROM sessions ORDER BY id DESC LIMIT ?"  # noqa: S608
 _EVERY = f"SELECT {_COLUMN_LIST} FROM sessions ORDER BY id"  # noqa: S608
 
@@ -147,6 +148,11 @@ class LedgerStore:
         if self._all is None:
             self._all = self.sums(ALWAYS)
         return self._all
+
+    def sessions_by_model(self, period: Period) -> dict[str, int]:
+        """How many sessions of each model started in it; the names are the coordinator's."""
+        with _translated(self._path, "read"):
+            return dict(self._connection.execute(_BY_MODEL, (period.start, period.end)))
 
     def recent(self, limit: int) -> list[LedgerRow]:
         """The sessions that ended last, the newest first."""

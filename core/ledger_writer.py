@@ -7,7 +7,7 @@ cancelled on the loop loses and doubles nothing.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -62,6 +62,13 @@ class LedgerWriter:
 
     def all_sums(self) -> Sums:
         return self._ask(lambda store: store.all_sums(), Sums()) + sums_of(self._unwritten)
+
+    def most_used(self, period: Period) -> tuple[str, ...]:
+        """Models by their sessions in the period, the most first."""
+        nothing: dict[str, int] = {}
+        counts = Counter(self._ask(lambda store: store.sessions_by_model(period), nothing))
+        counts.update(row.model for row in self._unwritten if period.holds(row.started_at))
+        return tuple(sorted(counts, key=lambda model: (-counts[model], model)))
 
     def recent(self, limit: int) -> list[LedgerRow]:
         newest = list(reversed(self._unwritten))[:limit]

@@ -142,6 +142,7 @@ LIVE: Mapping[str, Apply] = MappingProxyType(
         "finish_limit_s": _finish_limit,
         "unload_after_idle_s": _unload_after_idle,
         "preload_on_resume": _by_agent,
+        "preload_at_start": _by_agent,
         "keep_awake": _by_agent,
         "notifications": _by_report,
         "update_index_url": _by_agent,

@@ -13,7 +13,7 @@ from core.circuit_breaker import CircuitBreaker
 from core.engines import ChosenQuant, Engine, EngineModel, LoadedModel
 from core.engines.names import find_model, same_model
 from core.errors import AtCapacity, ModelError, ModelNotOffered, NotEnoughMemory
-from core.fit import Room, refuse_what_breaks_the_reserve
+from core.fit import Room, can_load_now, refuse_what_breaks_the_reserve
 from core.logs import get_logger
 from core.model_names import local_name
 from core.quant_choice import choose_quant
@@ -188,6 +188,14 @@ class ModelManager:
         capabilities = getattr(self._engine, "capabilities", None)
         said = await capabilities(name) if capabilities is not None else ()
         return not said or "completion" in said
+
+    def fits(self, name: str) -> bool:
+        """Whether a model (the engine's name) could be loaded now, as far as that is known."""
+        room = self._room()
+        model = next((model for model in self.models if model.name == name), None)
+        if room is None or model is None or self._is_in_memory(name):
+            return True
+        return can_load_now(model, room)
 
     def is_serving(self, name: str) -> bool:
         """Whether a session of `name` (the engine's name) runs."""

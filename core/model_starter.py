@@ -1,10 +1,10 @@
-"""After a pause, and after the machine slept: serve again only once the model has given a real token."""
+"""After a pause, after a sleep, and at the start if it is wanted: serve only once the model has given a real token."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import aclosing, suppress
 
 from core.engines import Prompt
 from core.errors import (
@@ -36,29 +36,37 @@ class ModelStarter:
         models: ModelManager,
         reasons: ReasonBook,
         last_used: Callable[[], tuple[str, ...]],
+        most_used: Callable[[], tuple[str, ...]] = tuple,
         is_enabled: Callable[[], bool],
         limit_s: Callable[[], float],
         on_failed: Callable[[], None],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """`last_used` gives the models that were in memory before the pause; `limit_s` how long loading and the first
+        """`last_used` gives the models that were in memory before the pause, `most_used` those that were asked for most
+        in the last days, as the coordinator names them; `limit_s` how long loading and the first
         token may take; `on_failed` is called before the reason goes, so that it can put a better one.
         """
         self._models = models
         self._reasons = reasons
         self._last_used = last_used
+        self._most_used = most_used
         self._is_enabled = is_enabled
         self._limit_s = limit_s
         self._on_failed = on_failed
         self._sleep = sleep
         self._is_wanted = False
         self._is_check = False
+        self._is_start = False
         self._task: asyncio.Task[None] | None = None
         self._name = ""
 
     def want(self) -> None:
         """Memory was given back: when serving would begin again, the model comes first."""
-        self._is_wanted, self._is_check = True, False
+        self._is_wanted, self._is_check, self._is_start = True, False, False
+
+    def want_at_start(self) -> None:
+        """The agent has just started: when serving would begin, a model that fits comes first, if there is one."""
+        self._is_wanted, self._is_check, self._is_start = True, False, True
 
     def want_check(self) -> None:
         """The machine slept: when serving, or now, what is loaded must show that it still works."""
@@ -71,7 +79,8 @@ class ModelStarter:
             return True
         if not self._is_wanted:
             return False
-        if self._models.engine.name not in ENGINES or not (self._is_check or self._is_enabled()):
+        is_enabled = self._is_check or self._is_start or self._is_enabled()
+        if self._models.engine.name not in ENGINES or not is_enabled:
             self._is_wanted = False
             return False
         name = self._choose()
@@ -102,13 +111,20 @@ class ModelStarter:
             await asyncio.wait([task])
 
     def _choose(self) -> str | None:
-        """The engine's name of the model that was used before, else of the first that is offered."""
-        for name in (*self._last_used(), *self._models.offered):
-            try:
-                return self._models.resolve(name)
-            except ModelNotOffered:
-                continue
-        return None
+        """The engine's name of the model that was used before, else of the one that is used most, else of the first
+        that is offered; of the latter two, one that fits now. At the start one that doesn't fit is left alone.
+        """
+        before = self._resolved(self._last_used())
+        others = self._resolved((*self._most_used(), *self._models.offered))
+        fitting = [name for name in others if self._models.fits(name)]
+        return next(iter((*before, *fitting, *(() if self._is_start else others))), None)
+
+    def _resolved(self, names: Iterable[str]) -> list[str]:
+        found = []
+        for name in names:
+            with suppress(ModelNotOffered):
+                found.append(self._models.resolve(name))
+        return found
 
     async def _run(self, name: str) -> None:
         while not await self._is_over(name):

@@ -212,7 +212,8 @@ CATALOGUE = (
     ReasonKind(
         code="model_loading",
         title="The model is loading",
-        meaning="After a pause, or a sleep of the machine, the model is loaded and must give a first real token.",
+        meaning="At the start, if you want it, after a pause, and after a sleep of the machine, the model is loaded "
+        "and must give a first real token.",
         effect="New sessions are refused until it has; if it can't, another one is offered, or you are told why.",
         setting="preload_on_resume",
     ),

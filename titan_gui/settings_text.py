@@ -52,6 +52,7 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "finish_limit_s": "Time to finish on pause",
         "unload_after_idle_s": "Unload when idle for",
         "preload_on_resume": "Load the model on resume",
+        "preload_at_start": "Load a model at the start",
         "keep_awake": "Stay awake while serving",
         "share": "When to share",
         "setup_done": "Set up",

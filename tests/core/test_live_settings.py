@@ -34,6 +34,7 @@ CHANGES = {
     "finish_limit_s": "12",
     "unload_after_idle_s": "60",
     "preload_on_resume": "false",
+    "preload_at_start": "true",
     "keep_awake": "false",
     "notifications": "false",
     "update_index_url": "https://releases.example/index.json",
