@@ -48,7 +48,7 @@ def test_every_linked_file_is_there() -> None:
 def test_every_titan_command_in_the_readme_exists() -> None:
     from core.cli.app import run_cli
 
-    named = set(re.findall(r"`titan ([a-z]+)", README)) | set(re.findall(r"^titan ([a-z]+)", README, re.MULTILINE))
+    named = set(re.findall(r"(?:`|^)titan ([a-z][a-z-]*)", README, re.MULTILINE))
     assert {"run", "status", "pause", "ask", "doctor"} <= named
     assert {name: run_cli([name, "--help"]) for name in sorted(named)} == dict.fromkeys(sorted(named), 0)
 
@@ -63,3 +63,46 @@ def test_the_python_block_runs_as_printed() -> None:
 def test_the_three_agents_are_printed_as_the_first_readme_has_them() -> None:
     for number in (1, 2, 3):
         assert f"AGENT_ID=agent-{number} AGENT_PORT={50051 + number} titan run &" in README
+
+
+# Each line of the README's shell blocks, and what runs it: a test, or a stage of .ci/run.
+RUN_BY = {
+    "./scripts/run": ".ci/run",
+    "./scripts/run desktop": "tests/test_scripts.py",
+    "./scripts/test": ".ci/run",
+    "titan doctor": "tests/core/test_doctor.py",
+    "titan run": "tests/integration/test_running_agent.py",
+    "titan ask": "tests/integration/test_running_agent.py",
+    "titan --profile agent-2 status": "tests/integration/test_several_agents.py",
+}
+
+
+def commands_of(text: str) -> list[str]:
+    """The lines of all shell blocks, without comments, settings before a command, and `&`."""
+    blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    lines = [re.sub(r"\s+#.*$", "", line).strip() for block in blocks for line in block.splitlines()]
+    return [re.sub(r"^(?:[A-Z_]+=\S+ )+", "", line).removesuffix(" &") for line in lines if line]
+
+
+def test_every_command_of_the_readme_is_run_somewhere() -> None:
+    unknown = [line for line in commands_of(README) if not any(line.startswith(known) for known in RUN_BY)]
+    assert unknown == []
+    assert [path for path in RUN_BY.values() if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize(
+    "heading", ["Coordinator connection failed", "Ollama connection failed", "Model not found", "JWT validation failed"]
+)
+def test_troubleshooting_has_the_first_readmes_headings(heading: str) -> None:
+    text = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    assert f'## "{heading}"' in text
+
+
+@pytest.mark.parametrize(
+    "document",
+    sorted((ROOT / "docs").glob("*.md")) + sorted((ROOT / "packaging").rglob("*.md")),
+    ids=lambda path: path.name,
+)
+def test_links_in_the_documents_lead_somewhere(document: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text(encoding="utf-8"))
+    assert [link for link in links if not (document.parent / link).exists()] == []

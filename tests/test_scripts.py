@@ -93,6 +93,14 @@ def test_every_package_folder_is_in_the_wheel() -> None:
     assert listed == {".".join(folder.relative_to(ROOT).parts) for folder in modules | files}
 
 
+def test_the_tray_application_is_one_command() -> None:
+    """`./scripts/run desktop`; the environment of these tests is ready for it."""
+    done = subprocess.run(
+        [ROOT / "scripts" / "run", "desktop", "--version"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout.split()[0]) == (0, "titan-desktop"), done.stderr
+
+
 def bash(program: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run `program` with the functions of scripts/lib.sh."""
     script = f"set -euo pipefail; source {str(ROOT / 'scripts' / 'lib.sh')!r}; {program}"
