@@ -91,11 +91,13 @@ async def test_graphics_memory_is_measured_on_the_card_and_who_keeps_it_is_named
         card_of(engine, tmp_path / "driver") as card,
     ):
         engine.size = engine.size_vram = 4000 << 20
+        state = Path(card["NVML_DOUBLE_STATE"])
         settings = {"COORDINATOR_ENDPOINT": coordinator.endpoint, "AGENT_ID": ID, **card}
         async with AgentProcess(home, **ollama(engine.url, **settings)) as agent:
             await agent.wait_state("ready")
             async with client_of(agent.endpoint) as client:
                 assert (await client.ask(token_of(coordinator, ID, TINY))).code is OK
+            await until(lambda: "used=5000" in state.read_text())
             message, _ = await agent.command("take_back")
             assert "unloaded tiny:latest. 3.9 GB back in " in message
             await agent.command("resume")
@@ -103,6 +105,7 @@ async def test_graphics_memory_is_measured_on_the_card_and_who_keeps_it_is_named
             assert list(engine.loaded) == ["tiny:latest"]
 
             engine.stays_loaded = True
+            await until(lambda: "used=5000" in state.read_text())
             message, _ = await agent.command("take_back")
             assert "Only 0 MB of 3.9 GB back after " in message
             assert "Ollama still holds the rest" in message
@@ -132,3 +135,19 @@ async def test_owner_who_uses_the_shared_ollama_is_made_way_for(
             assert engine.bodies("/api/generate") == []  # it was neither unloaded nor given another keep_alive
             engine.loaded.clear()
             await until(lambda: agent.keeper.owner_use == "")
+
+
+async def test_first_tokens_of_cold_and_warm_sessions_are_told_apart_and_shown(home: Path) -> None:
+    async with embedded_agent(home) as (coordinator, agent), client_of(agent.endpoint) as client:
+        for _ in range(3):
+            answer = await client.ask(token_of(coordinator, ID, MODEL), max_tokens=4)
+            assert answer.code is grpc.StatusCode.OK
+        snapshot = await agent.wait_served(3)
+        (found,) = snapshot["first_tokens"]
+        assert (found["model"], found["cold_sessions"], found["warm_sessions"]) == (MODEL, 1, 2)
+        assert found["cold_ms"] > found["warm_ms"] > 0  # it was loaded for the first one
+        code, out, err = await run_titan(agent.home, "models", "--profile", ID)
+        assert code == 0, err
+        assert "when it is loaded first" in " ".join(out.split())
+        assert await agent.stop() == 0
+    assert (profile_paths(ID, environ={"TITAN_HOME": str(home)}).first_tokens_file).exists()
