@@ -14,6 +14,9 @@ from core.stats_collector import SystemStats
 
 GPU_PERCENT = 20.0
 GPU_FOR_S = 10.0
+# A session of ours that was ended in the middle of a long prompt is let go of by Ollama only after a whole step of it,
+# which takes a slow processor half a minute: the end moves once more then, and that was us.
+LATE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,8 @@ class OwnerEngineUse:
 
     def __init__(self) -> None:
         self._before: _Baseline | None = None
+        self._worked_at = float("-inf")  # when a look last saw work of ours
+        self._may_be_late = False  # its last move of the end has perhaps not been seen yet
         self._computing_since: float | None = None
 
     def take(self, look: SharedLook, *, at: float, engine_gpu_percent: float | None = None) -> OwnerUse:
@@ -46,8 +51,12 @@ class OwnerEngineUse:
             look.requests == 0 if before is None else look.requests == before.look.requests
         )
         self._before = _Baseline(look, is_quiet)
+        if not is_quiet:
+            self._worked_at, self._may_be_late = at, True
         ours = tuple(entry.name for entry in look.entries if entry.is_ours)
         taken = self._moved(before, look) if is_quiet and before is not None and before.is_settled else ()
+        if taken and self._may_be_late and at - self._worked_at <= LATE_S:
+            taken, self._may_be_late = (), False
         is_computing = is_quiet and self._computes(at, engine_gpu_percent)
         if not is_quiet:
             self._computing_since = None

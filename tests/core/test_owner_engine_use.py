@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,7 @@ from core.engines.ollama_ownership import LoadedEntry, SharedLook
 from core.errors import EngineUnreachable
 from core.gpu import GpuProcess, GpuSample
 from core.model_manager import ModelManager
-from core.owner_engine_use import GPU_FOR_S, OwnerEngineUse, OwnerUse, gpu_percent_of
+from core.owner_engine_use import GPU_FOR_S, LATE_S, OwnerEngineUse, OwnerUse, gpu_percent_of
 from core.reasons import ReasonBook
 from core.sessions import Admission
 from core.stats_collector import SystemStats
@@ -50,10 +51,20 @@ def test_model_that_we_did_not_load_is_the_owners_use_while_it_is_there() -> Non
     assert all(use.taken == () for use in found)
 
 
-def test_end_that_moves_without_a_session_of_ours_is_the_owners_use() -> None:
-    found = looks(([OURS], 2, False), ([OURS], 2, False), ([MOVED], 2, False))
-    assert [use.model for use in found] == ["", "", "tiny:latest"]
+def test_end_that_moves_long_after_our_last_session_is_the_owners_use() -> None:
+    quiet = ([OURS], 2, False)
+    found = looks(*[quiet] * 14, ([MOVED], 2, False))
+    assert [use.model for use in found[-2:]] == ["", "tiny:latest"]
     assert found[-1].taken == ("tiny:latest",)
+
+
+def test_end_that_moves_once_within_a_minute_of_our_session_may_still_be_ours_and_twice_is_not() -> None:
+    quiet = ([OURS], 2, False)
+    found = looks(
+        quiet, quiet, quiet, ([MOVED], 2, False), ([MOVED], 2, False), ([replace(MOVED, expires_at="t2")], 2, False)
+    )
+    assert [use.model for use in found] == ["", "", "", "", "", "tiny:latest"]
+    assert LATE_S == 60
 
 
 def test_our_own_sessions_move_it_too() -> None:
@@ -195,6 +206,9 @@ async def test_owner_who_uses_our_model_gets_it(fake: FakeOllama, watched: Watch
     await collect(watched.engine, Prompt(model="tiny", text="hi", max_tokens=3))
     await watched.look(3)
     assert watched.keeper.owner_use == ""
+    fake.owner_uses("tiny:latest")
+    await watched.look()
+    assert watched.keeper.owner_use == ""  # it may be the late end of our own session
     fake.owner_uses("tiny:latest")
     await watched.look()
     assert watched.keeper.owner_use == "tiny:latest"
