@@ -21,6 +21,7 @@ Arguments = Mapping[str, str]
 def add_model_commands(table: CommandTable, agent: Agent) -> None:
     async def pull_model(arguments: Arguments) -> CommandOutcome:
         view = agent.shelf.pull(arguments.get("model", ""))
+        agent.publish_now()  # whoever follows it must not take the end of an earlier try for this one's
         return CommandOutcome(f"Downloading {view.model}.", {"model": view.model})
 
     async def cancel_pull(arguments: Arguments) -> CommandOutcome:

@@ -50,6 +50,7 @@ def build_app() -> typer.Typer:
     from core.cli.logs_cmd import show_logs
     from core.cli.models_cmd import models
     from core.cli.owner_cmds import finish, pause, resume, sessions
+    from core.cli.pull_cmd import pull
     from core.cli.quant_cmd import quant
     from core.cli.rules_cmd import rules
     from core.cli.run_cmd import run
@@ -67,7 +68,7 @@ def build_app() -> typer.Typer:
     app.callback()(_root)
     app.command("run")(run)
     for command in (
-        *(status, pause, resume, finish, sessions, models, quant, ledger),
+        *(status, pause, resume, finish, sessions, models, pull, quant, ledger),
         *(ask, demo, selftest, doctor, health, retry, update, uninstall),
     ):
         app.command(command.__name__)(command)

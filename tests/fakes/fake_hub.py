@@ -23,6 +23,13 @@ class HubFaults:
     gate: threading.Event | None = None  # bytes after the first half wait for it
 
 
+class _QuietServer(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hangs up in the middle is what some tests are about."""
+
+
 class FakeHub:
     """`files` by repository and path. `url` is the endpoint."""
 
@@ -33,8 +40,7 @@ class FakeHub:
         self.headers: list[dict[str, str]] = []  # of every request
         self.gated: set[str] = set()
         self._lying: dict[str, str] = {}  # path → checksum
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = _QuietServer(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
 
     @property
