@@ -24,6 +24,7 @@ from core.engines.absent import NoEngine
 from core.engines.factory import EngineSecrets, engine_factories
 from core.engines.names import find_model
 from core.errors import AgentError, CoordinatorError
+from core.first_tokens import FirstTokens
 from core.fit import room_of
 from core.give_back import MemoryKeeper
 from core.give_back_file import GiveBackFile
@@ -228,6 +229,7 @@ class Agent:
             give_back=lambda: self.memory.view,
             update=lambda: self.updates.offered,
             rules=lambda: self.rules.snapshot_fields(),
+            first_tokens=lambda: self.first_tokens.views,
         )
         self.coordinator = CoordinatorClient(
             endpoint=settings.coordinator_endpoint,
@@ -244,6 +246,7 @@ class Agent:
         self.keys = KeyKeeper(JwtValidator(settings.agent_id), self.coordinator.fetch_key)
         self.ledger = Ledger(self.paths.ledger_file, on_notice=self._on_notice)
         self.model_use = ModelUse(self.ledger.most_used)
+        self.first_tokens = FirstTokens(self.paths.first_tokens_file)
         self.time_use = TimeUse(self.paths.data_dir / TIME_USE_NAME, on_notice=self._on_notice)
         self.store.subscribe(self.time_use.look)
         self.updates = UpdateWatch(
@@ -391,6 +394,7 @@ class Agent:
         self.report.speeds = await asyncio.to_thread(known_speeds, self.paths.speeds_file)
         await asyncio.to_thread(self._hub.load)
         await self.memory.load()
+        await self.first_tokens.load()
         await self.rules.energy.open()
         problem = public_address_problem(settings)
         if problem is not None:
@@ -495,6 +499,7 @@ class Agent:
         if self.spent is not None:
             self.spent.close()
         await self.model_use.close()
+        await self.first_tokens.close()
         await self.ledger.close()
         await self.time_use.close()
 
@@ -628,6 +633,8 @@ class Agent:
 
     def _on_ended(self, record: SessionRecord) -> None:
         self.report.take_ended(record)
+        if record.first_token_after_ms is not None:
+            self.first_tokens.take(record.engine_model, record.first_token_after_ms, is_cold=record.was_cold)
         self.rules.energy.count_tokens(record.completion_tokens)
         is_well = record.end_reason is EndReason.COMPLETED
         write = (

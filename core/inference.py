@@ -72,6 +72,9 @@ class SessionRecord:
     finish_reason: str  # "stop" or "length" when completed, else ""
     seconds_since_first_token: float = 0.0  # until the last piece; 0 without a token
     first_tokens: int = 0  # that came at the time of the first: an engine's first piece may hold several
+    engine_model: str = ""  # the engine's name of the model
+    was_cold: bool = False  # the model wasn't in memory, as far as that was known
+    first_token_after_ms: float | None = None  # from admission on, a wait in the queue left out
 
     @property
     def tokens_per_second(self) -> float:
@@ -152,7 +155,7 @@ class InferenceService:
                     is_owner=self._is_owner,
                 ) as session,
             ):
-                run = _Run(prompt, session, attempt, self._models.engine.name, arrived, self._admission.monotonic)
+                run = _Run(prompt, session, attempt, self._models, arrived, self._admission.monotonic)
                 await self._stream(run, send)
         except BaseException as error:
             if run is not None:
@@ -230,7 +233,7 @@ class _Run:
         prompt: Prompt,
         session: Session,
         attempt: Attempt,
-        engine: str,
+        models: ModelManager,
         arrived: float,
         monotonic: Callable[[], float],
     ) -> None:
@@ -238,7 +241,9 @@ class _Run:
         self.session = session
         self.end_reason = EndReason.COMPLETED
         self._attempt = attempt
-        self._engine = engine
+        self._models = models
+        self._engine = models.engine.name
+        self._was_warm = models.is_warm(prompt.model)
         self._arrived = arrived
         self._monotonic = monotonic
         self._first_at: float | None = None
@@ -260,6 +265,7 @@ class _Run:
                     self._first_at = now
                     self._first_tokens = piece.tokens
                     self._attempt.succeed()
+                    self._models.note_answered(self.prompt.model)
                 session.count(piece.tokens, now)
             if piece.text:
                 session.writing_since = now
@@ -291,6 +297,9 @@ class _Run:
             finish_reason=last.finish_reason,
             seconds_since_first_token=0.0 if first is None else ended - first,
             first_tokens=self._first_tokens,
+            engine_model=self.prompt.model,
+            was_cold=not self._was_warm,
+            first_token_after_ms=None if first is None else (first - self.session.admitted_at) * 1000,
         )
 
 

@@ -68,6 +68,7 @@ class ModelManager:
         self._vram_plan = VramPlan()
         self.has_misplaced = False  # a model of ours is not on the card as planned: it should leave memory
         self._offered_at_refresh: tuple[str, ...] = ()
+        self._answered: set[str] = set()  # models that gave a token since the engine was asked what is loaded
         self._serving: Counter[str] = Counter()
         self._used_at = monotonic()
 
@@ -197,6 +198,17 @@ class ModelManager:
             return True
         return can_load_now(model, room)
 
+    def is_warm(self, name: str) -> bool:
+        """Whether a model (the engine's name) is in memory, as far as that is known without asking the engine."""
+        holds = getattr(self._engine, "holds", None)
+        if holds is not None:
+            return bool(holds(name))
+        return name in self._answered or find_model(name, tuple(model.name for model in self.loaded)) is not None
+
+    def note_answered(self, name: str) -> None:
+        """It gave a token: it is in memory, although the engine hasn't been asked since."""
+        self._answered.add(name)
+
     def is_serving(self, name: str) -> bool:
         """Whether a session of `name` (the engine's name) runs."""
         return self._serving[name] > 0
@@ -208,6 +220,7 @@ class ModelManager:
 
     def _take_loaded(self, loaded: tuple[LoadedModel, ...]) -> None:
         self.loaded = loaded
+        self._answered.clear()
         misplaced = self._vram_plan.problem(loaded, self._card_mb())
         self.has_misplaced = bool(misplaced)
         for name, why in misplaced.items():

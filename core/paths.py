@@ -119,6 +119,11 @@ class ProfilePaths:
         return self.data_dir / "speeds.json"
 
     @property
+    def first_tokens_file(self) -> Path:
+        """How long sessions waited for their first token, by model."""
+        return self.data_dir / "first-tokens.json"
+
+    @property
     def ledger_file(self) -> Path:
         return self.data_dir / "ledger.sqlite"
 

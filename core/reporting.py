@@ -28,6 +28,7 @@ from core.config import Settings
 from core.coordinator_types import Health, NotRegistering, Registration
 from core.engine_keeper import EngineKeeper
 from core.engines.load_room import load_plan
+from core.first_tokens import FirstToken
 from core.gpu.advice import REMEDY, unused_card, used_kept_card
 from core.inference import SessionRecord
 from core.model_manager import ModelManager
@@ -64,6 +65,7 @@ class Reporter:
         give_back: Callable[[], GiveBackView | None] = lambda: None,
         update: Callable[[], Release | None] = lambda: None,
         rules: Callable[[], Mapping[str, Any]] = lambda: {"rules": (), "energy": EnergyView()},
+        first_tokens: Callable[[], tuple[FirstToken, ...]] = tuple,
     ) -> None:
         self._settings = settings
         self._models = models
@@ -75,6 +77,7 @@ class Reporter:
         self._engine_pids = engine_pids
         self._give_back = give_back
         self._rules = rules
+        self._first_tokens = first_tokens
         self._update = update
         self._limits = _capacity_limits(settings)
         self._cpu_of_others = CpuOfOthers()
@@ -246,6 +249,7 @@ class Reporter:
             "offered_models": self._models.offered,
             "chosen_quants": self._models.chosen_quants,
             "speeds": self.speeds,
+            "first_tokens": self._first_tokens(),
             "loaded_models": self._models.loaded,
             "pulls": self._shelf.pulls,
             "pulled_models": self._shelf.pulled_names,

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from core.engines import ChosenQuant, EngineModel, EngineStatus, LoadedModel
+from core.first_tokens import FirstToken
 from core.memory_need import LoadPlan
 from core.speed_book import Speed
 from core.state import AgentState, check_transition
@@ -198,6 +199,7 @@ class AgentSnapshot:
     capacity: CapacityView = CapacityView()
     machine: SystemStats | None = None  # the raw meter; None before the first sample
     speeds: tuple[Speed, ...] = ()  # of models, as measured on this machine
+    first_tokens: tuple[FirstToken, ...] = ()  # how long sessions waited for one, by model
     tier: str = ""  # quantisation tier for this machine
     tier_reason: str = ""  # the memory behind it, in one sentence
     totals: Totals = Totals()

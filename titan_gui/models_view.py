@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from core.engines import EngineModel
 from core.engines.names import find_model, same_model
+from core.first_tokens import find_first_token, first_token_words
 from core.fit import FitRule, FitVerdict, judge, room_of
 from core.plurals import counted
 from core.snapshot import AgentSnapshot, PullView
@@ -162,6 +163,7 @@ def _facts(snapshot: AgentSnapshot, model: EngineModel) -> str:
             parts.append(f"in memory ({memory_text(loaded.total_mb)})" if loaded.total_mb else "in memory")
             parts.append(loaded.note)
     parts.append(_choice(snapshot, model))
+    parts.append(first_token_words(find_first_token(snapshot.first_tokens, model.name)))
     return " · ".join(part for part in parts if part)
 
 

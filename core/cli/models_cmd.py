@@ -47,7 +47,7 @@ def models(
         return
     snapshot = door.fetch_snapshot(profile)
     if as_json:
-        names = ("models", "offered_models", "chosen_quants", "loaded_models", "pulls", "pulled_models")
+        names = ("models", "offered_models", "chosen_quants", "loaded_models", "pulls", "pulled_models", "first_tokens")
         output.print_json({name: snapshot[name] for name in names} | {"engine": snapshot["engine"]["name"]})
         return
     from core.cli.render_tables import models_table

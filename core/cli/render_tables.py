@@ -63,6 +63,9 @@ def models_table(snapshot: Mapping[str, Any]) -> RenderableType:
     from core.fit import judge, room_of_json, shape_of_json
 
     room = room_of_json(snapshot)
+    from core.first_tokens import FirstToken, find_first_token, first_token_words
+
+    first_tokens = tuple(FirstToken(**found) for found in snapshot.get("first_tokens", ()))
     served_as = {choice["model"]: choice for choice in snapshot.get("chosen_quants", ())}
     table = _table(("model", False), ("size", True), ("quant", False), ("context", True), ("", False), ("fit", False))
     said = []
@@ -74,6 +77,8 @@ def models_table(snapshot: Mapping[str, Any]) -> RenderableType:
         verdict = judge(size, room, shape_of_json(model))
         if not model["is_selftest"]:
             said.append(f"{model['name']}: {verdict.sentence}")
+        if words := first_token_words(find_first_token(first_tokens, model["name"])):
+            said.append(f"{model['name']}: {words}.")
         if (choice := served_as.get(model["name"])) is not None:
             marks.append(f"served as {choice['offered']}")
             said.append(f"{model['name']} is served as {choice['offered']}. {choice['reason']}")

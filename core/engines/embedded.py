@@ -212,6 +212,11 @@ class EmbeddedEngine:
         running = self._supervisor.running
         return () if running is None else (self._loaded(running.file),)
 
+    def holds(self, model: str) -> bool:
+        """Whether it is in memory now, ready to answer."""
+        running = self._supervisor.running
+        return running is not None and find_model(model, [running.file.name]) is not None
+
     async def load(self, model: str) -> LoadedModel:
         file = await self._find(model)
         async with self._supervisor.use(file):
