@@ -10,7 +10,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -116,6 +116,17 @@ def codes(snapshot: Snapshot) -> list[str]:
     return [reason["code"] for reason in snapshot["reasons"]]
 
 
+@asynccontextmanager
+async def in_background(coroutine: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.Task[None]]:
+    """Its task, ended on the way out: nothing of it outlives the channel that it uses."""
+    task = asyncio.create_task(coroutine)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
 async def ask_on_and_on(client: Client, coordinator: FaultyCoordinator, answers: list[Any]) -> None:
     while True:
         answers.append(await client.ask(token_of(coordinator, ID, MODEL.name), max_tokens=60))
@@ -148,7 +159,7 @@ async def test_a_program_that_eats_the_memory_gets_it_and_nobody_is_killed(
             await agent.wait_state("ready")
             client = await stack.enter_async_context(client_of(agent.endpoint))
             answers: list[Any] = []
-            asking = asyncio.create_task(ask_on_and_on(client, coordinator, answers))
+            asking = await stack.enter_async_context(in_background(ask_on_and_on(client, coordinator, answers)))
             ready = await seen(agent, lambda snapshot: snapshot["loaded_models"] != [])
             assert ready["machine"]["total_ram_mb"] == LIMIT_MB  # the agent knows its limit
             (engine,) = agent.children()
@@ -162,6 +173,7 @@ async def test_a_program_that_eats_the_memory_gets_it_and_nobody_is_killed(
             served = len(answers)
             await until(lambda: any(answer.code is OK for answer in answers[served:]))
             asking.cancel()
+            await asyncio.wait([asking])
             kills = kills_in(group)
             record_property("memory pressure", "a process that eats memory, in a cgroup")
             assert kills == 0
