@@ -282,6 +282,7 @@ class Agent:
             admission=self.admission,
             energy=energy,
             own_memory=self.report.own_memory,
+            least_ram_mb=lambda: getattr(self.models.engine, "least_mb", None),
             engine_name=lambda: self.models.engine.name,
             owner_use=lambda: self.keeper.owner_use,
             give_back=self._give_back_for_rule,

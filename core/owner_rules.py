@@ -65,6 +65,7 @@ class OwnerRules:
         admission: Admission,
         energy: EnergyLog,
         own_memory: Callable[[], OwnMemory],
+        least_ram_mb: Callable[[], int | None] = lambda: None,
         engine_name: Callable[[], str],
         owner_use: Callable[[], str],
         give_back: GiveBack,
@@ -80,6 +81,7 @@ class OwnerRules:
         self._reasons = reasons
         self._admission = admission
         self._own_memory = own_memory
+        self._least_ram_mb = least_ram_mb
         self._engine_name = engine_name
         self._owner_use = owner_use
         self._monotonic = monotonic
@@ -170,6 +172,7 @@ class OwnerRules:
         return Own(
             vram_mb=memory.vram_mb or 0,
             ram_mb=memory.ram_mb or 0,
+            least_ram_mb=self._least_ram_mb(),
             served_s_today=self.energy.served_s_today,
             kwh_today=self.energy.kwh_today,
         )

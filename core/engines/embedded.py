@@ -136,6 +136,11 @@ class EmbeddedEngine:
         return self._inventory
 
     @property
+    def least_mb(self) -> int | None:
+        """What the model that was loaded last takes with one session and least context, MiB; None before the first."""
+        return self._planner.least_mb
+
+    @property
     def process(self) -> WorkerProcess | None:
         """The child, loading or serving: its process id and its last log lines."""
         return self._supervisor.process

@@ -41,6 +41,7 @@ class LoadPlanner:
         self._batch_tokens = PROMPT_STEP_GPU_TOKENS if platform == "darwin" else PROMPT_STEP_CPU_TOKENS
         self._failed: dict[Path, tuple[int, float]] = {}  # what was too much, MiB, and when
         self.current: Rung | None = None  # of the load that was chosen last
+        self.least_mb: int | None = None  # what the smallest load of that file takes
         self.note = ""  # why it is less than wanted, one sentence; "" when it isn't
 
     def wanted(self, file: ModelFile) -> LoadPlan:
@@ -54,6 +55,8 @@ class LoadPlanner:
     def choose(self, file: ModelFile) -> Rung:
         """The best load that fits now. Raises NotEnoughMemory, with the numbers, where not even the least does."""
         wanted, room_mb = self.wanted(file), self._room_mb()
+        *_, least = plans(wanted)
+        self.least_mb = rung_of(file.shape, file.size_bytes, least).need_mb
         rung = best_rung(file.shape, file.size_bytes, wanted, room_mb, below_mb=self._too_much_mb(file))
         if rung is None:
             raise self._refusal(file, wanted, room_mb)

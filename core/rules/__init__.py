@@ -60,6 +60,7 @@ class Own:
 
     vram_mb: int = 0  # held by our engine's models now
     ram_mb: int = 0
+    least_ram_mb: int | None = None  # what our model takes at least when it is loaded anew; None: as much as before
     served_s_today: float = 0.0  # with at least one session, since local midnight
     kwh_today: float | Unknown = field(default=Unknown("Not measured yet."))
 

@@ -126,15 +126,24 @@ def _ram_short(scene: Scene) -> Look | Unknown:
         own_mb=own_mb,
         reserve_mb=scene.settings.values.ram_reserve_mb,
         what="Memory",
+        least_mb=scene.own.least_ram_mb,
     )
 
 
 def _memory(
-    scene: Scene, *, total_mb: int | Unknown, free_mb: int | Unknown, own_mb: int, reserve_mb: int, what: str
+    scene: Scene,
+    *,
+    total_mb: int | Unknown,
+    free_mb: int | Unknown,
+    own_mb: int,
+    reserve_mb: int,
+    what: str,
+    least_mb: int | None = None,
 ) -> Look | Unknown:
     """Short: less is free than what the owner's programs still have coming of the reserve, or than a small floor.
 
-    It ends when that much and what our model held are free together: else the model's return would begin it again.
+    It ends when that much and what our model held are free together, or what it takes at least where it can be loaded
+    with less: else its return would begin it again.
     """
     if isinstance(total_mb, Unknown):
         return total_mb
@@ -147,6 +156,8 @@ def _memory(
     if scene.before.holding is None:
         return OFF
     gone_mb = max(0, scene.before.held_mb - own_mb)
+    if least_mb is not None:
+        gone_mb = min(gone_mb, least_mb)
     return OFF if free_mb >= kept_mb + gone_mb else BETWEEN
 
 

@@ -104,6 +104,13 @@ async def test_failed_load_is_stepped_down_from_and_forgotten_after_ten_minutes(
     assert made.choose(FILE).plan.sessions == 4
 
 
+def test_what_the_smallest_load_takes_is_known_from_the_first_choice_on() -> None:
+    made, _ = planner(Room(20_000))
+    assert made.least_mb is None
+    made.choose(FILE)
+    assert made.least_mb == need_mb(1, 1024)
+
+
 def test_at_the_bottom_there_is_no_step_down() -> None:
     made, _ = planner(Room(need_mb(1, 1024)))
     made.choose(FILE)

@@ -298,6 +298,16 @@ def test_memory_stays_short_until_the_model_fits_again_beside_the_reserve() -> N
     assert machine.see_for(MEMORY_ENDS_S, replace(CALM, free_vram_mb=20_000)) == ()
 
 
+def test_memory_is_short_no_longer_once_the_model_fits_with_less() -> None:
+    """32 GB: others hold 16 GB for good, our model held 15 GB; it can be loaded into 4 GB as well."""
+    machine = Machine(rules_of(memory_tight_effect="off"))
+    machine.own = Own(ram_mb=15_000, least_ram_mb=4_000)
+    assert machine.see_for(6, replace(CALM, free_ram_mb=300)) == ("ram_short",)
+    machine.own = Own(ram_mb=80, least_ram_mb=4_000)  # this program itself
+    assert machine.see_for(60, replace(CALM, free_ram_mb=4_500)) == ("ram_short",)  # 512 MB of it stay free
+    assert machine.see_for(MEMORY_ENDS_S, replace(CALM, free_ram_mb=4_512)) == ()
+
+
 def test_nobody_is_let_in_before_memory_is_short_and_again_once_it_is_free() -> None:
     """24 GB of which our model holds 20 GB and others 1.9 GB of the reserve's 2.4 GB: 512 MB stays free, the floor."""
     machine = Machine()
