@@ -31,6 +31,7 @@ from core.engines.ollama_wire import (
     final_chunk,
     is_honest_version,
     load_body,
+    read_digests,
     read_expiries,
     read_lines,
     read_loaded,
@@ -81,6 +82,8 @@ class OllamaEngine:
         self._shapes = OllamaShapes(self._show)
         self._trained_context: dict[str, int] = {}  # normalised name → the model's own maximum
         self._own = OwnLoads()
+        self._digests: dict[str, str] = {}  # normalised name → which model that is, of all on the disk
+        self._loaded_digests: dict[str, str] = {}  # the same of those in memory, by Ollama's names
 
     @property
     def status(self) -> EngineStatus:
@@ -119,7 +122,9 @@ class OllamaEngine:
 
         Not through the `ollama` package: it drops `remote_host`, by which cloud models are told apart.
         """
-        models = read_models((await self._call("GET", "/api/tags")).body)
+        body = (await self._call("GET", "/api/tags")).body
+        models = read_models(body)
+        self._digests = {normalize_model(name): digest for name, digest in read_digests(body).items()}
         for model in models:
             if model.context_tokens:
                 self._trained_context[normalize_model(model.name)] = model.context_tokens
@@ -235,6 +240,7 @@ class OllamaEngine:
         asked_at = self._own.requests
         body = (await self._call("GET", "/api/ps")).body
         loaded, expiries = read_loaded(body), read_expiries(body)
+        self._loaded_digests = read_digests(body)
         self._own.saw((model.name for model in loaded), asked_at=asked_at)
         loaded = tuple(replace(model, is_owners=not self._own.is_ours(model.name)) for model in loaded)
         if loaded:
@@ -249,10 +255,15 @@ class OllamaEngine:
         if self._own.is_ours(model):
             return None
         loaded = await self.loaded_models()
-        there = next((entry for entry in loaded if same_model(entry.name, model)), None)
+        there = next((entry for entry in loaded if same_model(entry.name, model) or self._is_alias(entry, model)), None)
         if there is None:
             self._own.claim(model)
         return there
+
+    def _is_alias(self, entry: LoadedModel, model: str) -> bool:
+        """Whether `model` is another name of what is loaded: Ollama lists it under the name that it was loaded by."""
+        digest = self._digests.get(normalize_model(model), "")
+        return bool(digest) and self._loaded_digests.get(entry.name) == digest
 
     async def _drop(self, model: str) -> None:
         """Tell Ollama to let a model of ours go."""

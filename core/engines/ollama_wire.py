@@ -277,6 +277,11 @@ def read_expiries(body: Any) -> dict[str, str]:
     return {entry["name"]: str(entry.get("expires_at") or "") for entry in _entries(body)}
 
 
+def read_digests(body: Any) -> dict[str, str]:
+    """What each model of /api/tags or /api/ps is, by name. Two names of one model have the same; "" isn't said."""
+    return {entry["name"]: str(entry.get("digest") or "") for entry in _entries(body)}
+
+
 def read_trained_context(body: Any) -> int | None:
     """The context that a model was trained for, from /api/show; None when an old Ollama doesn't say."""
     info = body.get("model_info") if isinstance(body, dict) else None

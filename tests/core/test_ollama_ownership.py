@@ -52,6 +52,18 @@ async def test_model_that_was_there_before_is_never_unloaded_nor_kept_longer(
     assert ["keep_alive" in body for body in fake.bodies("/api/chat")] == [False]
 
 
+async def test_another_name_of_the_owners_model_is_the_owners_too(fake: FakeOllama, engine: OllamaEngine) -> None:
+    """llama3.1:8b and llama3.1:latest are one model: Ollama lists it under the name that it was loaded by."""
+    fake.tags.append(tag("tiny:alias", digest=fake.tags[0]["digest"]))
+    await engine.list_models()
+    fake.owner_uses("tiny:latest")
+    await collect(engine, ask("tiny:alias"))
+    await engine.unload("tiny:alias")  # at once, before anybody has looked again
+    await engine.close()
+    assert "tiny:latest" in fake.loaded
+    assert ["keep_alive" in body for body in fake.bodies("/api/chat")] == [False]
+
+
 async def test_owners_model_keeps_its_context(fake: FakeOllama, engine: OllamaEngine) -> None:
     """Another num_ctx would make Ollama load it anew, under our name and with our keep_alive."""
     fake.owner_uses("tiny:latest", context=777)

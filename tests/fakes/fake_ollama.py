@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
@@ -32,7 +33,7 @@ def tag(name: str, *, context: int | None = 2048, capabilities: list[str] | None
         "model": name,
         "modified_at": "2026-11-24T19:51:54.855445459Z",
         "size": 442815,
-        "digest": "150aebec0d17b2723fb7aa5c5e2245ec479123b5d71df4e8cb53fcb8ba65d245",
+        "digest": hashlib.sha256(name.encode()).hexdigest(),
         "details": details,
         "capabilities": ["completion"] if capabilities is None else capabilities,
         **more,
@@ -94,7 +95,7 @@ class FakeOllama(FakeEngineServer):
                 "name": name,
                 "model": name,
                 "size": self.size,
-                "digest": "150a",
+                "digest": self._digest(name),
                 "details": {"family": "llama", "quantization_level": "unknown"},
                 "expires_at": f"2026-11-24T19:{56 + self.uses.get(name, 0) // 60:02}:"
                 f"{self.uses.get(name, 0) % 60:02}.249129052Z",
@@ -104,6 +105,13 @@ class FakeOllama(FakeEngineServer):
             for name, context in self.loaded.items()
         ]
         return _answer({"models": models})
+
+    def _digest(self, name: str) -> str:
+        return str(next((entry["digest"] for entry in self.tags if entry["name"] == name), "150a"))
+
+    def _listed_as(self, name: str) -> str:
+        """Two names of one model share what is in memory, under the name that it was loaded by."""
+        return next((loaded for loaded in self.loaded if self._digest(loaded) == self._digest(name)), name)
 
     async def _show(self, request: web.Request) -> web.Response:
         body = await request.json()
@@ -194,7 +202,7 @@ class FakeOllama(FakeEngineServer):
             value = body.get("options", {}).get(option, 0)
             if not isinstance(value, int):
                 return None, _answer({"error": f'option "{option}" must be of type integer'}, 500)
-        return name, None
+        return self._listed_as(name), None
 
     def _find(self, name: Any) -> str | None:
         wanted = str(name) if ":" in str(name) else f"{name}:latest"
