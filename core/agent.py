@@ -213,6 +213,7 @@ class Agent:
             reasons=self.reasons,
             last_used=lambda: self.memory.unloaded,
             most_used=lambda: self.model_use.names,
+            how_many=lambda: self.settings.preload_models,
             is_enabled=lambda: self.settings.preload_on_resume,
             limit_s=lambda: self.settings.first_token_timeout_s,
             on_failed=self.keeper.show,

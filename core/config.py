@@ -218,6 +218,13 @@ class Settings(RuleFields):
         "At the program's start, load the model that was used most in the last 7 days, before anybody asks for it.",
         is_live=True,
     )
+    preload_models: int = setting(
+        1,
+        "How many of the most used models are loaded then, at the start and after a pause, as far as they fit beside "
+        "each other; the embedded engine holds one at a time.",
+        between=(1, 16),
+        is_live=True,
+    )
     keep_awake: bool = setting(
         True, "Keep the machine from falling asleep by itself while a session runs on mains power.", is_live=True
     )

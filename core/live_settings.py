@@ -143,6 +143,7 @@ LIVE: Mapping[str, Apply] = MappingProxyType(
         "unload_after_idle_s": _unload_after_idle,
         "preload_on_resume": _by_agent,
         "preload_at_start": _by_agent,
+        "preload_models": _by_agent,
         "keep_awake": _by_agent,
         "notifications": _by_report,
         "update_index_url": _by_agent,

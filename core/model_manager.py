@@ -13,7 +13,7 @@ from core.circuit_breaker import CircuitBreaker
 from core.engines import ChosenQuant, Engine, EngineModel, LoadedModel
 from core.engines.names import find_model, same_model
 from core.errors import AtCapacity, ModelError, ModelNotOffered, NotEnoughMemory
-from core.fit import Room, can_load_now, refuse_what_breaks_the_reserve
+from core.fit import Room, can_load_now, judge, refuse_what_breaks_the_reserve
 from core.logs import get_logger
 from core.model_names import local_name
 from core.quant_choice import choose_quant
@@ -198,12 +198,30 @@ class ModelManager:
             return True
         return can_load_now(model, room)
 
+    def fits_beside(self, name: str) -> bool:
+        """Whether a model (the engine's name) fits beside those that are in memory already; False where that isn't
+        known, or the engine holds one at a time.
+        """
+        room = self._room()
+        model = next((model for model in self.models if model.name == name), None)
+        if room is None or model is None or getattr(self._engine, "serves_one_model", False):
+            return False
+        need_mb = judge(model.size_bytes, room, model.shape).needed_mb
+        if need_mb is None or room.free_mb is None or room.budget_mb is None:
+            return False
+        held = [(one.vram_mb if room.kind == "vram" else one.total_mb) or 0 for one in self.loaded if not one.is_owners]
+        return need_mb <= min(room.free_mb, room.budget_mb) - sum(held)  # what is ours counts as free there
+
+    def is_loaded(self, name: str) -> bool:
+        """Whether the engine has said that it is in memory (the engine's name)."""
+        return find_model(name, tuple(model.name for model in self.loaded)) is not None
+
     def is_warm(self, name: str) -> bool:
         """Whether a model (the engine's name) is in memory, as far as that is known without asking the engine."""
         holds = getattr(self._engine, "holds", None)
         if holds is not None:
             return bool(holds(name))
-        return name in self._answered or find_model(name, tuple(model.name for model in self.loaded)) is not None
+        return name in self._answered or self.is_loaded(name)
 
     def note_answered(self, name: str) -> None:
         """It gave a token: it is in memory, although the engine hasn't been asked since."""
@@ -248,7 +266,7 @@ class ModelManager:
                 raise
 
     def _is_in_memory(self, name: str) -> bool:
-        return self._serving[name] > 0 or find_model(name, tuple(model.name for model in self.loaded)) is not None
+        return self._serving[name] > 0 or self.is_loaded(name)
 
     def _has_smaller(self, wanted: str) -> bool:
         """Whether another quantisation can be tried now that one has failed."""

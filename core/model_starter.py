@@ -24,6 +24,7 @@ log = get_logger(__name__)
 
 ENGINES = ("embedded", "ollama")  # any other server may be paid by the token
 PROMPT = "Hi"
+SETTLE_S = 5.0  # until a sample of the machine has counted what was just loaded
 RETRY_S = 5.0  # an engine that is away is the keeper's to tell of; the model isn't to blame
 
 
@@ -37,6 +38,7 @@ class ModelStarter:
         reasons: ReasonBook,
         last_used: Callable[[], tuple[str, ...]],
         most_used: Callable[[], tuple[str, ...]] = tuple,
+        how_many: Callable[[], int] = lambda: 1,
         is_enabled: Callable[[], bool],
         limit_s: Callable[[], float],
         on_failed: Callable[[], None],
@@ -50,6 +52,7 @@ class ModelStarter:
         self._reasons = reasons
         self._last_used = last_used
         self._most_used = most_used
+        self._how_many = how_many
         self._is_enabled = is_enabled
         self._limit_s = limit_s
         self._on_failed = on_failed
@@ -59,6 +62,8 @@ class ModelStarter:
         self._is_start = False
         self._task: asyncio.Task[None] | None = None
         self._name = ""
+        self._more: asyncio.Task[None] | None = None  # loads further models; serving doesn't wait for it
+        self._more_name = ""
 
     def want(self) -> None:
         """Memory was given back: when serving would begin again, the model comes first."""
@@ -96,19 +101,23 @@ class ModelStarter:
         return True
 
     def stop(self) -> tuple[str, ...]:
-        """Not needed any more; returns the model that may still be loading."""
+        """Not needed any more; returns the models that may still be loading."""
+        loading = []
+        if self._more is not None and not self._more.done():
+            self._more.cancel()
+            loading.append(self._more_name)
         task, self._task = self._task, None
-        if task is None:
-            return ()
-        task.cancel()
-        self._reasons.drop("model_loading")
-        return (self._name,)
+        if task is not None:
+            task.cancel()
+            self._reasons.drop("model_loading")
+            loading.append(self._name)
+        return tuple(filter(None, loading))
 
     async def close(self) -> None:
-        task = self._task
+        tasks = [task for task in (self._task, self._more) if task is not None]
         self.stop()
-        if task is not None:
-            await asyncio.wait([task])
+        if tasks:
+            await asyncio.wait(tasks)
 
     def _choose(self) -> str | None:
         """The engine's name of the model that was used before, else of the one that is used most, else of the first
@@ -177,4 +186,24 @@ class ModelStarter:
             self._is_wanted = False  # a session will show what is wrong
         if self._is_wanted:
             self._on_failed()
+        elif not self._is_check and self._how_many() > 1:
+            self._more_name = ""
+            self._more = asyncio.get_running_loop().create_task(self._load_more(), name="more-models")
         self._reasons.drop("model_loading")
+
+    async def _load_more(self) -> None:
+        """The other most used models, as far as they fit beside what is there."""
+        for name in dict.fromkeys(self._resolved(self._most_used())):
+            await self._sleep(SETTLE_S)
+            if len(self._models.loaded) >= self._how_many():
+                return
+            if self._models.is_loaded(name) or not self._models.fits_beside(name):
+                continue
+            self._more_name = name
+            try:
+                await self._models.load(name)
+            except AgentError as error:
+                log.warning("further model not loaded", model=name, error=error.detail, hint=error.hint)
+                return
+            self._more_name = ""
+            log.info("further model loaded", model=name)

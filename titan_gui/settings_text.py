@@ -53,6 +53,7 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "unload_after_idle_s": "Unload when idle for",
         "preload_on_resume": "Load the model on resume",
         "preload_at_start": "Load a model at the start",
+        "preload_models": "Models to load",
         "keep_awake": "Stay awake while serving",
         "share": "When to share",
         "setup_done": "Set up",

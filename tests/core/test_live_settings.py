@@ -35,6 +35,7 @@ CHANGES = {
     "unload_after_idle_s": "60",
     "preload_on_resume": "false",
     "preload_at_start": "true",
+    "preload_models": "3",
     "keep_awake": "false",
     "notifications": "false",
     "update_index_url": "https://releases.example/index.json",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from core.config_values import Value
-from core.engines import EngineModel, TokenChunk
+from core.engines import EngineModel, LoadedModel, TokenChunk
 from core.errors import StorageError
 from core.fit import Room
 from core.ledger import Ledger
@@ -100,15 +100,23 @@ class Starting:
         self.reasons = ReasonBook()
         self.last_used: tuple[str, ...] = ()
         self.most_used: tuple[str, ...] = ()
+        self.how_many = 1
+        self.gate = asyncio.Event()
         self.starter = ModelStarter(
             models=self.models,
             reasons=self.reasons,
             last_used=lambda: self.last_used,
             most_used=lambda: self.most_used,
+            how_many=lambda: self.how_many,
             is_enabled=lambda: False,
             limit_s=lambda: 60.0,
             on_failed=lambda: None,
+            sleep=self._settle,
         )
+
+    async def _settle(self, _: float) -> None:
+        """The next sample: what is loaded counts as ours, and so as free (core/fit.py)."""
+        await self.gate.wait()
 
     async def loads_at_start(self) -> list[str]:
         await self.models.refresh()
@@ -139,6 +147,70 @@ async def test_at_the_start_the_most_used_that_fits_is_loaded_and_none_where_non
     starting.room = Room(free_mb=500, budget_mb=30_000)
     assert await starting.loads_at_start() == []
     assert starting.models.offered == ("a", "b")  # a session may find more room
+
+
+@pytest.mark.parametrize(
+    ("how_many", "room_mb", "loaded"),
+    [
+        (1, 30_000, ["b"]),
+        (2, 30_000, ["b", "a"]),
+        (3, 30_000, ["b", "a"]),
+        (2, 2_600, ["b", "a"]),
+        (2, 1_300, ["a"]),
+    ],
+)
+async def test_further_models_come_once_it_serves(how_many: int, room_mb: int, loaded: list[str]) -> None:
+    starting = Starting()
+    starting.how_many = how_many
+    starting.most_used = ("b", "gone", "a")
+    starting.room = Room(free_mb=room_mb, budget_mb=30_000)
+    assert await starting.loads_at_start() == loaded[:1]
+    starting.gate.set()
+    if starting.starter._more is not None:
+        await starting.starter._more
+    assert [model.name for model in starting.engine.loaded] == loaded
+    await starting.starter.close()
+
+
+@pytest.mark.parametrize(("room_mb", "fits"), [(1_328, False), (1_329, True)])
+async def test_a_further_model_must_fit_beside_what_is_in_memory(room_mb: int, fits: bool) -> None:
+    """a takes 1 GB and a fifth, 1,229 MB; b, which is there, holds 100 MB of what counts as free."""
+    starting = Starting()
+    await starting.models.refresh()
+    starting.room = Room(free_mb=30_000, budget_mb=room_mb)
+    assert not starting.models.is_loaded("b")
+    starting.engine.loaded = [LoadedModel(name="b", total_mb=100, vram_mb=0)]
+    await starting.models.refresh()
+    assert starting.models.is_loaded("b")
+    assert starting.models.fits_beside("a") is fits
+
+
+async def test_a_pause_stops_further_models_and_names_the_one_that_may_still_come() -> None:
+    starting = Starting()
+    starting.how_many, starting.most_used = 2, ("b", "a")
+    assert await starting.loads_at_start() == ["b"]
+    starting.gate.set()
+    never = asyncio.Event()
+
+    async def load(model: str) -> LoadedModel:
+        await never.wait()
+        raise AssertionError(model)
+
+    starting.engine.load = load  # type: ignore[method-assign]
+    await soon(lambda: starting.starter._more_name == "a")
+    assert starting.starter.stop() == ("a",)
+    await starting.starter.close()
+
+
+async def test_the_embedded_engine_holds_one() -> None:
+    starting = Starting()
+    starting.engine.serves_one_model = True
+    starting.how_many, starting.most_used = 2, ("b", "a")
+    assert await starting.loads_at_start() == ["b"]
+    starting.gate.set()
+    assert starting.starter._more is not None
+    await starting.starter._more
+    assert [model.name for model in starting.engine.loaded] == ["b"]
 
 
 async def test_an_agent_is_ready_with_the_most_used_model_in_memory() -> None:
