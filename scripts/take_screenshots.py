@@ -12,10 +12,11 @@ import itertools
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QImage
@@ -27,6 +28,8 @@ from core.control_address import read_address
 from core.errors import AgentError
 from core.inference_client import AnswerEnd, Question, request_token, stream_answer
 from core.local_coordinator import LocalCoordinator
+from core.rules.table import RULES
+from scripts import rule_pictures
 from tests.fakes import portal
 from tests.fakes.calm_signals import NO_RULES
 from tests.fakes.desktop_process import DesktopProcess
@@ -38,6 +41,7 @@ from tests.fakes.x_client import XClient
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("dashboard", "activity", "models", "rules", "settings", "log")
 SETUP = "setup"
+EACH_RULE = "each-rule"
 SETUP_STEPS = 6
 THEMES = ("light", "dark")
 SCREEN = (1400, 1000)
@@ -93,15 +97,21 @@ class Stage:
 
     async def take_as_it_is(self, name: str) -> None:
         """Light and dark."""
+        for theme, image in (await self.look()).items():
+            self._shots.save(image, name, theme)
+
+    async def look(self) -> dict[str, QImage]:
+        """The window as it is, by theme."""
+        seen = {}
         for theme in THEMES:
             self._desktop.turn(is_dark=theme == "dark")
             await asyncio.sleep(TURN_S)
             if self._program.process.returncode is not None:
                 complain_about(self._program, self._program.process.returncode)
-                raise RuntimeError(f"the program ended before {name} was taken")
-            screen = await asyncio.to_thread(read_screen, self._session.screen_file)
-            self._shots.save(cut_window(screen), name, theme)
+                raise RuntimeError("the program has ended")
+            seen[theme] = cut_window(await asyncio.to_thread(read_screen, self._session.screen_file))
         self._desktop.turn(is_dark=False)
+        return seen
 
     async def command(self, name: str, **arguments: str) -> None:
         door = read_address(self._program.paths.control_address_file)
@@ -141,7 +151,7 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def write_settings(home: Path, coordinator: str) -> None:
+def write_settings(home: Path, coordinator: str, others: Mapping[str, str] = MappingProxyType({})) -> None:
     """A home user's: the embedded engine, and a coordinator on this machine, which alone gets the self-test model.
 
     In the file, since the window greys what the environment decides. One rule is off: this machine is busy with us.
@@ -156,6 +166,7 @@ def write_settings(home: Path, coordinator: str) -> None:
         "cpu_busy_effect": "off",
         "notifications": "false",
         "setup_done": "true",
+        **others,
     }
     change_settings(changes, {"HOME": str(home), "TITAN_HOME": str(home)})
 
@@ -229,6 +240,51 @@ async def take_setup(shots: Shots) -> None:
                 complain_about(program, await program.stop())
 
 
+async def take_rules(shots: Shots) -> None:
+    """Every rule of the owner's as it holds: the dashboard's top and the rule's row, all sixteen in one."""
+    tiles: dict[str, dict[str, QImage]] = {theme: {} for theme in THEMES}
+    for act in rule_pictures.ACTS:
+        with tempfile.TemporaryDirectory(prefix="titan-") as folder:
+            home = Path(folder)
+            async with LocalCoordinator() as coordinator, session_of(home, shots.scale) as (session, desktop, _):
+                await asyncio.to_thread(
+                    write_settings, home, coordinator.endpoint, {**rule_pictures.QUICK, **act.settings}
+                )
+                environ = {**UNSET, **look_of(shots.scale)}
+                async with rule_pictures.ToldDesktop(home, session, **environ) as program:
+                    await program.wait_event("started")
+                    stage = Stage(shots, session, desktop, program)
+                    for rule, signals in act.rules.items():
+                        for theme, tile in (
+                            await take_rule(stage, program, coordinator.endpoint, rule, signals)
+                        ).items():
+                            tiles[theme][rule] = tile
+                            say(f"{rule}, {theme}")
+                    complain_about(program, await program.stop())
+    for theme, taken in tiles.items():
+        in_order = [taken[rule.code] for rule in RULES]  # every one, or this fails
+        shots.save(rule_pictures.stacked(in_order, rule_pictures.TILES_ACROSS), EACH_RULE, theme)
+
+
+async def take_rule(
+    stage: Stage, program: rule_pictures.ToldDesktop, coordinator: str, rule: str, signals: Mapping[str, object]
+) -> dict[str, QImage]:
+    """Make it hold, and see it on both pages; by theme."""
+    clients = Clients(coordinator, 3) if rule == "budget_spent" else None  # which only serving spends
+    try:
+        program.tell(signals)
+        await program.wait_rules(rule)
+    finally:
+        if clients is not None:
+            await clients.close()
+    await stage.command("show_window", page="dashboard")
+    await asyncio.sleep(SETTLE_S)
+    top = await stage.look()
+    row_box, top_box = await program.show_rule(signals, rule)
+    row = await stage.look()
+    return {theme: rule_pictures.stacked([top[theme].copy(top_box), row[theme].copy(row_box)]) for theme in THEMES}
+
+
 def complain_about(program: DesktopProcess, code: int) -> None:
     """What no picture shows: another end than an ordered one, and anything on stderr that is no log line."""
     if code:
@@ -244,7 +300,9 @@ async def take_all(arguments: argparse.Namespace) -> None:
         shots = Shots(arguments.out, scale)
         if SETUP in arguments.pages:
             await take_setup(shots)
-        pages = [page for page in arguments.pages if page != SETUP]
+        if EACH_RULE in arguments.pages and scale == 1:  # of a size with the rest
+            await take_rules(shots)
+        pages = [page for page in arguments.pages if page in PAGES]
         if pages:
             await take_pages(shots, pages, arguments.serve_s)
 
@@ -255,7 +313,9 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "screenshots", help="folder (docs/screenshots)")
     parser.add_argument("--serve-s", type=float, default=150.0, help="seconds of serving before the pictures (150)")
     parser.add_argument("--scales", type=lambda text: [int(part) for part in split(text)], default=[1, 2])
-    parser.add_argument("--pages", type=split, default=[*PAGES, SETUP], help=",".join((*PAGES, SETUP)))
+    parser.add_argument(
+        "--pages", type=split, default=[*PAGES, SETUP, EACH_RULE], help=",".join((*PAGES, SETUP, EACH_RULE))
+    )
     arguments = parser.parse_args()
     problem = missing_programs()
     if problem:
