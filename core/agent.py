@@ -610,10 +610,10 @@ class Agent:
     def _fit_sessions(self) -> None:
         """Admit no more sessions at once than the loaded model has room for: it may have been loaded with fewer."""
         places = [model.sessions for model in self.models.loaded if model.sessions]
-        wanted = min([self.settings.max_concurrent_jobs, *places])
-        if wanted != self.admission.max_jobs:
-            log.info("sessions at once", wanted=self.settings.max_concurrent_jobs, now=wanted)
-            self.admission.resize(wanted)
+        before = self.admission.max_jobs
+        self.rules.keeper.use_max_jobs(min([self.settings.max_concurrent_jobs, *places]))
+        if self.admission.max_jobs != before:
+            log.info("sessions at once", wanted=self.settings.max_concurrent_jobs, now=self.admission.max_jobs)
             self.tell_coordinator()
 
     def _is_metered(self) -> bool:

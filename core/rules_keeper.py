@@ -87,9 +87,10 @@ class RulesKeeper:
         self._want(wanted_signals(settings))
 
     def use_max_jobs(self, most: int) -> None:
-        """The owner's own number of sessions; fewer may run while the card is warmer than the target."""
+        """As many as the owner and the loaded model allow; fewer may run while the card is warmer than the target."""
+        is_slowed = self._pace.sessions < self._most_jobs
         self._most_jobs = most
-        self._pace = Pace(min(self._pace.sessions, most), self._pace.changed_at)
+        self._pace = Pace(min(self._pace.sessions, most) if is_slowed else most, self._pace.changed_at)
         self._keep_pace(self._monotonic(), told=False)
         if self._admission.max_jobs != max(1, self._pace.sessions):
             self._admission.resize(max(1, self._pace.sessions))

@@ -98,6 +98,18 @@ async def test_a_listed_program_refuses_at_once_ends_the_session_and_unloads() -
         assert (view.holds, view.is_on, view.effect) == (True, True, "stop after 0.1 s, unload")
 
 
+async def test_a_warm_card_stays_slowed_whatever_else_says_how_many_may_run() -> None:
+    settings: dict[str, Value] = {**SETTINGS, "gpu_target_c": 70.0, "max_concurrent_jobs": 4}
+    async with small_agent(FakeEngine(models=(MODEL,)), settings) as agent:
+        machine_of(agent).show(gpu_temperature_c=72.0)
+        assert agent.admission.max_jobs == 3
+        agent._on_sample(FixedStats().sample)
+        assert agent.admission.max_jobs == 3
+        agent._on_sample(FixedStats().sample)
+        assert agent.admission.max_jobs == 3
+        assert "gpu_warm" in agent.reasons
+
+
 async def test_the_window_hears_what_cannot_be_told_and_which_rules_are_off() -> None:
     async with small_agent(FakeEngine(models=(MODEL,)), SETTINGS) as agent:
         machine_of(agent).show(is_metered=Unknown("NetworkManager doesn't run here."))
