@@ -15,9 +15,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-from package_notices import write_notices
-from trim_icu import trim
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from scripts.package_notices import write_notices
+from scripts.trim_icu import trim
 
 ROOT = Path(__file__).resolve().parent.parent
 APP = "titan-desktop"

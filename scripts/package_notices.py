@@ -13,7 +13,7 @@ import sys
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
-from cyclonedx.factory.license import LicenseFactory
+from cyclonedx.contrib.license.factories import LicenseFactory
 from cyclonedx.model.bom import Bom
 from cyclonedx.model.component import Component, ComponentType
 from cyclonedx.model.license import LicenseAcknowledgement
@@ -56,7 +56,8 @@ def write_notices(packages: Path, folder: Path) -> None:
 
 def notices(parts: list[Distribution]) -> str:
     head = "This program holds the work of others, under the licences below.\n"
-    return "\n".join([head, *(notice_of(part) for part in parts)])
+    bundled = (LICENCES / "bundled-notice.txt").read_text(encoding="utf-8")
+    return "\n".join([head, bundled, *(notice_of(part) for part in parts)])
 
 
 def notice_of(part: Distribution) -> str:
@@ -77,7 +78,7 @@ def licence_texts(part: Distribution) -> list[str]:
 def licence_of(part: Distribution) -> str:
     """Its licence in short: an SPDX expression where it has one, else its own words; "" where it says nothing."""
     for field in ("License-Expression", "License"):
-        said = part.metadata.get(field, "").strip()
+        said = part.metadata[field].strip() if field in part.metadata else ""
         if said and "\n" not in said and len(said) <= 120:
             return said
     named = [match[1] for line in part.metadata.get_all("Classifier") or [] if (match := _CLASSIFIER.fullmatch(line))]

@@ -45,8 +45,8 @@ def uninstaller(*, keep_models: bool = False, keyring: FakeKeyring | None = None
     return Uninstaller(base_folders(), os.environ, keep_models=keep_models, open_keyring=lambda: kept)
 
 
-def purge(**options: bool) -> Inventory:
-    remover = uninstaller(**options)
+def purge(*, keep_models: bool = False) -> Inventory:
+    remover = uninstaller(keep_models=keep_models)
     inventory = remover.find()
     assert remover.remove(inventory) == ()
     return inventory

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.desktop_file import desktop_exec
 from core.engines import worker_launch
 from core.errors import AgentError, StorageError
-from titan_gui.autostart import Autostart, autostart_of, desktop_exec, windows_command_line
+from titan_gui.autostart import Autostart, autostart_of, windows_command_line
 
 APPROVED = r"Software\Microsoft\Windows\CurrentVersion\Explorer\StartupApproved\Run"
 RUN = r"Software\Microsoft\Windows\CurrentVersion\Run"

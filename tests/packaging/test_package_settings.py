@@ -192,7 +192,7 @@ def test_the_workflows_run_files_that_are_there(name: str) -> None:
 # Licences and parts
 
 
-@pytest.mark.parametrize("name", ["LGPL-3.0.txt", "GPL-3.0.txt", "qt-notice.txt"])
+@pytest.mark.parametrize("name", ["LGPL-3.0.txt", "GPL-3.0.txt", "qt-notice.txt", "bundled-notice.txt"])
 def test_qts_licence_is_there_to_be_shipped(name: str) -> None:
     assert len(words(ROOT / "packaging" / "licences" / name)) > 500
 
