@@ -100,6 +100,10 @@ class EnergyMeter:
         """Of what is measured; unknown while nothing measures it."""
         if self._power.total_w(self.owners_figure_w) is None:
             return Unknown(UNMEASURED)
+        return self.measured_kwh_today(now)
+
+    def measured_kwh_today(self, now: Now) -> float:
+        """The same, also while nothing measures it any more, or not yet: then it is at least so much."""
         return self.today(now).wh / 1000
 
     def view(self, now: Now, tariff_per_kwh: float) -> EnergyView:

@@ -86,6 +86,10 @@ class EnergyLog:
     def kwh_today(self) -> float | Unknown:
         return self._meter.kwh_today(self._now())
 
+    @property
+    def measured_kwh_today(self) -> float:
+        return self._meter.measured_kwh_today(self._now())
+
     def view(self) -> EnergyView:
         return self._meter.view(self._now(), self.tariff_per_kwh)
 

@@ -175,4 +175,5 @@ class OwnerRules:
             least_ram_mb=self._least_ram_mb(),
             served_s_today=self.energy.served_s_today,
             kwh_today=self.energy.kwh_today,
+            measured_kwh_today=self.energy.measured_kwh_today,
         )

@@ -63,6 +63,7 @@ class Own:
     least_ram_mb: int | None = None  # what our model takes at least when it is loaded anew; None: as much as before
     served_s_today: float = 0.0  # with at least one session, since local midnight
     kwh_today: float | Unknown = field(default=Unknown("Not measured yet."))
+    measured_kwh_today: float = 0.0  # what is known of it also while nothing measures it: at least so much is used
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

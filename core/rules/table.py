@@ -201,11 +201,12 @@ def _budget_spent(scene: Scene) -> Look | Unknown:
     again = "it shares again after midnight"
     if hours and own.served_s_today >= hours * 3600:
         return Look(Level.ON, f"Today's {hours:g} h of serving are spent: {again}.", _midnight(scene), "hours_per_day")
-    if kwh and isinstance(own.kwh_today, Unknown):
-        return own.kwh_today
-    if kwh and not isinstance(own.kwh_today, Unknown) and own.kwh_today >= kwh:
+    if not kwh:
+        return OFF
+    used_kwh = own.measured_kwh_today if isinstance(own.kwh_today, Unknown) else own.kwh_today
+    if used_kwh >= kwh:
         return Look(Level.ON, f"Today's {kwh:g} kWh are spent: {again}.", _midnight(scene), "kwh_per_day")
-    return OFF
+    return own.kwh_today if isinstance(own.kwh_today, Unknown) else OFF
 
 
 def _gpu_lost(scene: Scene) -> Look:

@@ -98,6 +98,7 @@ def test_unmeasured_energy_is_unknown_and_never_nothing() -> None:
     energy.serve(True, now())
     energy.take_power(PowerReading(), now(2))
     assert energy.kwh_today(now(2)) == Unknown(UNMEASURED)
+    assert energy.measured_kwh_today(now(2)) == 0.0
     view = energy.view(now(2), 0.30)
     assert (view.served_s, view.kwh, view.cost, view.wh_per_1000_tokens, view.source) == (
         2,
@@ -211,6 +212,7 @@ async def test_a_day_goes_on_in_the_next_run(tmp_path: Path) -> None:
     again = Log(tmp_path)
     await again.log.open()
     assert again.log.served_s_today == pytest.approx(20.0)
+    assert again.log.measured_kwh_today == pytest.approx(100 * 20 / 3600 / 1000)  # before the first sample
     again.log.take_gpu_power(100.0)
     assert again.log.kwh_today == pytest.approx(100 * 20 / 3600 / 1000)
     assert again.log.view().wh_per_1000_tokens == pytest.approx(100 * 20 / 3600, abs=0.001)

@@ -392,6 +392,14 @@ def test_the_days_energy_is_spent_and_an_unmeasured_one_is_said() -> None:
     assert [item.cause for item in machine.last.unknown] == ["Nothing here measures it."]
 
 
+def test_energy_that_is_spent_stays_spent_when_nothing_measures_it_any_more() -> None:
+    machine = Machine(rules_of(kwh_per_day=1.5))
+    machine.own = Own(kwh_today=Unknown("Nothing here measures it."), measured_kwh_today=1.5)
+    assert machine.see(CALM) == ("budget_spent",)
+    machine.wait(3600)
+    assert machine.see(CALM) == ("budget_spent",)
+
+
 def test_outside_the_hours_says_until_when() -> None:
     machine = Machine(rules_of(schedule="mon-fri 22-06"))
     assert machine.see(CALM) == ("schedule",)
