@@ -276,8 +276,9 @@ def rule_holds(holding: Holding, sessions_end_at: float | None = None) -> Reason
 def gpu_warm(sessions: int, of: int, target_c: float) -> Reason:
     """Slowed down for the owner's target temperature; without any session it is a break, and blocks."""
     kind = KINDS["gpu_warm"]
-    warmer = f"the graphics card is above your target of {target_c:g} °C"
-    sentence = f"Serves {sessions} of {of} sessions: {warmer}." if sessions else f"A break to cool down: {warmer}."
+    what = f"Serves {sessions} of {of} sessions" if sessions else "A break to cool down"
+    # Also on the way back, when the card is well below it: one session more each half minute.
+    sentence = f"{what}, to keep the graphics card at your target of {target_c:g} °C."
     return Reason(code="gpu_warm", sentence=sentence, icon=kind.icon, setting=kind.setting, blocks=sessions == 0)
 
 

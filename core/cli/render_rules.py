@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -20,16 +20,18 @@ def rules_table(views: Sequence[Mapping[str, Any]], now: float) -> RenderableTyp
         return Text("No rule is looked at before the setup is done.")
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("")
-    table.add_column("rule", no_wrap=True)
-    table.add_column("now", overflow="fold")
-    table.add_column("what it does", overflow="fold")
+    table.add_column("rule")
+    table.add_column("now")
+    table.add_column("what it does")
     table.add_column("setting", no_wrap=True)
     for view in views:
-        mark, says, style = _now(view, now)
+        mark, says, style = _now(view)
         kind = KINDS[view["code"]]
         cells = (mark, kind.title, says, view["effect"], kind.setting)
         table.add_row(*(Text(plain(cell), style=style) for cell in cells))
-    return Group(table, Text(), Text("Change one: titan config set SETTING VALUE", style="dim"))
+    return Group(
+        table, Text(), *_sentences(views, now), Text("Change one: titan config set SETTING VALUE", style="dim")
+    )
 
 
 def countdown(reason: Mapping[str, Any], now: float) -> str:
@@ -45,12 +47,27 @@ def countdown(reason: Mapping[str, Any], now: float) -> str:
     return f" ({'; '.join(parts)})" if parts else ""
 
 
-def _now(view: Mapping[str, Any], now: float) -> tuple[str, str, str]:
+def _sentences(views: Sequence[Mapping[str, Any]], now: float) -> Iterator[RenderableType]:
+    """Below the table, where lines are wide: what holds and why, then what can't be told, a line for each cause."""
+    for view in views:
+        if view["holds"]:
+            yield Text(plain(f"✗ {view['sentence']}{countdown(view, now)}"), style="yellow")
+    untold: dict[str, list[str]] = {}
+    for view in views:
+        if view["is_on"] and view["unknown"]:
+            untold.setdefault(view["unknown"], []).append(KINDS[view["code"]].title)
+    for cause, titles in untold.items():
+        yield Text(plain(f"? {', '.join(titles)}: {cause}"))
+    if untold or any(view["holds"] for view in views):
+        yield Text()
+
+
+def _now(view: Mapping[str, Any]) -> tuple[str, str, str]:
     """A mark, the words, and the style of the row."""
     if view["holds"]:
-        return "✗", f"{view['sentence']}{countdown(view, now)}", "yellow"
+        return "✗", "holds", "yellow"
     if not view["is_on"]:
         return " ", "off", "dim"
     if view["unknown"]:
-        return "?", f"can't be told here: {view['unknown']}", ""
+        return "?", "can't be told here", ""
     return "·", "doesn't hold", ""

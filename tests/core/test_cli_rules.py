@@ -14,7 +14,7 @@ from core.cli.render_rules import rules_table
 from core.cli.render_status import render_status
 from core.reasons import rule_holds
 from core.rules import Holding
-from core.rules.effects import parse_effect
+from core.rules.effects import DEFAULT_EFFECTS, parse_effect
 from core.snapshot import AgentSnapshot, EnergyView, RuleView
 from tests.fakes.running_door import running_door
 from tests.fakes.snapshots import NOW, busy_snapshot
@@ -35,8 +35,8 @@ RULES = (
 )
 
 
-def shown(what: RenderableType) -> str:
-    console = Console(width=200, color_system=None)
+def shown(what: RenderableType, width: int = 200) -> str:
+    console = Console(width=width, color_system=None)
     with console.capture() as capture:
         console.print(what)
     return capture.get()
@@ -53,11 +53,21 @@ def test_table_tells_what_holds_what_is_off_and_what_cannot_be_told() -> None:
     assert "In use" in in_use
     assert " off " in in_use
     assert "✗" in listed
-    assert "Paused while Steam runs. (running sessions end in 4 s)" in listed
+    assert " holds " in listed
+    assert "✗ Paused while Steam runs. (running sessions end in 4 s)" in lines
     assert "stop after 5 s, unload" in listed
     assert "listed_apps" in listed
-    assert "can't be told here: NetworkManager doesn't run here." in metered
+    assert "can't be told here" in metered
+    assert "? Metered network: NetworkManager doesn't run here." in lines
     assert "doesn't hold" in busy
+
+
+def test_table_stays_readable_in_a_terminal_of_eighty_columns_and_says_a_cause_once() -> None:
+    cause = "No graphics card was found: models are served from RAM, by the processor."
+    views = [_plain(RuleView(code=kind, is_on=True, unknown=cause, effect="stop, unload")) for kind in DEFAULT_EFFECTS]
+    lines = shown(rules_table(views, NOW), width=80).splitlines()
+    assert len(lines) <= 3 * len(views)
+    assert " ".join(lines).count("by the processor") == 1
 
 
 def test_before_the_setup_there_is_nothing_to_list() -> None:
@@ -107,7 +117,7 @@ def test_the_command_asks_the_running_agent(capsys: pytest.CaptureFixture[str]) 
         assert err == ""
         assert [rule["code"] for rule in json.loads(out)["rules"]] == [view.code for view in RULES]
         assert run_cli(["rules"]) == 0
-        assert "A program of your list runs" in capsys.readouterr().out
+        assert "Paused while Steam runs." in capsys.readouterr().out
 
 
 def _plain(view: RuleView) -> dict[str, Any]:

@@ -385,7 +385,7 @@ async def test_a_warm_card_serves_fewer_sessions_then_takes_a_break_and_says_so(
     await kept.see(replace(CALM, gpu_temperature_c=72.0))
     assert (kept.admission.max_jobs, kept.paced) == (3, 1)
     (reason,) = kept.reasons.all
-    assert reason.sentence == "Serves 3 of 4 sessions: the graphics card is above your target of 70 °C."
+    assert reason.sentence == "Serves 3 of 4 sessions, to keep the graphics card at your target of 70 °C."
     assert not reason.blocks
     await kept.clock.advance(91)
     assert kept.reasons.is_blocked
