@@ -16,6 +16,7 @@ from core.gpu import GpuProcess, GpuSample
 
 FIRST_LOOK_BACK_S = 2.0  # over which the first sample looks for programs that use a card
 RETRY_S = 60.0  # how often a missing driver or a lost card is looked for again
+SLEPT_S = 5.0  # the wall clock ahead of the monotonic one: the machine slept (core/wake_watch.py)
 DISPLAY_S = 10.0  # how often it is asked which card drives the display
 _MIB = 1024 * 1024
 
@@ -79,6 +80,7 @@ class NvmlProbe:
         self._names = _ProcessNames(process_name or _process_name)
         self._nvml: Any = None  # the pynvml module while NVML is initialised
         self._retry_at = float("-inf")
+        self._clocks_apart_s = now() - clock()
         self._known: dict[str, str] = {}  # uuid → name, of every card seen so far
         self._uuid_at: dict[int, str] = {}  # index → uuid, as last enumerated
         self._used_until: dict[str, int] = {}  # uuid → the driver's time of the last use by a program, microseconds
@@ -114,6 +116,7 @@ class NvmlProbe:
             return  # the driver went away before us: there is nothing left to release
 
     def _ensure_open(self) -> bool:
+        self._look_for_sleep()
         if self._nvml is not None and not self._problem:
             return True
         if self._clock() < self._retry_at:
@@ -121,6 +124,12 @@ class NvmlProbe:
         self._retry_at = self._clock() + self._retry_s
         self.close()  # a lost card comes back only to a fresh initialisation
         return self._open()
+
+    def _look_for_sleep(self) -> None:
+        """A driver that a sleep has shaken is looked at anew at once, not at the slow pace."""
+        before_s, self._clocks_apart_s = self._clocks_apart_s, self._now() - self._clock()
+        if self._clocks_apart_s - before_s >= SLEPT_S:
+            self._retry_at = float("-inf")
 
     def _open(self) -> bool:
         try:

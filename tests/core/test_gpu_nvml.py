@@ -99,6 +99,11 @@ def test_lost_card_is_kept_by_name_while_the_other_goes_on_and_is_seen_when_back
     assert back == fine
 
 
+def test_lost_card_is_looked_for_again_right_after_a_sleep(double: NvmlDouble) -> None:
+    seen = double.run("lost_in_a_sleep")
+    assert [look["cards"][0]["is_lost"] for look in seen] == [False, True, True, False]
+
+
 @pytest.mark.parametrize("scenario", ["late_driver", "late_library"])
 def test_driver_that_comes_later_is_seen_at_the_slow_pace(double: NvmlDouble, scenario: str) -> None:
     missing, too_early, found = double.run(scenario, install=scenario != "late_library")

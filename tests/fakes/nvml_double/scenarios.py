@@ -110,6 +110,19 @@ def lost_and_back() -> Any:
     return seen
 
 
+def lost_in_a_sleep() -> Any:
+    """The card is lost, and there again; then the machine sleeps: the monotonic clock stands still meanwhile."""
+    clock, wall = FakeClock(), FakeClock()
+    probe = NvmlProbe(clock=clock, now=wall, retry_s=60)
+    seen = []
+    for state, awake_s, asleep_s in ((FIRST, 2, 0), (FIRST + " lost=1", 2, 0), (FIRST, 2, 0), (FIRST, 2, 3600)):
+        write(state)
+        clock.now_s += awake_s
+        wall.now_s += awake_s + asleep_s
+        seen.append(look(probe))
+    return seen
+
+
 def display_cards() -> Any:
     """Two cards; the desktop is on the second, then its monitor sleeps, then the first has one as well, then the
     owner lends the second alone, then a driver that doesn't tell."""
@@ -315,6 +328,7 @@ SCENARIOS: dict[str, Callable[[], Any]] = {
         use_by_program,
         unsupported,
         lost_and_back,
+        lost_in_a_sleep,
         display_cards,
         lent_card_lost,
         late_driver,
