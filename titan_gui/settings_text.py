@@ -81,7 +81,7 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "gpu_max_c": "Graphics card too hot at",
         "gpu_resume_c": "Graphics card cool again at",
         "gpu_hot_effect": "When the graphics card is too hot",
-        "gpu_target_c": "Graphics card's target temperature",
+        "gpu_target_c": "Slow the card down above",
         "gpu_lost_effect": "When the graphics card is gone",
         "vram_short_effect": "When graphics memory is short",
         "ram_short_effect": "When memory is short",

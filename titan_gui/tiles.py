@@ -199,10 +199,10 @@ def _brief_text(seconds: float) -> str:
 def _energy(energy: EnergyView) -> Tile | None:
     if energy.kwh is None or not energy.served_s:
         return None
-    cost = f", costs {energy.cost:.2f}" if energy.cost is not None else ""
+    cost = f"costs {energy.cost:.2f}, " if energy.cost is not None else ""
     each = f"; {energy.wh_per_1000_tokens:.1f} Wh per 1,000 tokens" if energy.wh_per_1000_tokens is not None else ""
-    detail = f"served for {duration_text(energy.served_s)}{each}"
-    return Tile(name="energy", title="Energy for serving today", value=f"{energy.kwh:.2f} kWh{cost}", detail=detail)
+    detail = f"{cost}served for {duration_text(energy.served_s)}{each}"
+    return Tile(name="energy", title="Energy for serving today", value=f"{energy.kwh:.2f} kWh", detail=detail)
 
 
 def _sums_tile(name: str, title: str, sums: object) -> Tile:

@@ -154,6 +154,6 @@ def test_energy_is_told_once_it_is_measured() -> None:
 
     (tile,) = rare_tiles_of(AgentSnapshot(energy=energy))
 
-    assert (tile.value, tile.detail) == ("0.42 kWh, costs 0.13", "served for 1 h 30 min; 1.2 Wh per 1,000 tokens")
+    assert (tile.value, tile.detail) == ("0.42 kWh", "costs 0.13, served for 1 h 30 min; 1.2 Wh per 1,000 tokens")
     assert rare_tiles_of(AgentSnapshot(energy=replace(energy, kwh=None))) == ()
     assert set(RARE_TILES) == {"energy", "give_back"}

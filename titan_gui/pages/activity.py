@@ -35,7 +35,7 @@ class ActivityPage(QWidget):
         self.live = RowTable((*LIVE_TITLES, ""), NUMBER_TITLES, (30, 9, 8, 8, 8, 10, 8), 0)
         self.live.setAccessibleName(self.tr("Sessions now"))
         self._buttons = ButtonColumn(self.live, self._make_stop_button)
-        self.past = RowTable(PAST_TITLES, NUMBER_TITLES, (16, 30, 9, 8, 10, 36), 1)
+        self.past = RowTable(PAST_TITLES, NUMBER_TITLES, (16, 30, 9, 8, 10, 28), 1)
         self.past.setAccessibleName(self.tr("Past sessions"))
         self.export_button = QPushButton(self.tr("Export…"))
         self.export_button.setToolTip(self.tr("Write every past session into a CSV or JSON file: figures, never text."))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
-from PySide6.QtCore import Qt, QTimer, Signal
+from PySide6.QtCore import QTimer, Signal
 from PySide6.QtGui import QShowEvent
-from PySide6.QtWidgets import QFrame, QGridLayout, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QGridLayout, QVBoxLayout, QWidget
 
 from core.snapshot import AgentSnapshot
 from titan_gui.history import History
@@ -16,6 +16,7 @@ from titan_gui.view_model import mood_of
 from titan_gui.widgets.charts_panel import ChartsPanel
 from titan_gui.widgets.day_bars import DayBars
 from titan_gui.widgets.headline_card import HeadlineCard
+from titan_gui.widgets.page_area import PageArea
 from titan_gui.widgets.pause_switch import PauseSwitch
 from titan_gui.widgets.stat_tile import StatTile
 from titan_gui.widgets.text_labels import TextLabel, WrappedLabel
@@ -158,15 +159,9 @@ class DashboardPage(QWidget):
         column.addWidget(self._given_notice)
         column.addStretch(1)
         self.show_contribution({})
-        area = QScrollArea()
-        area.setAccessibleName(self.tr("Dashboard"))
-        area.setWidgetResizable(True)
-        area.setFrameShape(QFrame.Shape.NoFrame)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        area.setWidget(content)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(area)
+        layout.addWidget(PageArea(self.tr("Dashboard"), content))
 
 
 def _grid(tiles: list[StatTile]) -> QGridLayout:

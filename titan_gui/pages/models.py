@@ -5,12 +5,10 @@ from __future__ import annotations
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import (
-    QFrame,
     QHBoxLayout,
     QLineEdit,
     QMessageBox,
     QPushButton,
-    QScrollArea,
     QVBoxLayout,
     QWidget,
 )
@@ -23,6 +21,7 @@ from titan_gui.remedies import error_text
 from titan_gui.widgets.add_model import AddModel
 from titan_gui.widgets.model_rows import ModelRowWidget, PullRowWidget
 from titan_gui.widgets.notes import Note, dim_note, good_note, problem_note
+from titan_gui.widgets.page_area import PageArea
 from titan_gui.widgets.what_if import WhatIfPanel
 
 
@@ -100,6 +99,7 @@ class ModelsPage(QWidget):
                 widget.delete_clicked.connect(self._on_row_delete_clicked)
                 self._model_lines.addWidget(widget)
         self._show_pulls(snapshot)
+        self._set_tab_order()
         self.what_if.show_snapshot(snapshot)
 
     def _rebuild_models(self, names: list[str]) -> None:
@@ -128,6 +128,17 @@ class ModelsPage(QWidget):
                 widget.cancel_clicked.connect(self.cancel_requested)
                 self._pull_lines.addWidget(widget)
 
+    def _set_tab_order(self) -> None:
+        """By keyboard from top to bottom too: what is made last would come last."""
+        before: QWidget = self._area
+        for stop in (
+            *(stop for pull in self._pulls.values() for stop in pull.stops),
+            *(stop for model in self._models.values() for stop in model.stops),
+        ):
+            if before.nextInFocusChain() is not stop:
+                self.setTabOrder(before, stop)
+            before = stop
+
     def _lay_out(self) -> None:
         font = self._engine.font()
         font.setBold(True)
@@ -144,15 +155,11 @@ class ModelsPage(QWidget):
         lines.addLayout(self._pull_lines)
         lines.addLayout(self._model_lines)
         lines.addStretch(1)
-        area = QScrollArea()
-        area.setWidgetResizable(True)
-        area.setFrameShape(QFrame.Shape.NoFrame)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        area.setWidget(inner)
+        self._area = PageArea(self.tr("Models"), inner)
         layout = QVBoxLayout(self)
         layout.addWidget(self._engine)
         layout.addWidget(self._summary)
-        layout.addWidget(area, 1)
+        layout.addWidget(self._area, 1)
         layout.addWidget(self.what_if)
         layout.addWidget(self._problem)
         layout.addWidget(self._done)

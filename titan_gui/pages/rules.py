@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from PySide6.QtCore import QEvent, Qt, QTimer, Signal
 from PySide6.QtGui import QColor, QShowEvent
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from core.config_load import LoadedSettings
 from core.errors import AgentError, ConfigError
@@ -21,11 +21,10 @@ from titan_gui.theme import colours_of, tint
 from titan_gui.view_model import Mood
 from titan_gui.widgets.action_buttons import ActionButtons
 from titan_gui.widgets.notes import problem_note
+from titan_gui.widgets.page_area import PageArea
 from titan_gui.widgets.rule_row import RuleRow
 from titan_gui.widgets.stat_tile import Card
 from titan_gui.widgets.text_labels import TextLabel, WrappedLabel
-
-LEAST_WIDTH = 480  # a rule's title, its state and its button beside each other
 
 
 class RulesPage(QWidget):
@@ -44,7 +43,7 @@ class RulesPage(QWidget):
         super().__init__()
         self._snapshot = AgentSnapshot()
         self._loaded: LoadedSettings | None = None
-        self._summary = TextLabel(scale=1.2, bold=True)
+        self._summary = WrappedLabel(scale=1.2, bold=True)
         self._problem = problem_note()
         self._cards: dict[str, ReasonCard] = {}
         self._rows: dict[str, RuleRow] = {}
@@ -60,13 +59,7 @@ class RulesPage(QWidget):
             part.setSpacing(10)
             column.addLayout(part)
         column.addStretch(1)
-        self._area = area = QScrollArea()
-        area.setAccessibleName(self.tr("Rules"))
-        area.setWidgetResizable(True)
-        area.setFrameShape(QFrame.Shape.NoFrame)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        area.setWidget(content)
-        area.setMinimumWidth(LEAST_WIDTH)
+        self._area = area = PageArea(self.tr("Rules"), content)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(area)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QShowEvent
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLineEdit, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from core.config import DECLARATIONS
 from core.config_load import LoadedSettings
@@ -18,6 +18,7 @@ from titan_gui.remedies import error_text
 from titan_gui.settings_text import HIDDEN, names_text, place_problems
 from titan_gui.widgets.login_switch import LoginSwitch
 from titan_gui.widgets.notes import Note, dim_note, good_note, heading, problem_note
+from titan_gui.widgets.page_area import PageArea
 from titan_gui.widgets.secret_editor import SecretEditor
 from titan_gui.widgets.setting_editor import SettingEditor
 
@@ -175,19 +176,14 @@ class SettingsPage(QWidget):
             self._running_jobs, self._has_failed = snapshot.running_jobs, has_failed
             self._update()
 
-    def _make_area(self) -> QScrollArea:
+    def _make_area(self) -> PageArea:
         inner = QWidget()
         self._lines = QVBoxLayout(inner)
         self._lines.setContentsMargins(0, 0, 12, 0)
         self._lines.addWidget(self._nothing)
         self._lines.addStretch(1)
         self._left = list(dict.fromkeys(DECLARATIONS[name].group for name in DECLARATIONS if name not in HIDDEN))
-        area = QScrollArea()
-        area.setWidgetResizable(True)
-        area.setFrameShape(QFrame.Shape.NoFrame)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        area.setWidget(inner)
-        return area
+        return PageArea(self.tr("Settings"), inner)
 
     def _add_group(self, group: str) -> None:
         box = QWidget()
@@ -209,6 +205,17 @@ class SettingsPage(QWidget):
             lines.addWidget(self.login_switch)
         self._groups[group] = box
         self._lines.insertWidget(self._lines.count() - 1, box)  # before the stretch
+        self._put_buttons_last()
+
+    def _put_buttons_last(self) -> None:
+        """By keyboard too: they stand below the editors, which are made after them."""
+        last = self.window().previousInFocusChain()
+        while last is not None and last.focusPolicy() is Qt.FocusPolicy.NoFocus:
+            last = last.previousInFocusChain()
+        for stop in (self._restart, self._undo, self._save):
+            if last is not None:
+                self.setTabOrder(last, stop)
+            last = stop
 
     def _connect(self) -> None:
         self._save.clicked.connect(self._on_save_clicked)

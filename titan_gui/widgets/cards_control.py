@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QLineEdit, QVBoxLayout, QWidget
@@ -56,6 +57,8 @@ class CardsControl(QWidget):
         for uuid, box in self._boxes.items():
             box.clicked.connect(lambda is_on, uuid=uuid: self._on_box_clicked(uuid, is_on))
             self._lines.addWidget(box)
+        for before, after in pairwise((self._line, *self._boxes.values())):
+            self.setTabOrder(before, after)
         self._line.setVisible(not self._boxes)
 
     def _show_ticks(self) -> None:

@@ -23,6 +23,7 @@ class DiagnosticsDialog(QDialog):
         self.resize(760, 560)
         self.text = QPlainTextEdit(report)
         self.text.setAccessibleName(self.tr("The report"))
+        self.text.setTabChangesFocus(True)
         self.text.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
         self.text.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
         self.buttons = QDialogButtonBox(

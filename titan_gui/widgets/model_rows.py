@@ -56,6 +56,11 @@ class ModelRowWidget(QWidget):
         self._lay_out()
         self.show_row(row)
 
+    @property
+    def stops(self) -> tuple[QWidget, ...]:
+        """What takes the keyboard, from left to right."""
+        return self._delete, self._offer
+
     def show_row(self, row: ModelRow) -> None:
         self.row = row
         self._facts.say(row.facts)
@@ -130,6 +135,11 @@ class PullRowWidget(QWidget):
         layout.addLayout(words, 1)
         layout.addWidget(self._cancel, 0, Qt.AlignmentFlag.AlignVCenter)
         self.show_row(row)
+
+    @property
+    def stops(self) -> tuple[QWidget, ...]:
+        """What takes the keyboard."""
+        return (self._cancel,)
 
     def show_row(self, row: PullRow) -> None:
         if row.is_running and not self.row.is_running:

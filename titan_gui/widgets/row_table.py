@@ -154,4 +154,7 @@ class ButtonColumn:
     def _on_rows_inserted(self, _: QModelIndex, first: int, last: int) -> None:
         for number in range(first, last + 1):
             index = self._table.rows.index(number, self._column)
-            self._table.setIndexWidget(index, self._make(str(index.data(UserRole))))
+            button = self._make(str(index.data(UserRole)))
+            self._table.setIndexWidget(index, button)
+            above = self._table.indexWidget(self._table.rows.index(number - 1, self._column)) if number else None
+            QWidget.setTabOrder(above or self._table, button)

@@ -34,7 +34,7 @@ from titan_gui.widgets.cards_control import CardsControl
 from titan_gui.widgets.choices import CheckBox
 from titan_gui.widgets.notes import dim_note, problem_note
 
-TITLE_WIDTH = 190
+TITLE_WIDTH = 170
 NUMBER_WIDTH = 130
 
 

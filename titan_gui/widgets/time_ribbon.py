@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 from PySide6.QtCore import QEvent, QLineF, QPointF, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import (
@@ -270,6 +271,9 @@ class TimePanel(Card):
         for button, entry in zip(self._entries, self._view.legend, strict=True):
             self._show_entry(button, entry)
         self._arrange()
+        leading = [button for button in self._entries if button.focusPolicy() is not Qt.FocusPolicy.NoFocus]
+        for before, after in pairwise((self.ribbon, *leading)):
+            self.setTabOrder(before, after)
 
     def _new_entry(self, number: int) -> QToolButton:
         button = QToolButton()
