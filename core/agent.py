@@ -523,6 +523,8 @@ class Agent:
     def _on_reasons_changed(self) -> None:
         if not self._is_up:
             return
+        if "going_to_sleep" in self.reasons and self.models.loaded:
+            self.starter.want_check()  # begun in the step in which the machine wakes: the clocks tell seconds later
         is_blocked = self.reasons.is_blocked
         if self._was_blocked and not is_blocked and self.starter.begin():
             return  # another reason has taken its place, and told everybody

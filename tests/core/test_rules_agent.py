@@ -110,6 +110,17 @@ async def test_a_warm_card_stays_slowed_whatever_else_says_how_many_may_run() ->
         assert "gpu_warm" in agent.reasons
 
 
+async def test_nobody_is_let_in_between_a_sleep_and_the_first_token_after_it() -> None:
+    engine = FakeEngine(pieces_of("a"), name="ollama", models=(MODEL,))
+    async with small_agent(engine, SETTINGS) as agent:
+        await agent.models.load(MODEL)
+        machine_of(agent).show(is_going_to_sleep=True)
+        assert "going_to_sleep" in agent.reasons
+        machine_of(agent).show()
+        assert [reason.code for reason in agent.reasons.all if reason.blocks] == ["model_loading"]
+        await snapshot_when(agent, lambda snapshot: not snapshot.blocking_reasons)
+
+
 async def test_the_window_hears_what_cannot_be_told_and_which_rules_are_off() -> None:
     async with small_agent(FakeEngine(models=(MODEL,)), SETTINGS) as agent:
         machine_of(agent).show(is_metered=Unknown("NetworkManager doesn't run here."))
