@@ -408,13 +408,17 @@ class Agent:
             self.rules.begin()  # what is known already holds before the first call
         await self._listen(self.spent)
         sampling = asyncio.create_task(asyncio.to_thread(self.stats.collect), name="first-sample")
+        looking = asyncio.create_task(self.rules.look(), name="first-look")
         try:
             await self.keeper.start()
-            self.report.take_sample(await sampling)
+            self.report.take_sample(stats := await sampling)
+            self.rules.take_sample(stats, self.report.cpu_percent_others)
+            await looking  # a game that runs already keeps us closed: nobody hears of this machine, nothing is loaded
             if settings.preload_at_start:
                 await self.model_use.refreshed(USE_LIMIT_S)
         finally:
             sampling.cancel()  # when it didn't come to that
+            looking.cancel()
         self._tasks = await asyncio.TaskGroup().__aenter__()
         # Nothing is awaited from here on: a start that is given up now would leave these tasks behind.
         self._publish_state(AgentState.CONNECTING)

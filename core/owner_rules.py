@@ -45,6 +45,8 @@ class SignalSource(Protocol):
 
     def note_own_work(self) -> None: ...
 
+    async def look(self) -> None: ...
+
     async def run(self) -> None: ...
 
     async def close(self) -> None: ...
@@ -107,6 +109,11 @@ class OwnerRules:
         """From now on the rules hold: hours, budget and doubt at once, the rest as soon as it is known."""
         self._is_kept = True
         self.keeper.step()
+
+    async def look(self) -> None:
+        """What the machine tells now; after `begin`, and before anybody may be let in. Takes a second at most."""
+        if self._is_kept:
+            await self.signals.look()
 
     def use_settings(self, settings: Settings) -> None:
         """Work by changed settings from now on."""

@@ -125,6 +125,11 @@ class SignalWatch:
         self._values["engine_used_by_owner"] = model
         self._publish()
 
+    async def look(self) -> None:
+        """Read what is wanted once, now: before `run`. Takes a second at most (core/signals/guard.py)."""
+        await self._read_due()
+        self._publish()
+
     async def run(self) -> None:
         """Read what is wanted, each at its pace, until cancelled."""
         before = self._clocks()

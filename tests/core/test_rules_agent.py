@@ -216,6 +216,24 @@ async def test_hours_and_doubt_hold_before_the_first_call() -> None:
         assert listening == [["schedule", "in_use"]]
 
 
+async def test_what_the_machine_tells_holds_before_anybody_hears_of_this_agent() -> None:
+    class Playing(FakeSignals):
+        async def look(self) -> None:
+            self.show(listed_apps=("Steam",))
+
+        async def run(self) -> None:
+            await asyncio.Event().wait()
+
+    engine = FakeEngine(name="ollama", models=(MODEL,))
+    loaded = identified(
+        load_settings(overrides={**SETTINGS, "agent_port": 0, "engine": "ollama", "preload_at_start": True})
+    )
+    agent = Agent(loaded, factories={"ollama": lambda: engine}, stats=FixedStats(), open_signals=Playing)
+    async with agent:
+        assert [reason.code for reason in agent.reasons.all if reason.blocks] == ["listed_app"]
+        assert engine.loaded == []
+
+
 @pytest.mark.parametrize(("name", "is_told"), [("openai", False), ("ollama", True)])
 async def test_work_of_a_server_whose_programs_nobody_knows_is_not_taken_for_others(name: str, is_told: bool) -> None:
     gate = asyncio.Event()

@@ -82,6 +82,15 @@ async def running(house: House) -> AsyncIterator[House]:
         await house.watch.close()
 
 
+async def test_a_first_look_tells_all_and_is_not_repeated_at_once() -> None:
+    house = House()
+    house.watch.want(WANTED)
+    await house.watch.look()
+    assert (house.told[-1].idle_s, house.told[-1].listed_apps) == (10.0, ())
+    async with running(house):
+        assert (house.idle.reads, house.apps.reads) == (1, 1)
+
+
 async def test_each_is_read_at_its_own_pace() -> None:
     house = House()
     house.watch.want(WANTED)

@@ -65,6 +65,9 @@ class FakeSignals:
     def note_own_work(self) -> None:
         pass
 
+    async def look(self) -> None:
+        pass
+
     async def run(self) -> None:
         self._on_change(self.current)
         await asyncio.Event().wait()
