@@ -118,8 +118,8 @@ def add_text(engine: str) -> str:
             return "Names are listed on ollama.com/library. A download starts only when you ask for it."
         case "embedded":
             return (
-                "Models for this program's own engine are on huggingface.co, in repositories whose name ends in -GGUF; "
-                "without a quantisation the best that fits is taken. A download starts only when you ask for it. "
+                "Models are on huggingface.co: type the name of a page there that ends in -GGUF, and of its files the "
+                "best that fits this computer is taken. A download starts only when you ask for it. "
                 "Or put a model's file (its name ends in .gguf) into the models folder: it appears here by itself."
             )
         case "openai":
@@ -135,7 +135,7 @@ def model_site(engine: str) -> str:
 def name_example(engine: str) -> str:
     """What a model's name looks like, for the empty field."""
     if engine == "embedded":
-        return "Model on the hub, for example bartowski/Llama-3.2-3B-Instruct-GGUF:Q4_K_M"
+        return "Name of a model, for example bartowski/Llama-3.2-3B-Instruct-GGUF"
     return "Name of a model, for example llama3.2:3b"
 
 

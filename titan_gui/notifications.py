@@ -165,7 +165,7 @@ def _update(snapshot: AgentSnapshot) -> Message | None:
     """Not while serving: core/updates tells of nothing then."""
     if snapshot.update is None:
         return None
-    told = f"Version {snapshot.update.version} can be had. The dashboard says what is new, and skips it if you like."
+    told = f"Version {snapshot.update.version} is out. The dashboard says what is new, and skips it if you like."
     return Message(Kind.UPDATE, "A newer TitanCompute", told)
 
 

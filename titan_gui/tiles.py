@@ -117,7 +117,7 @@ def _rate(snapshot: AgentSnapshot) -> Tile:
 
 
 def _tier(snapshot: AgentSnapshot) -> Tile:
-    return Tile(name="tier", title="Quantisation", value=snapshot.tier or DASH, detail=snapshot.tier_reason)
+    return Tile(name="tier", title="Model quality", value=snapshot.tier or DASH, detail=snapshot.tier_reason)
 
 
 def _coordinator(snapshot: AgentSnapshot) -> Tile:

@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import cast
 
 import pytest
-from PySide6.QtCore import QUrl
+from PySide6.QtCore import Qt, QUrl
+from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QLabel, QPushButton, QWidget
 from pytestqt.qtbot import QtBot
 
@@ -339,6 +340,28 @@ def test_a_model_is_chosen_from_the_engine_s_with_its_verdict(setup: SetupWiring
     assert window.draft.model == "mine:1b"  # the first that fits
     window.model.models.setCurrentRow(0)
     assert window.draft.model == "a-big:70b"
+
+
+def test_the_first_that_fits_is_put_forward_also_where_enter_brought_one_there(
+    setup: SetupWiring, bridge: FakeBridge
+) -> None:
+    """Enter in a field: the next step's first control gets the keyboard, and a list then chooses its first line."""
+    window = setup.window
+    big = EngineModel(name="a-big:70b", size_bytes=42_000_000_000)
+    bridge.snapshot_changed.emit(held_snapshot(big, EngineModel(name="mine:1b", size_bytes=1_000_000_000)))
+    go_to(window, Step.SHARE)
+    window.share.sessions.setFocus()
+    QTest.keyClick(window.share.sessions, Qt.Key.Key_Return)
+    assert window.step is Step.MODEL
+    assert window.model.models.hasFocus()
+    assert window.draft.model == "mine:1b"
+
+
+def test_an_address_of_this_computer_is_said_to_be_one(setup: SetupWiring) -> None:
+    assert "means this computer itself" in words(setup.window)
+    setup.window.coordinator.endpoint.clear()
+    QTest.keyClicks(setup.window.coordinator.endpoint, REMOTE)
+    assert "means this computer itself" not in words(setup.window)
 
 
 def test_without_a_model_one_can_go_on_or_get_one(setup: SetupWiring, bridge: FakeBridge) -> None:

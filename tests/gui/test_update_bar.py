@@ -37,7 +37,7 @@ def bar(qtbot: QtBot) -> Iterator[UpdateBar]:
 def test_it_says_what_can_be_had_and_where(bar: UpdateBar, qtbot: QtBot) -> None:
     bar.show_release(RELEASE)
     assert not bar.isHidden()
-    assert bar.sentence == "TitanCompute 0.2.0 can be had. Quieter fans."
+    assert bar.sentence == "TitanCompute 0.2.0 is out. Quieter fans."
     with qtbot.waitSignal(bar.page_requested) as opened:
         bar.open_button.click()
     assert opened.args == ["https://titan.example/0.2.0"]

@@ -24,6 +24,7 @@ from titan_gui.widgets.setting_editor import SettingEditor
 
 SECRETS = ("openai_api_key",)  # those that something uses
 KEY_GROUP = "Engine and models"  # where the secrets stand
+FIRST_GROUPS = ("The owner's share", "Sessions", KEY_GROUP, "The window")  # what most people look for; then the rest
 WINDOW_GROUP = "The window"  # where "start at login" stands
 
 
@@ -182,7 +183,8 @@ class SettingsPage(QWidget):
         self._lines.setContentsMargins(0, 0, 12, 0)
         self._lines.addWidget(self._nothing)
         self._lines.addStretch(1)
-        self._left = list(dict.fromkeys(DECLARATIONS[name].group for name in DECLARATIONS if name not in HIDDEN))
+        groups = dict.fromkeys(DECLARATIONS[name].group for name in DECLARATIONS if name not in HIDDEN)
+        self._left = sorted(groups, key=lambda group: (*FIRST_GROUPS, group).index(group))  # stable
         return PageArea(self.tr("Settings"), inner)
 
     def _add_group(self, group: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
@@ -101,6 +102,11 @@ class ModelStep(SetupStep):
         else:
             self._select()  # the step may have come into view
         self._show_pulls(snapshot)
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Before the list can have the keyboard: it would choose its first model by itself, fit or not."""
+        super().showEvent(event)
+        self._select()
 
     def show_error(self, error: AgentError) -> None:
         self._bad.say(error_text(error))

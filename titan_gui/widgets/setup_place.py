@@ -39,7 +39,7 @@ class CoordinatorStep(SetupStep):
         self.endpoint.setPlaceholderText("coordinator.example.com:50051")
         self.tls = CheckBox(self.tr("Encrypted line"))
         self._test = QPushButton(self.tr("Test"))
-        self._good, self._bad = good_note(), problem_note()
+        self._good, self._bad, self._here = good_note(), problem_note(), dim_note()
         row = QHBoxLayout()
         row.addWidget(self.endpoint, 1)
         row.addWidget(self._test)
@@ -47,6 +47,7 @@ class CoordinatorStep(SetupStep):
         self.lines.addWidget(self.tls)
         self.lines.addWidget(self._good)
         self.lines.addWidget(self._bad)
+        self.lines.addWidget(self._here)
         self.lock("coordinator_endpoint", self.endpoint)
         self.lock("coordinator_tls", self.tls)
         self.lines.addStretch(1)
@@ -61,6 +62,7 @@ class CoordinatorStep(SetupStep):
     def show_draft(self, draft: SetupDraft) -> None:
         self.endpoint.setText(draft.coordinator_endpoint)
         self.tls.setChecked(draft.coordinator_tls)
+        self._say_where()
 
     def answered(self, draft: SetupDraft) -> SetupDraft:
         return replace(draft, coordinator_endpoint=self.endpoint.text(), coordinator_tls=self.tls.isChecked())
@@ -81,7 +83,20 @@ class CoordinatorStep(SetupStep):
     def _on_edited(self) -> None:
         self._good.say("")
         self._bad.say("")
+        self._say_where()
         self.edited.emit()
+
+    def _say_where(self) -> None:
+        """The default is for trying things out: who was given an address would else leave it standing."""
+        is_here = is_loopback_endpoint(self.endpoint.text().strip())
+        self._here.say(
+            self.tr(
+                "This address means this computer itself: right for trying it out alone. To join a network, "
+                "put the address there that you were given."
+            )
+            if is_here
+            else ""
+        )
 
     def _on_test_clicked(self) -> None:
         self._test.setEnabled(False)

@@ -43,7 +43,7 @@ class UpdateBar(Card):
         self.setVisible(release is not None)
         if release is None:
             return
-        told = self.tr("TitanCompute {version} can be had.").format(version=release.version)
+        told = self.tr("TitanCompute {version} is out.").format(version=release.version)
         self._label.show_text(sentences(told, release.summary))
         self.open_button.setVisible(bool(release.url))
         self.open_button.setToolTip(release.url)
