@@ -50,7 +50,11 @@ class SysfsPower:
             return Power(on_mains=True, battery_percent=level)
         if "discharging" in statuses:
             return Power(on_mains=False, battery_percent=level)
-        if any(supply.is_online for supply in supplies) or statuses & {"charging", "full", "not charging"}:
+        is_fed = any(supply.is_online for supply in supplies)
+        has_plug = any(supply.kind == "mains" for supply in supplies)
+        if has_plug and not is_fed and "charging" not in statuses:  # "full" for some minutes after it was unplugged
+            return Power(on_mains=False, battery_percent=level)
+        if is_fed or statuses & {"charging", "full", "not charging"}:
             return Power(on_mains=True, battery_percent=level)
         return _NOT_TOLD
 

@@ -34,7 +34,14 @@ def machine(root: Path, **supplies: dict[str, str]) -> Path:
         ({"BAT0": LAPTOP, "AC": MAINS}, Power(on_mains=False, battery_percent=71.0)),
         ({"BAT0": LAPTOP, "AC": MAINS, "hidpp_battery_0": MOUSE}, Power(on_mains=False, battery_percent=71.0)),
         ({"BAT0": LAPTOP, "AC": {**MAINS, "online": "1"}}, Power(on_mains=True, battery_percent=71.0)),
-        ({"BAT0": {**LAPTOP, "status": "Full"}, "AC": MAINS}, Power(on_mains=True, battery_percent=71.0)),
+        ({"BAT0": {**LAPTOP, "status": "Full"}, "AC": MAINS}, Power(on_mains=False, battery_percent=71.0)),
+        ({"BAT0": {**LAPTOP, "status": "Not charging"}, "AC": MAINS}, Power(on_mains=False, battery_percent=71.0)),
+        ({"BAT0": {**LAPTOP, "status": "Charging"}, "AC": MAINS}, Power(on_mains=True, battery_percent=71.0)),
+        (
+            {"BAT0": {**LAPTOP, "status": "Full"}, "AC": MAINS, "ucsi": {"type": "USB", "online": "1"}},
+            Power(on_mains=True, battery_percent=71.0),
+        ),
+        ({"BAT0": {**LAPTOP, "status": "Full"}}, Power(on_mains=True, battery_percent=71.0)),
         ({"BAT0": {**LAPTOP, "status": "Not charging"}}, Power(on_mains=True, battery_percent=71.0)),
         (
             {"BAT0": LAPTOP, "BAT1": {**LAPTOP, "capacity": "9", "status": "Unknown"}},
@@ -49,7 +56,7 @@ def machine(root: Path, **supplies: dict[str, str]) -> Path:
         ({"BAT0": LAPTOP, "ucsi": {"type": "USB", "online": "1"}}, Power(on_mains=False, battery_percent=71.0)),
         ({"BAT0": {**LAPTOP, "capacity": ""}, "AC": MAINS}, Power(on_mains=False)),
         ({"BAT0": {**LAPTOP, "status": "Unknown"}}, NOT_TOLD),
-        ({"BAT0": {**LAPTOP, "status": "Unknown"}, "AC": MAINS}, NOT_TOLD),
+        ({"BAT0": {**LAPTOP, "status": "Unknown"}, "AC": MAINS}, Power(on_mains=False, battery_percent=71.0)),
     ],
 )  # fmt: skip
 def test_power_is_told_from_the_kernels_files(
