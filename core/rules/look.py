@@ -64,6 +64,7 @@ class Rule:
     ends_after: Seconds = lambda _: 0.0  # for how long OFF
     least: Seconds = lambda _: 0.0  # the shortest time that it holds
     blocks_when_unknown: bool = False  # "can't be told" counts as a reason of its own
+    stays_when_unknown: bool = False  # what holds goes on holding: only a reading ends it
 
 
 def hold_time_s(rule: Rule, settings: RuleSettings) -> float:
@@ -81,7 +82,7 @@ def next_state(rule: Rule, scene: Scene, effect: Effect) -> tuple[RuleState, str
         if before.known_at is not None and now - before.known_at < _grace_s(rule, scene.settings):
             return before, cause
         if not rule.blocks_when_unknown:
-            return RuleState(), cause
+            return (before if before.holding and rule.stays_when_unknown else RuleState()), cause
         look = Look(Level.ON, cause)
         before = replace(before, known_at=None)
     elif before.holding is None and look.level is not Level.ON:

@@ -282,6 +282,7 @@ RULES = (
         is_on=_always,
         look=_gpu_hot,
         ends_after=_seconds(SETTLE_S),
+        stays_when_unknown=True,  # a driver that falls silent on a hot card is no sign of a cool one
     ),
     Rule(
         code="vram_short",

@@ -250,6 +250,16 @@ def test_a_signal_that_goes_away_is_not_read_as_an_end_for_a_while() -> None:
     assert [item.code for item in machine.last.unknown] == ["on_battery", "battery_low"]
 
 
+def test_a_hot_card_whose_driver_falls_silent_stays_hot_until_it_is_known_to_be_cool() -> None:
+    machine = Machine()
+    machine.see(replace(CALM, gpu_temperature_c=85.0))
+    silent = replace(CALM, gpu_temperature_c=Unknown("The nvidia graphics driver has not answered within 1 s."))
+    assert machine.see_for(3600, silent) == ("gpu_hot",)
+    assert "gpu_hot" in [item.code for item in machine.last.unknown]
+    assert machine.see_for(30, CALM) == ()
+    assert machine.see_for(3600, silent) == ()
+
+
 # The single rules
 
 
