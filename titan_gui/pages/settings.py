@@ -25,6 +25,7 @@ from titan_gui.widgets.setting_editor import SettingEditor
 SECRETS = ("openai_api_key",)  # those that something uses
 KEY_GROUP = "Engine and models"  # where the secrets stand
 FIRST_GROUPS = ("The owner's share", "Sessions", KEY_GROUP, "The window")  # what most people look for; then the rest
+GROUP_TITLES = {"The owner's share": "What you lend and keep"}  # to the owner; the others are called as in the docs
 WINDOW_GROUP = "The window"  # where "start at login" stands
 
 
@@ -191,7 +192,7 @@ class SettingsPage(QWidget):
         box = QWidget()
         lines = QVBoxLayout(box)
         lines.setContentsMargins(0, 8, 0, 8)
-        lines.addWidget(heading(group))
+        lines.addWidget(heading(self.tr(GROUP_TITLES.get(group, group))))
         for name, declaration in DECLARATIONS.items():
             if declaration.group == group and name not in HIDDEN:
                 self._editors[name] = editor = SettingEditor(declaration)

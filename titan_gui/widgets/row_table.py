@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt
+from PySide6.QtCore import QAbstractTableModel, QLocale, QModelIndex, QPersistentModelIndex, Qt
 from PySide6.QtGui import QKeySequence, QShortcut
-from PySide6.QtWidgets import QAbstractItemView, QApplication, QHeaderView, QTableView, QWidget
+from PySide6.QtWidgets import QAbstractItemView, QApplication, QHeaderView, QStyledItemDelegate, QTableView, QWidget
 
 from titan_gui.activity_view import Row
 from titan_gui.theme import tabular
@@ -15,6 +15,7 @@ from titan_gui.theme import tabular
 Index = QModelIndex | QPersistentModelIndex
 DisplayRole, UserRole = Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.UserRole
 _NO_PARENT = QModelIndex()
+_GAP = "\u2002"  # between a figure at its column's right edge and the words that follow at theirs
 
 
 class RowModel(QAbstractTableModel):
@@ -29,6 +30,10 @@ class RowModel(QAbstractTableModel):
     @property
     def keys(self) -> tuple[str, ...]:
         return tuple(row.key for row in self._rows)
+
+    def follows_number(self, column: int) -> bool:
+        """Whether words stand right of a figure there."""
+        return column - 1 in self._numbers and column not in self._numbers
 
     def row_of(self, key: str) -> int:
         """The row's number, -1 when there is none."""
@@ -75,7 +80,7 @@ class RowModel(QAbstractTableModel):
 
     def headerData(self, section: int, orientation: Qt.Orientation, role: int = DisplayRole) -> Any:
         if orientation is Qt.Orientation.Horizontal and role == DisplayRole and section < len(self._titles):
-            return self.tr(self._titles[section])
+            return f"{_GAP if self.follows_number(section) else ''}{self.tr(self._titles[section])}"
         if role == Qt.ItemDataRole.TextAlignmentRole and section in self._numbers:
             return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
         return None
@@ -85,6 +90,11 @@ class RowModel(QAbstractTableModel):
         changed = [column for column, cell in enumerate(row.cells) if cell != before.cells[column]]
         if changed:
             self.dataChanged.emit(self.index(number, changed[0]), self.index(number, changed[-1]), [DisplayRole])
+
+
+class _AfterNumber(QStyledItemDelegate):
+    def displayText(self, value: Any, locale: QLocale | QLocale.Language) -> str:
+        return f"{_GAP}{super().displayText(value, locale)}"
 
 
 class RowTable(QTableView):
@@ -112,6 +122,8 @@ class RowTable(QTableView):
         header.setMinimumSectionSize(48)
         for column, width in enumerate(widths):
             header.resizeSection(column, self.fontMetrics().averageCharWidth() * width + 16)
+            if self.rows.follows_number(column):
+                self.setItemDelegateForColumn(column, _AfterNumber(self))
         header.setSectionResizeMode(stretched, QHeaderView.ResizeMode.Stretch)
         copy = QShortcut(QKeySequence(QKeySequence.StandardKey.Copy), self)
         copy.setContext(Qt.ShortcutContext.WidgetShortcut)

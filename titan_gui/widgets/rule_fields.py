@@ -22,6 +22,7 @@ from titan_gui.widgets.schedule_grid import ScheduleGrid
 from titan_gui.widgets.text_labels import ElidedLabel
 
 NUMBER_WIDTH = 90
+GAP = 6  # between a field and its unit: a row would else take the narrow one between two lines
 NIGHTS = "daily 22-06"
 
 
@@ -127,10 +128,13 @@ class NumberField(RuleField):
         self.line.setToolTip(f"{declaration.help}\n{range_text(declaration)}")
         self.line.editingFinished.connect(self._commit)
         row = QHBoxLayout()
+        row.setSpacing(GAP)
         row.addWidget(self.line)
         row.addWidget(QLabel(declaration.unit))
-        row.addWidget(dim_note(declaration.default_text if declaration.default_text[:1].isdigit() else ""))
-        row.addStretch(1)
+        if declaration.default_text[:1].isdigit():  # what 0 means
+            row.addWidget(dim_note(declaration.default_text), 1)  # it wraps: it is given what is left
+        else:
+            row.addStretch(1)
         self.lines.addLayout(row)
         self._add_notes()
 
@@ -164,6 +168,7 @@ class EffectField(RuleField):
         self.seconds.setAccessibleName(self.tr("Seconds that they have"))
         self.memory.setAccessibleName(self.tr("What happens to the model's memory"))
         row = QHBoxLayout()
+        row.setSpacing(GAP)
         for part in (self.sessions, self.seconds, self._unit):
             row.addWidget(part)
         row.addStretch(1)
