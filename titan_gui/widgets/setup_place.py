@@ -92,7 +92,7 @@ class CoordinatorStep(SetupStep):
         self._here.say(
             self.tr(
                 "This address means this computer itself: right for trying it out alone. To join a network, "
-                "put the address there that you were given."
+                "type the address that you were given."
             )
             if is_here
             else ""
