@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, fields
 from enum import IntEnum
 from pathlib import Path
@@ -27,6 +28,9 @@ from core.snapshot import AgentSnapshot
 DRAFT_NAME = "setup-draft.json"
 _MAX_DRAFT_BYTES = 65_536
 SHARES = ("", "away", "always", "by_hand")
+# Sessions share the speed, and each should stay faster than a person reads.
+_FLUENT_TOKENS_PER_S = 10.0
+_MOST_SUGGESTED = 4  # as many as `titan run` takes when nothing is set
 
 
 class Step(IntEnum):
@@ -54,6 +58,16 @@ class SetupDraft:
     is_without_model: bool = False  # "nothing for now" was chosen: no model is put forward again
     share: str = ""  # "always", "by_hand" or "away" (only while nobody uses the machine); "" = not answered
     idle_minutes: float = 3.0  # what "away" means; shown, not asked
+
+
+def suggested_sessions(tokens_per_second: float) -> int:
+    """How many sessions at once a model is fast enough for, by what one alone got in the test; 1 to 4.
+
+    Whether memory has room for them is the engine's to say: it loads with fewer where it hasn't.
+    """
+    if not math.isfinite(tokens_per_second):
+        return 1
+    return max(1, min(_MOST_SUGGESTED, int(tokens_per_second / _FLUENT_TOKENS_PER_S)))
 
 
 def draft_of(loaded: LoadedSettings) -> SetupDraft:

@@ -465,6 +465,39 @@ def test_the_test_asks_the_chosen_model_and_shows_its_speed(setup: SetupWiring, 
     assert last.text() == "Start sharing untested"
 
 
+def suggestions(window: SetupWindow) -> list[str]:
+    buttons = window.test.findChildren(QPushButton)
+    return [button.text() for button in buttons if "Allow" in button.text() and not button.isHidden()]
+
+
+def test_a_fast_model_suggests_more_sessions_and_the_person_takes_them(setup: SetupWiring, bridge: FakeBridge) -> None:
+    window = setup.window
+    go_to(window, Step.TEST)
+    press(window.test, "Run the test")
+    bridge.command_finished.emit("self_test", CommandOutcome("", {"tokens_per_second": "35.4"}))
+    assert "Sessions at once: 1" in window.test.said
+    assert suggestions(window) == ["Allow 3 sessions at once"]
+    press(window.test, "Allow 3 sessions at once")
+    assert "Sessions at once: 3" in window.test.said
+    assert window.draft.max_concurrent_jobs == 3
+    assert not suggestions(window)
+    press(window, "Back")
+    go_to(window, Step.TEST)
+    assert "Sessions at once: 3" in window.test.said
+
+
+def test_a_slow_model_and_the_built_in_one_suggest_nothing(setup: SetupWiring, bridge: FakeBridge) -> None:
+    window = setup.window
+    go_to(window, Step.TEST)
+    press(window.test, "Run the test")
+    bridge.command_finished.emit("self_test", CommandOutcome("", {"tokens_per_second": "19.9"}))
+    assert not suggestions(window)
+    bridge.snapshot_changed.emit(held_snapshot())
+    press(window.test, "Run the test again")
+    bridge.command_finished.emit("self_test", CommandOutcome("", {"tokens_per_second": "900"}))
+    assert not suggestions(window)
+
+
 def test_without_a_model_the_built_in_one_is_tested_and_called_so(setup: SetupWiring, bridge: FakeBridge) -> None:
     window = setup.window
     bridge.snapshot_changed.emit(held_snapshot())

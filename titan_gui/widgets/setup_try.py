@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from PySide6.QtCore import Signal
@@ -11,11 +12,13 @@ from PySide6.QtWidgets import (
     QPushButton,
 )
 
+from core.config import DECLARATIONS
 from core.engines.names import same_model
 from core.errors import AgentError
 from core.snapshot import AgentSnapshot
 from titan_gui.remedies import error_text
-from titan_gui.setup_draft import SetupDraft, Shareable, reserve_of, shareable
+from titan_gui.settings_text import is_locked
+from titan_gui.setup_draft import SetupDraft, Shareable, reserve_of, shareable, suggested_sessions
 from titan_gui.view_model import memory_text
 from titan_gui.widgets.notes import Note, good_note, problem_note
 from titan_gui.widgets.setup_step import Origins, SetupStep
@@ -32,7 +35,10 @@ class TryStep(SetupStep):
         self._run = QPushButton(self.tr("Run the test"))
         self._good, self._bad = good_note(), problem_note()
         row = QHBoxLayout()
+        self._more = QPushButton()
+        self._more.hide()
         row.addWidget(self._run)
+        row.addWidget(self._more)
         row.addStretch(1)
         self.lines.addWidget(self._summary)
         self.lines.addLayout(row)
@@ -44,8 +50,10 @@ class TryStep(SetupStep):
         self._draft = SetupDraft()
         self._selftest = ""
         self._has_model = False
+        self._suggested = 1
         self._shareable = Shareable(kind="ram", total_mb=None, sentence="")
         self._run.clicked.connect(self._on_run_clicked)
+        self._more.clicked.connect(self._on_more_clicked)
 
     @property
     def said(self) -> str:
@@ -56,11 +64,13 @@ class TryStep(SetupStep):
             self.is_proven = False
             self._good.say("")
             self._bad.say("")
+            self._suggested = 1
         self._draft = draft
         self._show_summary()
+        self._show_suggestion()
 
     def answered(self, draft: SetupDraft) -> SetupDraft:
-        return draft
+        return replace(draft, max_concurrent_jobs=self._draft.max_concurrent_jobs)
 
     def show_snapshot(self, snapshot: AgentSnapshot) -> None:
         self._selftest = next((model.name for model in snapshot.models if model.is_selftest), "")
@@ -76,12 +86,28 @@ class TryStep(SetupStep):
         if not self._has_model:
             words += " " + self.tr("That was the built-in test model; a real one is slower.")
         self._good.say(words)
+        self._suggested = suggested_sessions(speed) if self._has_model else 1
+        self._show_suggestion()
         self.edited.emit()
 
     def show_error(self, error: AgentError) -> None:
         self._ended()
         self.is_proven = False
         self._bad.say(self.tr("The test failed. {0}").format(error_text(error)))
+        self.edited.emit()
+
+    def _show_suggestion(self) -> None:
+        """More sessions than the person allows, where the model is fast enough and nothing else decides it."""
+        name = "max_concurrent_jobs"
+        is_open = not is_locked(DECLARATIONS[name], self.origins[name])
+        self._more.setText(self.tr("Allow {0} sessions at once").format(self._suggested))
+        self._more.setVisible(is_open and self._suggested > self._draft.max_concurrent_jobs)
+
+    def _on_more_clicked(self) -> None:
+        self._draft = replace(self._draft, max_concurrent_jobs=self._suggested)
+        self._show_summary()
+        self._show_suggestion()
+        self._run.setFocus()  # the button that had it is gone
         self.edited.emit()
 
     def _ended(self) -> None:
@@ -125,6 +151,8 @@ class TryStep(SetupStep):
         self.is_running = True
         self._run.setEnabled(False)
         self._bad.say("")
+        self._suggested = 1
+        self._show_suggestion()
         self._good.say(self.tr("Asking … A large model may take a minute to load."))
         self.edited.emit()
         self.test_requested.emit(self._draft.model if self._has_model else self._selftest)
