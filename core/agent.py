@@ -217,6 +217,7 @@ class Agent:
             is_enabled=lambda: self.settings.preload_on_resume,
             limit_s=lambda: self.settings.first_token_timeout_s,
             on_failed=self.keeper.show,
+            settled=lambda: self.memory.settled(),
         )
         self.report = Reporter(
             settings,

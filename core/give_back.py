@@ -176,6 +176,11 @@ class MemoryKeeper:
             self._waiting = asyncio.get_running_loop().create_task(self._when_idle(), name="give-back")
             self._waiting.add_done_callback(self._on_done)
 
+    async def settled(self) -> None:
+        """Wait until nothing is being given back."""
+        async with self._one_at_a_time:
+            return
+
     def keep(self) -> None:
         """The reason is gone before the last session was: nothing is unloaded. What has begun already goes on."""
         if self._waiting is not None and not self._one_at_a_time.locked():

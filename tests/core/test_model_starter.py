@@ -236,6 +236,30 @@ async def test_agent_unloads_on_pause_and_is_ready_after_the_first_token() -> No
         assert [model.name for model in engine.loaded] == ["tiny"]
 
 
+async def test_resumed_while_the_memory_still_goes_back_it_loads_only_afterwards() -> None:
+    class SlowToUnload(FakeEngine):
+        unloading, gate = asyncio.Event(), asyncio.Event()
+
+        async def unload(self, model: str) -> None:
+            self.unloading.set()
+            await self.gate.wait()
+            await super().unload(model)
+
+    engine = SlowToUnload([TokenChunk("x", 1), DONE], name="ollama", models=("tiny",))
+    async with small_agent(engine, {"supported_models": ("tiny",)}) as agent:
+        await agent.models.load("tiny")
+        agent.owner.pause()
+        await asyncio.wait_for(engine.unloading.wait(), 10)
+        agent.owner.resume()
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert engine.calls.count("load") == 1  # else what it loads is unloaded under it
+        assert [reason.code for reason in agent.reasons.all if reason.blocks] == ["model_loading"]
+        engine.gate.set()
+        await soon(lambda: not agent.reasons.is_blocked)
+        assert [model.name for model in engine.loaded] == ["tiny"]
+
+
 async def test_paused_again_while_it_loads_leaves_nothing_in_memory() -> None:
     engine = FakeEngine([asyncio.Event()], name="ollama", models=("tiny",))
     async with small_agent(engine, {"supported_models": ("tiny",)}) as agent:
