@@ -11,6 +11,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from core.wake_watch import WakeWatch
 __all__ = ["CoordinatorClient", "Health", "NotRegistering", "Registration", "may_have_degraded"]
 
 LEAVE_LIMIT_S = 2.0
+FIRST_KEY_LIMIT_S = 1.0  # a coordinator that hangs on its key still gets this agent registered
 
 _log = logging.getLogger(__name__)
 
@@ -83,6 +85,7 @@ class CoordinatorClient:
         self._view = CoordinatorView(endpoint=self._endpoint)
         self._link: Link | None = None
         self._key_task: asyncio.Task[None] | None = None
+        self._key_tried = asyncio.Event()  # this link's first fetch is over, with a key or without
         self._poked = asyncio.Event()  # something below changed: look again
         self._register_wanted = True
         self._is_leaving = False
@@ -226,6 +229,7 @@ class CoordinatorClient:
             _log.info("Not registered: %s", wanted.reason)
             self._publish(link="not-registered", detail=wanted.reason, rtt_ms=None)
             return None
+        await self._wait_for_first_key()
         told_s = await link.register(wanted)
         self._is_hidden = False
         interval_s = hold_interval(told_s, self._own_interval_s)
@@ -283,6 +287,7 @@ class CoordinatorClient:
 
     def _start_key_fetch(self, link: Link) -> None:
         if self._key_task is None or self._key_task.done():
+            self._key_tried.clear()
             self._key_task = asyncio.create_task(self._fetch_key_until_held(link), name="coordinator-key")
             self._key_task.add_done_callback(self._note_key_task_end)
 
@@ -291,18 +296,28 @@ class CoordinatorClient:
             self._bug = bug  # run() raises it: a task of ours never dies unseen
             self._poked.set()
 
+    async def _wait_for_first_key(self) -> None:
+        """Who registers is sent clients, and without a key they would be refused: give the first fetch a moment."""
+        if self._view.has_key or self._key_task is None:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_KEY_LIMIT_S):
+                await self._key_tried.wait()
+
     async def _fetch_key_until_held(self, link: Link) -> None:
         backoff = self._new_backoff()
         while True:
             try:
                 self._on_key(await link.fetch_key())
             except AgentError as error:
+                self._key_tried.set()
                 if self._view.link == "registered":  # otherwise the link says the same
                     _log.warning("No public key from the coordinator: %s", error.detail)
                     self._publish(detail=f"Registered, but without the coordinator's key: {error.detail}")
                 await self._sleep(backoff.next_wait_s())
             else:
                 self._publish(has_key=True, detail="" if self._view.link == "registered" else self._view.detail)
+                self._key_tried.set()
                 return
 
     # Between two links
