@@ -167,10 +167,14 @@ def pressing(text: str) -> Iterator[list[tuple[str, str]]]:
     said: list[tuple[str, str]] = []
 
     def look() -> None:
-        for box in QApplication.topLevelWidgets():
-            if isinstance(box, QMessageBox) and box.isVisible():
+        box = QApplication.activeModalWidget()
+        if not isinstance(box, QMessageBox):
+            return
+        for button in box.buttons():
+            if button.text().replace("&", "") == text:
                 said.append((box.text(), box.informativeText()))
-                next(button for button in box.buttons() if button.text().replace("&", "") == text).click()
+                button.click()
+                return
 
     timer = QTimer(interval=20)
     timer.timeout.connect(look)
