@@ -211,6 +211,7 @@ class Desktop(QObject):
         window.setWindowIcon(app_icon())
         window.close_requested.connect(self._on_window_close_requested)
         window.quit_requested.connect(self.quit)
+        window.all_built.connect(lambda: log.info("pages built"))
         window.all_built.connect(gc.freeze)  # a collection stops Qt's thread too, and pages are many objects
         add_pages(window, self)
         window.render_snapshot(self.bridge.snapshot)

@@ -79,8 +79,10 @@ def _make_rules(desktop: Desktop, overview: OverviewWiring, files: SettingsFiles
     page = RulesPage(is_empty=True)
     while page.build_more():
         yield
+    yield
     overview.connect_rules(page)
     RulesWiring(page, files, desktop.bridge)
+    yield  # placing it lays it out
     return page
 
 
@@ -97,6 +99,7 @@ def _make_settings(desktop: Desktop, files: SettingsFiles) -> Steps:
     SettingsWiring(page, files, desktop.bridge, start_agent=desktop.start_agent)
     AutostartWiring(page.login_switch, lambda: desktop.autostart)
     page.setup_requested.connect(desktop.open_setup)
+    yield
     return page
 
 

@@ -165,8 +165,19 @@ class RulesPage(QWidget):
                     self._rules.addWidget(self._energy)
                 yield form.code
         self._others.addWidget(TextLabel(self.tr("Other reasons not to serve"), scale=1.15, bold=True))
+        for view in reason_views(()):
+            if view.code not in FORMS:
+                self._others.addWidget(self._card(view.code))
+                self._cards[view.code].show_reason(view)
+                yield view.code
         self._show_reasons()
         yield "others"
+
+    def _card(self, code: str) -> ReasonCard:
+        if code not in self._cards:
+            self._cards[code] = ReasonCard()
+            self._cards[code].action_requested.connect(self.action_requested)
+        return self._cards[code]
 
     def _show_rules(self) -> None:
         views = {view.code: view for view in self._snapshot.rules}
@@ -186,10 +197,7 @@ class RulesPage(QWidget):
             gone.setParent(None)
             gone.deleteLater()
         for view in views:
-            if view.code not in self._cards:
-                self._cards[view.code] = ReasonCard()
-                self._cards[view.code].action_requested.connect(self.action_requested)
-            self._cards[view.code].show_reason(view)
+            self._card(view.code).show_reason(view)
         holding = [self._cards[view.code] for view in views if view.now]
         others = [self._cards[view.code] for view in views if not view.now]
         _put_in_order(self._holding, holding, first=0)

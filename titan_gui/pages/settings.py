@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QShowEvent
@@ -27,6 +27,7 @@ KEY_GROUP = "Engine and models"  # where the secrets stand
 FIRST_GROUPS = ("The owner's share", "Sessions", KEY_GROUP, "The window")  # what most people look for; then the rest
 GROUP_TITLES = {"The owner's share": "What you lend and keep"}  # to the owner; the others are called as in the docs
 WINDOW_GROUP = "The window"  # where "start at login" stands
+EDITORS_A_STEP = 6  # 10 ms
 
 
 class SettingsPage(QWidget):
@@ -72,10 +73,8 @@ class SettingsPage(QWidget):
             pass
 
     def build_more(self) -> bool:
-        """Make the editors of the next group; False when there is none left. All at once they take 70 ms."""
-        if self._left:
-            self._add_group(self._left.pop(0))
-        return bool(self._left)
+        """Make some more editors; False when all stand. Together they take 150 ms."""
+        return next(self._steps, None) is not None
 
     @property
     def changes(self) -> dict[str, str | None]:
@@ -185,19 +184,28 @@ class SettingsPage(QWidget):
         self._lines.addWidget(self._nothing)
         self._lines.addStretch(1)
         groups = dict.fromkeys(DECLARATIONS[name].group for name in DECLARATIONS if name not in HIDDEN)
-        self._left = sorted(groups, key=lambda group: (*FIRST_GROUPS, group).index(group))  # stable
+        self._steps = self._build(sorted(groups, key=lambda group: (*FIRST_GROUPS, group).index(group)))  # stable
         return PageArea(self.tr("Settings"), inner)
 
-    def _add_group(self, group: str) -> None:
-        box = QWidget()
+    def _build(self, groups: Sequence[str]) -> Iterator[str]:
+        """Some editors a step, named after their group."""
+        for group in groups:
+            yield from self._add_group(group)
+        self._put_buttons_last()
+
+    def _add_group(self, group: str) -> Iterator[str]:
+        self._groups[group] = box = QWidget()
+        self._lines.insertWidget(self._lines.count() - 1, box)  # before the stretch
         lines = QVBoxLayout(box)
         lines.setContentsMargins(0, 8, 0, 8)
         lines.addWidget(heading(self.tr(GROUP_TITLES.get(group, group))))
-        for name, declaration in DECLARATIONS.items():
-            if declaration.group == group and name not in HIDDEN:
-                self._editors[name] = editor = SettingEditor(declaration)
-                editor.edited.connect(self._on_editor_edited)
-                lines.addWidget(editor)
+        names = [name for name, declaration in DECLARATIONS.items() if declaration.group == group]
+        for number, name in enumerate(name for name in names if name not in HIDDEN):
+            if number and number % EDITORS_A_STEP == 0:
+                yield group
+            self._editors[name] = editor = SettingEditor(DECLARATIONS[name])
+            editor.edited.connect(self._on_editor_edited)
+            lines.addWidget(editor)
         if group == KEY_GROUP:
             for name in SECRETS:
                 self._secrets[name] = secret = SecretEditor(name)
@@ -206,9 +214,7 @@ class SettingsPage(QWidget):
                 lines.addWidget(secret)
         if group == WINDOW_GROUP:
             lines.addWidget(self.login_switch)
-        self._groups[group] = box
-        self._lines.insertWidget(self._lines.count() - 1, box)  # before the stretch
-        self._put_buttons_last()
+        yield group
 
     def _put_buttons_last(self) -> None:
         """By keyboard too: they stand below the editors, which are made after them."""
