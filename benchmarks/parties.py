@@ -104,6 +104,7 @@ class Agent(Server):
             "OLLAMA_HOST": f"http://{load.engine}",
             "SUPPORTED_MODELS": MODEL,
             "MAX_CONCURRENT_JOBS": str(max_jobs),
+            "TITAN_ENGINE_USED_BY_OWNER_EFFECT": "off",  # the direct route is another program that uses the engine
             "TITAN_CPU_BUSY_EFFECT": "off",  # the load is another program that keeps the processor busy
         }
         started = time.monotonic()

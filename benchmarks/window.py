@@ -278,6 +278,8 @@ def _bench_settings(load: Load) -> dict[str, str]:
         "TITAN_ENGINE": "ollama",
         "AGENT_PORT": "0",
         "PUBLIC_HOST": "127.0.0.1",
+        "TITAN_ENGINE_USED_BY_OWNER_EFFECT": "off",
+        "TITAN_CPU_BUSY_EFFECT": "off",
         "COORDINATOR_ENDPOINT": load.coordinator,
         "OLLAMA_HOST": f"http://{load.engine}",
         "SUPPORTED_MODELS": MODEL,

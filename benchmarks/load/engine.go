@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -76,11 +77,24 @@ func engineHandler() http.Handler {
 	mux.HandleFunc("/api/version", jsonAnswer(`{"version":"0.99.0"}`))
 	mux.HandleFunc("/api/tags", jsonAnswer(`{"models":[{"name":"`+modelName+`","model":"`+modelName+`","size":1000000,"digest":"d1","details":`+details+`,"capabilities":["completion"]}]}`))
 	mux.HandleFunc("/api/show", jsonAnswer(`{"details":`+details+`,"model_info":{"general.architecture":"llama","llama.context_length":8192},"capabilities":["completion"]}`))
-	mux.HandleFunc("/api/ps", jsonAnswer(`{"models":[{"name":"`+modelName+`","model":"`+modelName+`","size":1000000,"size_vram":0,"context_length":4096}]}`))
+	// In memory once an agent has asked: a model that was there before would be the owner's, and looked at each time.
+	var isLoaded atomic.Bool
+	loaded := `{"name":"` + modelName + `","model":"` + modelName + `","size":1000000,"size_vram":0,"context_length":4096}`
+	mux.HandleFunc("/api/ps", func(w http.ResponseWriter, r *http.Request) {
+		models := ""
+		if isLoaded.Load() {
+			models = loaded
+		}
+		jsonAnswer(`{"models":[`+models+`]}`)(w, r)
+	})
 	mux.HandleFunc("/api/generate", streamAnswer(func(token string) string { return `"response":"` + token + `"` }))
-	mux.HandleFunc("/api/chat", streamAnswer(func(token string) string {
+	chat := streamAnswer(func(token string) string {
 		return `"message":{"role":"assistant","content":"` + token + `"}`
-	}))
+	})
+	mux.HandleFunc("/api/chat", func(w http.ResponseWriter, r *http.Request) {
+		isLoaded.Store(true)
+		chat(w, r)
+	})
 	return mux
 }
 
