@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.engines import EngineModel, LoadedModel, Prompt, TokenChunk
+from core.engines import EngineModel, LoadedModel, Prompt, PullProgress, TokenChunk
 from core.engines.http import is_address
-from core.engines.ollama import OllamaEngine, PullProgress
+from core.engines.ollama import OllamaEngine
 from core.engines.ollama_host import parse_ollama_host
 from core.engines.ollama_shapes import OllamaShapes
 from core.engines.ollama_wire import LineReader, is_honest_version, read_lines, read_plain
