@@ -48,6 +48,7 @@ from core.owner_engine_use import gpu_percent_of
 from core.owner_rules import OpenSignals, OwnerRules
 from core.public_door import AgentDoor, request_limits, session_limits, tls_material
 from core.publisher import SnapshotPublisher, wanted_state
+from core.pull_room import PullRoom
 from core.pulled_models import PulledModels
 from core.reasons import ReasonBook, coordinator_away, no_public_address, registration_refused, setup_not_done, stopping
 from core.replay_store import ReplayStore
@@ -177,6 +178,7 @@ class Agent:
             pulled=self._pulled,
             refresh=self.keeper.refresh,
             hub=self._hub,
+            room=PullRoom(budget_bytes=lambda: int(self.settings.models_disk_budget_gb * 1e9)),
             is_metered=self._is_metered,
             on_change=self._on_sessions_changed,
         )

@@ -111,7 +111,7 @@ class Settings(RuleFields):
     )
     models_disk_budget_gb: float = setting(
         0.0,
-        "How much disk the models may take that were downloaded for the embedded engine.",
+        "How much disk the models may take that were downloaded with this program.",
         between=(0, 1_000_000),
         unit="GB",
         default_text="0 = all but 2 GB of what is free",

@@ -10,12 +10,13 @@ from dataclasses import replace
 from typing import Any
 
 from core.commands import CommandError
-from core.engines.names import find_model, normalize_model
+from core.engines.names import find_model, normalize_model, same_model
 from core.errors import AgentError, StorageError
 from core.hub.hub import ModelHub
 from core.hub.names import parse_reference
 from core.logs import get_logger
 from core.model_manager import ModelManager
+from core.pull_room import PullRoom
 from core.pulled_models import PulledModels
 from core.snapshot import PullView
 
@@ -36,18 +37,21 @@ class ModelShelf:
         pulled: PulledModels,
         refresh: Callable[[], Awaitable[None]],
         hub: ModelHub | None = None,
+        room: PullRoom | None = None,
         is_metered: Callable[[], bool] = lambda: False,
         on_change: Callable[[], None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`refresh` lists the engine's models again; `on_change` is called for every step of a download.
 
-        `hub` serves the embedded engine, which has no downloads of its own. Nothing is downloaded while `is_metered`.
+        `hub` serves the embedded engine, which has no downloads of its own; `room` holds those of others to the owner's
+        limits. Nothing is downloaded while `is_metered`.
         """
         self._models = models
         self._pulled = pulled
         self._refresh = refresh
         self._hub = hub
+        self._room = room
         self._is_metered = is_metered
         self._on_change = on_change
         self._monotonic = monotonic
@@ -142,7 +146,10 @@ class ModelShelf:
         progress = PullMeter(self._monotonic)
         try:
             async for step in steps:
+                before = self._views[key].total_bytes
                 self._show(key, **progress.take(step.status, step.completed_bytes, step.total_bytes))
+                if self._views[key].total_bytes != before and not self._is_hubs:
+                    await self._check_room(self._views[key])
             if is_new:
                 await self._keep(self._pulled.add, name)
             await self._refresh()
@@ -152,6 +159,20 @@ class ModelShelf:
             raise
         except AgentError as error:
             self._end(key, phase="failed", problem=error.detail, hint=error.hint)
+
+    async def _check_room(self, view: PullView) -> None:
+        """More of a download is known: whether it fits. Raises StorageError, which ends it."""
+        if self._room is None:
+            return
+        held = sum(
+            model.size_bytes or 0
+            for model in self._models.models
+            if model.name in self.pulled_names and not same_model(model.name, view.model)
+        )
+        is_here = bool(getattr(self._models.engine, "is_on_this_machine", False))
+        total = view.total_bytes or 0
+        to_come = total - (view.completed_bytes or 0)
+        await asyncio.to_thread(self._room.check, total=total, to_come=to_come, held=held, is_here=is_here)
 
     def _on_task_done(self, key: str, task: asyncio.Task[None]) -> None:
         self._tasks.pop(key, None)

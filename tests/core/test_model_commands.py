@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -182,6 +183,28 @@ async def test_nothing_is_downloaded_over_a_network_that_costs() -> None:
         with pytest.raises(CommandError, match="costs by use"):
             await command(agent, "pull_model", "new:1b")
         assert engine.pulled == []
+
+
+async def test_an_engines_download_that_does_not_fit_on_the_disk_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path))
+    monkeypatch.setattr("core.pull_room.shutil.disk_usage", lambda _: SimpleNamespace(free=GB))
+    engine = PullingEngine()
+    engine.is_on_this_machine = True
+    async with small_agent(engine) as agent:
+        await command(agent, "pull_model", "new:1b")
+        ended = await until(agent, lambda snapshot: phases(snapshot) == {"new:1b": "failed"})
+        assert "are to come, and the disk" in ended.pulls[0].problem
+        assert "new:1b" not in ended.pulled_models
+
+
+async def test_the_disk_budget_holds_for_an_engines_downloads_too() -> None:
+    engine = PullingEngine()
+    async with small_agent(engine, {"models_disk_budget_gb": 1.0}) as agent:
+        await command(agent, "pull_model", "new:1b")
+        ended = await until(agent, lambda snapshot: phases(snapshot) == {"new:1b": "failed"})
+        assert ended.pulls[0].problem.startswith("downloaded models may take 1 GB")
 
 
 async def test_only_what_this_program_downloaded_can_be_deleted() -> None:

@@ -23,6 +23,7 @@ class PullingEngine(FakeEngine):
             PullProgress("pulling aa", 2 * GB, 2 * GB),
             PullProgress("success"),
         ]
+        self.is_on_this_machine = False
         self.pulled: list[str] = []
         self.deleted: list[str] = []
         self.ended_pulls = 0

@@ -1,0 +1,56 @@
+"""Whether an engine's own download has room on the disk: asked once it is known how much is to come. Blocking."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from core.errors import StorageError
+from core.hub.download import check_room
+from core.hub.hub import KEEP_FREE_BYTES
+
+
+def ollama_folders(environ: Mapping[str, str], home: Path) -> tuple[Path, ...]:
+    """Where an Ollama on this machine may keep its models: as told, the user's own, a Linux service's."""
+    told = environ.get("OLLAMA_MODELS", "")
+    candidates = [Path(told)] if told else [home / ".ollama" / "models", Path("/usr/share/ollama/.ollama/models")]
+    return tuple(folder for folder in candidates if folder.is_dir())
+
+
+class PullRoom:
+    """The owner's limits on the disk, for downloads that the engine does by itself."""
+
+    def __init__(
+        self,
+        *,
+        budget_bytes: Callable[[], int],
+        folders: Callable[[], tuple[Path, ...]] = lambda: ollama_folders(os.environ, Path.home()),
+        free_bytes: Callable[[Path], int] = lambda folder: shutil.disk_usage(folder).free,
+    ) -> None:
+        """`budget_bytes` 0 is no budget. Which of several `folders` is used isn't known: the roomiest counts."""
+        self._budget_bytes = budget_bytes
+        self._folders = folders
+        self._free_bytes = free_bytes
+
+    def check(self, *, total: int, to_come: int, held: int, is_here: bool) -> None:
+        """Raises StorageError. All in bytes: `to_come` of `total`, beside the `held` ones of earlier downloads.
+
+        `is_here`: the engine is on this machine.
+        """
+        budget = self._budget_bytes()
+        if budget and held + total > budget:
+            raise StorageError(
+                f"downloaded models may take {budget / 1e9:.0f} GB, and would take {(held + total) / 1e9:.1f} GB",
+                hint="Delete one of them, or raise the setting models_disk_budget_gb.",
+            )
+        if not is_here:
+            return
+        try:
+            free = {folder: self._free_bytes(folder) for folder in self._folders()}
+        except OSError:  # not ours to read: the engine says itself when its disk is full
+            return
+        if free:
+            folder = max(free, key=free.__getitem__)
+            check_room(folder, to_come, free[folder], keep_free=KEEP_FREE_BYTES)
