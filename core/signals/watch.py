@@ -32,7 +32,7 @@ TICK_S = 1.0
 # How often each is read, seconds. The rest comes with each sample of the machine.
 INTERVALS_S: Mapping[str, float] = {
     "idle_s": 1.0,
-    "full_screen": 1.0,
+    "full_screen": 2.0,
     "listed_apps": 2.0,
     "gpu_use_by_others": 2.0,  # Windows; elsewhere it comes with the sample
     "power": 3.0,
