@@ -19,6 +19,7 @@ from tests.integration.settings import TINY
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGSTOP is not Windows's")
 async def test_agent_that_was_stopped_registers_again_and_serves(home: Path) -> None:
     async with ollama_agent(home, HEARTBEAT_INTERVAL="15") as (coordinator, _, agent):
+        await agent.wait_event("Registered with")  # the door may tell "ready" before this line has come
         lines = len(agent.log)
         agent.send_signal(signal.SIGSTOP)
         await asyncio.sleep(THRESHOLD_S + TICK_S + 0.5)  # real time: another process's clocks
