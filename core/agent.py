@@ -168,7 +168,7 @@ class Agent:
             open_source=lambda reference: open_hub(reference, self.settings.hub_endpoint),
             limits=lambda: HubLimits(
                 bytes_per_second=self.settings.download_limit_mb_s * 1e6,
-                disk_budget_bytes=int(self.settings.models_disk_budget_gb * 1e9),
+                disk_budget_bytes=self._disk_budget_bytes(),
                 is_metered=self._is_metered(),
             ),
             room_bytes=lambda: (self.store.current.capacity.total_mb << 20) or None,
@@ -178,7 +178,7 @@ class Agent:
             pulled=self._pulled,
             refresh=self.keeper.refresh,
             hub=self._hub,
-            room=PullRoom(budget_bytes=lambda: int(self.settings.models_disk_budget_gb * 1e9)),
+            room=PullRoom(budget_bytes=self._disk_budget_bytes),
             is_metered=self._is_metered,
             on_change=self._on_sessions_changed,
         )
@@ -627,6 +627,9 @@ class Agent:
 
     def _is_metered(self) -> bool:
         return self.rules.signals.current.is_metered is True
+
+    def _disk_budget_bytes(self) -> int:
+        return int(self.settings.models_disk_budget_gb * 1e9)
 
     def _has_loaded_unseen(self) -> bool:
         """Whether a session streams from a model that isn't known as loaded: its memory would count as others'."""

@@ -7,8 +7,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from core.errors import StorageError
-from core.hub.download import check_room
+from core.hub.download import check_budget, check_room
 from core.hub.hub import KEEP_FREE_BYTES
 
 
@@ -39,12 +38,7 @@ class PullRoom:
 
         `is_here`: the engine is on this machine.
         """
-        budget = self._budget_bytes()
-        if budget and held + total > budget:
-            raise StorageError(
-                f"downloaded models may take {budget / 1e9:.0f} GB, and would take {(held + total) / 1e9:.1f} GB",
-                hint="Delete one of them, or raise the setting models_disk_budget_gb.",
-            )
+        check_budget(self._budget_bytes(), held=held, wanted=total)
         if not is_here:
             return
         try:

@@ -10,12 +10,11 @@ import re
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 from core import __version__
 from core.errors import ModelError
 from core.gguf_reader import REMOTE_STEPS, DamagedGguf, RemoteBytes, read_metadata
-from core.network import is_loopback_host
+from core.safe_web import is_safe_address, safe_opener
 
 LIMIT_S = 15.0  # for each connect and read
 _MOST_PARTS = 100
@@ -71,7 +70,7 @@ def _fetch(url: str, start: int, count: int) -> tuple[bytes, int]:
             "Accept-Encoding": "identity",
         },
     )
-    opener = urllib.request.build_opener(_SafeRedirects())
+    opener = safe_opener(_check, most_redirects=5)
     with opener.open(request, timeout=LIMIT_S) as answer:
         total = _TOTAL.match(answer.headers.get("Content-Range") or "")
         if answer.status != 206 or total is None:
@@ -81,21 +80,6 @@ def _fetch(url: str, start: int, count: int) -> tuple[bytes, int]:
         return answer.read(count), int(total[1])
 
 
-class _SafeRedirects(urllib.request.HTTPRedirectHandler):
-    max_redirections = 5
-
-    def redirect_request(self, req, fp, code, msg, headers, newurl):  # type: ignore[no-untyped-def]
-        _check(newurl)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
 def _check(url: str) -> None:
-    try:
-        parts = urlsplit(url)
-        is_fine = bool(parts.hostname) and (
-            parts.scheme == "https" or (parts.scheme == "http" and is_loopback_host(parts.hostname or ""))
-        )
-    except ValueError:
-        is_fine = False
-    if not is_fine:
+    if not is_safe_address(url):
         raise ModelError(f"{url[:100]!r} is no https address", hint="It begins with https://")

@@ -164,6 +164,15 @@ def check_room(folder: Path, needed: int, free: int, *, keep_free: int) -> None:
         )
 
 
+def check_budget(budget: int, *, held: int, wanted: int) -> None:
+    """Raises StorageError where downloads would take more than `budget` bytes together; 0 is no budget."""
+    if budget and held + wanted > budget:
+        raise StorageError(
+            f"downloaded models may take {budget / 1e9:.0f} GB, and would take {(held + wanted) / 1e9:.1f} GB",
+            hint="Delete one of them, or raise the setting models_disk_budget_gb.",
+        )
+
+
 def _write_all(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:

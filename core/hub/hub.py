@@ -17,7 +17,7 @@ from typing import Protocol
 from core.atomic_file import exclusive, set_aside, write_atomically
 from core.engines import PullProgress
 from core.errors import AgentError, StorageError
-from core.hub.download import Download, DownloadStopped, HubError, RangeSource, RateLimit, check_room
+from core.hub.download import Download, DownloadStopped, HubError, RangeSource, RateLimit, check_budget, check_room
 from core.hub.names import HubFile, ModelReference, choose_files, model_name, parse_reference
 from core.logs import get_logger
 from core.paths import ensure_folder, storage_error
@@ -184,13 +184,8 @@ class ModelHub:
     def _check_disk(self, download: Download, wanted: Sequence[HubFile]) -> None:
         to_come = sum(file.size_bytes - _size(download.part_path(file)) for file in wanted)
         check_room(self._folder, to_come, self._free_bytes(self._folder), keep_free=KEEP_FREE_BYTES)
-        budget = self._limits().disk_budget_bytes
         held = sum(_size(self._folder / file_name) for file_name in self._manifest.all_files())
-        if budget and held + sum(file.size_bytes for file in wanted) > budget:
-            raise StorageError(
-                f"downloaded models may take {budget / 1e9:.0f} GB, and hold {held / 1e9:.1f} GB",
-                hint="Delete one of them, or raise the setting models_disk_budget_gb.",
-            )
+        check_budget(self._limits().disk_budget_bytes, held=held, wanted=sum(file.size_bytes for file in wanted))
 
 
 class Manifest:

@@ -85,7 +85,9 @@ class WindowsFullScreen:
 
     name = NAME
 
-    def __init__(self, load: Callable[[str], Any] | None = None, program_name: Callable[[int], str] | None = None):
+    def __init__(
+        self, load: Callable[[str], Any] | None = None, program_name: Callable[[int], str] | None = None
+    ) -> None:
         """`load` gives a system library by name; replaced in tests."""
         self._load = load or (lambda name: getattr(ctypes, "WinDLL")(name))  # noqa: B009 (exists only on Windows)
         self._program_name = program_name or name_of_program

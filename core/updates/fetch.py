@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import http.client
-import ssl
 import urllib.error
 import urllib.request
-from contextlib import suppress
 from typing import IO
-from urllib.parse import urlsplit
 
 from core import __version__
 from core.errors import UpdateError
-from core.network import is_loopback_host
+from core.safe_web import is_safe_address, safe_opener
 from core.updates.release_index import MAX_INDEX_BYTES
 
 LIMIT_S = 15.0  # each read and connect; the answer is small
@@ -28,7 +25,7 @@ def fetch_index(url: str) -> bytes:
     request = urllib.request.Request(  # noqa: S310 - checked above
         url, headers={"User-Agent": f"TitanCompute/{__version__}", "Accept": "application/json"}
     )
-    opener = urllib.request.build_opener(_SafeRedirects(), urllib.request.HTTPSHandler(context=_tls_context()))
+    opener = safe_opener(_check_scheme, most_redirects=3)
     try:
         with opener.open(request, timeout=LIMIT_S) as answer:
             return _read(answer)
@@ -47,33 +44,8 @@ def _read(answer: IO[bytes]) -> bytes:
     return data
 
 
-class _SafeRedirects(urllib.request.HTTPRedirectHandler):
-    max_redirections = 3
-
-    def redirect_request(self, req, fp, code, msg, headers, newurl):  # type: ignore[no-untyped-def]
-        _check_scheme(newurl)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
 def _check_scheme(url: str) -> None:
-    try:
-        parts = urlsplit(url)
-        is_fine = parts.scheme == "https" and bool(parts.hostname)
-        is_here = parts.scheme == "http" and is_loopback_host(parts.hostname or "")
-    except ValueError:
-        is_fine = is_here = False
-    if not is_fine and not is_here:
+    if not is_safe_address(url):
         raise UpdateError(
             f"{url[:100]!r} is no https address", hint="Set update_index_url to an address that begins with https://"
         )
-
-
-def _tls_context() -> ssl.SSLContext:
-    """The system's authorities; where Python holds no list of them (a packaged app on macOS), certifi's too."""
-    context = ssl.create_default_context()
-    if not context.cert_store_stats()["x509_ca"]:
-        with suppress(ImportError):  # comes with httpx
-            import certifi
-
-            context.load_verify_locations(certifi.where())
-    return context
