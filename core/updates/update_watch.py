@@ -75,11 +75,6 @@ class UpdateWatch:
         """The newer version that the owner should hear of now; None for none, or for one that was skipped."""
         return self._told
 
-    @property
-    def checked_at(self) -> float | None:
-        """When an index was last read and believed, seconds since the epoch."""
-        return self._state.checked_at or None
-
     async def run(self) -> None:
         """Look for ever; ends only by being cancelled."""
         self._state = await asyncio.to_thread(load_state, self._path)
