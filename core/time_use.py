@@ -26,6 +26,7 @@ class Doing(StrEnum):
 
     SERVING = "serving"  # at least one session ran
     READY = "ready"  # it would have served, and nobody asked
+    PREPARING = "preparing"  # on its way to serving: the model was loaded, or a look taken that needs a quiet card
     PAUSED = "paused"  # a reason of the owner's: by hand or a rule
     UNREACHABLE = "unreachable"  # it would have served, and the coordinator didn't send anybody
     BROKEN = "broken"  # engine, model, GPU or address
@@ -36,6 +37,7 @@ class Doing(StrEnum):
 BROKEN_CODES = frozenset(
     {"engine_attention", "engine_unreachable", "engine_resting", "model_not_ready", "no_public_address", "gpu_lost"}
 )
+PREPARING_CODES = frozenset({"model_loading"})
 UNREACHABLE_CODES = frozenset({"coordinator_away", "registration_refused"})
 _NOT_UP = (AgentState.STOPPED, AgentState.STARTING, AgentState.STOPPING, AgentState.FAILED)
 
@@ -75,6 +77,8 @@ def doing_of(snapshot: AgentSnapshot) -> tuple[Doing, str]:
         return Doing.OFF, ""
     blocking = next((reason.code for reason in snapshot.reasons if reason.blocks), "")
     if blocking:
+        if blocking in PREPARING_CODES:
+            return Doing.PREPARING, blocking
         return (Doing.BROKEN if blocking in BROKEN_CODES else Doing.PAUSED), blocking
     codes = [reason.code for reason in snapshot.reasons]
     for what, known in ((Doing.BROKEN, BROKEN_CODES), (Doing.UNREACHABLE, UNREACHABLE_CODES)):
@@ -220,6 +224,7 @@ def time_use_json(stretches: tuple[Stretch, ...]) -> dict[str, object]:
 _TITLES = {
     Doing.SERVING: "Serving",
     Doing.READY: "Ready, nobody asked",
+    Doing.PREPARING: "Getting ready",
     Doing.PAUSED: "Paused",
     Doing.UNREACHABLE: "No coordinator",
     Doing.BROKEN: "Not working",
@@ -229,7 +234,7 @@ _TITLES = {
 
 
 def title_of(what: Doing, reason_code: str) -> str:
-    """For people: "Serving", "Paused: a listed program runs"."""
+    """For people: "Serving", "Paused: a listed program runs", "Getting ready: the model is loading"."""
     if not reason_code or what is Doing.UNREACHABLE:
         return _TITLES[what]
     kind = next((kind for kind in CATALOGUE if kind.code == reason_code), None)

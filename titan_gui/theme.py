@@ -70,6 +70,7 @@ DARK = Colours(
 _MOOD_OF_DOING = {
     Doing.SERVING: Mood.SERVING,
     Doing.READY: Mood.READY,
+    Doing.PREPARING: Mood.READY,
     Doing.PAUSED: Mood.PAUSED,
     Doing.UNREACHABLE: Mood.DRAINING,
     Doing.BROKEN: Mood.ATTENTION,

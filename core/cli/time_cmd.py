@@ -12,7 +12,7 @@ from core.errors import AgentNotRunning
 
 
 def show_time(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
-    """Where the last 24 hours went: serving, ready, paused and why, unreachable, broken, asleep, not running."""
+    """Where the last 24 hours went: serving, ready, getting ready, paused and why, unreachable, broken, asleep, off."""
     used = _time_use(profile)
     if as_json:
         output.print_json(used)
@@ -22,7 +22,16 @@ def show_time(profile: ProfileOption = None, as_json: JsonOption = False) -> Non
 
 
 # For a terminal without colours.
-MARKS = {"serving": "█", "ready": "▒", "paused": "p", "unreachable": "u", "broken": "!", "asleep": "z", "off": "·"}
+MARKS = {
+    "serving": "█",
+    "ready": "▒",
+    "preparing": "g",
+    "paused": "p",
+    "unreachable": "u",
+    "broken": "!",
+    "asleep": "z",
+    "off": "·",
+}
 MARKS_A_DAY = 72  # of 20 minutes: fits a terminal of 80 columns
 
 

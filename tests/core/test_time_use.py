@@ -27,6 +27,7 @@ from core.time_use import (
 T = 1_800_000_000.0
 AWAY = Reason(code="coordinator_away", sentence="Away.", blocks=False)
 ENGINE = Reason(code="engine_unreachable", sentence="No engine.")
+LOADING = Reason(code="model_loading", sentence="Loading tiny.")
 LISTED = Reason(code="listed_app", sentence="Paused while Steam runs.")
 
 
@@ -38,6 +39,8 @@ LISTED = Reason(code="listed_app", sentence="Paused while Steam runs.")
         (AgentSnapshot(state=AgentState.PAUSED, running_jobs=1, reasons=(LISTED,)), (Doing.SERVING, "")),
         (AgentSnapshot(state=AgentState.PAUSED, reasons=(LISTED, ENGINE)), (Doing.PAUSED, "listed_app")),
         (AgentSnapshot(state=AgentState.PAUSED, reasons=(ENGINE, AWAY)), (Doing.BROKEN, "engine_unreachable")),
+        (AgentSnapshot(state=AgentState.PAUSED, reasons=(LOADING,)), (Doing.PREPARING, "model_loading")),
+        (AgentSnapshot(state=AgentState.PAUSED, reasons=(LISTED, LOADING)), (Doing.PAUSED, "listed_app")),
         (AgentSnapshot(state=AgentState.CONNECTING, reasons=(AWAY,)), (Doing.UNREACHABLE, "coordinator_away")),
         (AgentSnapshot(state=AgentState.CONNECTING), (Doing.UNREACHABLE, "coordinator_away")),
         (AgentSnapshot(state=AgentState.STARTING), (Doing.OFF, "")),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from core.cli.app import run_cli
-from core.cli.time_cmd import hours_line
+from core.cli.time_cmd import MARKS, hours_line
 from core.owner_commands import owner_commands
 from core.paths import profile_paths
 from core.snapshot import AgentSnapshot, Reason
@@ -184,6 +184,7 @@ async def test_looks_before_it_is_open_and_after_it_is_closed_do_nothing(tmp_pat
 def test_titles_name_the_reason() -> None:
     assert title_of(Doing.SERVING, "") == "Serving"
     assert title_of(Doing.PAUSED, "paused_by_owner") == "Paused by you"
+    assert title_of(Doing.PREPARING, "model_loading") == "Getting ready: the model is loading"
     assert title_of(Doing.BROKEN, "model_not_ready") == "Not working: no model to offer"
     assert title_of(Doing.UNREACHABLE, "coordinator_away") == "No coordinator"
     assert title_of(Doing.PAUSED, "brand_new") == "Paused: brand new"
@@ -233,12 +234,18 @@ def test_titan_time_reads_the_file_when_no_agent_runs(
     assert "4.2 %" in text
 
 
+def test_every_thing_has_its_own_mark() -> None:
+    assert list(MARKS) == [what.value for what in Doing]
+    assert len(set(MARKS.values())) == len(MARKS)
+
+
 def test_the_line_of_marks_shows_what_took_most_of_each_part() -> None:
     stretches: Any = time_use_json(
         (
             Stretch(start=T, end=T + 36_000, what=Doing.READY),
-            Stretch(start=T + 36_000, end=T + 72_000, what=Doing.PAUSED, reason_code="in_use"),
+            Stretch(start=T + 36_000, end=T + 54_000, what=Doing.PAUSED, reason_code="in_use"),
+            Stretch(start=T + 54_000, end=T + 72_000, what=Doing.PREPARING, reason_code="model_loading"),
         )
     )["stretches"]
 
-    assert hours_line(stretches, T, T + 72_000).splitlines()[0] == "▒" * 36 + "p" * 36
+    assert hours_line(stretches, T, T + 72_000).splitlines()[0] == "▒" * 36 + "p" * 18 + "g" * 18

@@ -333,11 +333,14 @@ def _pattern(rect: QRectF, what: Doing) -> list[QLineF]:
     first = int((rect.left() - height) // PATTERN_STEP)
     xs = [number * PATTERN_STEP for number in range(first, int(rect.right() // PATTERN_STEP) + 2)]
     rising = [QLineF(x, bottom, x + height, top) for x in xs]
+    falling = [QLineF(x, top, x + height, bottom) for x in xs]
     match what:
+        case Doing.PREPARING:
+            return falling
         case Doing.PAUSED:
             return rising
         case Doing.BROKEN:
-            return rising + [QLineF(x, top, x + height, bottom) for x in xs]
+            return rising + falling
         case Doing.UNREACHABLE:
             return [QLineF(x, top, x, bottom) for x in xs]
         case _:
