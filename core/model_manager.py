@@ -10,13 +10,14 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from core.circuit_breaker import CircuitBreaker
-from core.engines import ChosenQuant, Engine, EngineModel, LoadedModel
+from core.engines import ChosenQuant, Engine, EngineModel, LoadedModel, MissingModel
 from core.engines.names import find_model, same_model
 from core.errors import AtCapacity, ModelError, ModelNotOffered, NotEnoughMemory
 from core.fit import Room, can_load_now, judge, refuse_what_breaks_the_reserve
 from core.logs import get_logger
+from core.missing_models import missing_models
 from core.model_names import local_name
-from core.quant_choice import choose_quant
+from core.quant_choice import choose_quant, quants_of
 from core.vram_plan import VramPlan
 
 log = get_logger(__name__)
@@ -68,6 +69,7 @@ class ModelManager:
         self._vram_plan = VramPlan()
         self.has_misplaced = False  # a model of ours is not on the card as planned: it should leave memory
         self._offered_at_refresh: tuple[str, ...] = ()
+        self._has_listed = False  # the engine has said what it has: before that nothing is known to be missing
         self._answered: set[str] = set()  # models that gave a token since the engine was asked what is loaded
         self._serving: Counter[str] = Counter()
         self._used_at = monotonic()
@@ -82,6 +84,7 @@ class ModelManager:
             raise RuntimeError("the engine changes only while no session runs")
         self._engine = engine
         self.models, self.loaded = (), ()
+        self._has_listed = False
         self._unloadable.clear()
         self._vram_plan, self.has_misplaced = VramPlan(), False
 
@@ -95,12 +98,21 @@ class ModelManager:
         """The owner's names of the models that the engine really has and can load."""
         return tuple(name for name in self.supported if self._servable(name) is not None)
 
+    @property
+    def missing(self) -> tuple[MissingModel, ...]:
+        """What the owner offers and the engine has not, as far as it has said what it has."""
+        if not self._has_listed:
+            return ()
+        names = [name for name in self.supported if self._find(name) is None and not self._is_unloadable_quant(name)]
+        return missing_models(names, self.names, self._engine.name)
+
     async def refresh(self) -> bool:
         """Ask the engine what it has and what is loaded. Raises EngineError.
 
         True when what is offered has changed since the last refresh: a model may also have failed to load meanwhile.
         """
         models = await self._engine.list_models()
+        self._has_listed = True
         if models != self.models:
             self.models = models
             self._unloadable.clear()  # a new or replaced file deserves a new try
@@ -307,6 +319,10 @@ class ModelManager:
             return None
         model = next(model for model in self.models if model.name == found)
         return None if model.is_selftest and not self.allow_selftest else found
+
+    def _is_unloadable_quant(self, supported_name: str) -> bool:
+        """Whether files of it are here, of which none can be loaded now."""
+        return bool(quants_of(local_name(supported_name, self.names), self.models))
 
     def _is_for_tests(self, supported_name: str) -> bool:
         local = local_name(supported_name, self.names)

@@ -247,6 +247,7 @@ class Reporter:
             "load_plan": load_plan(self._models.engine, self._settings),
             "models": self._models.models,
             "offered_models": self._models.offered,
+            "missing_models": self._models.missing,
             "chosen_quants": self._models.chosen_quants,
             "speeds": self.speeds,
             "first_tokens": self._first_tokens(),

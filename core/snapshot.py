@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from core.engines import ChosenQuant, EngineModel, EngineStatus, LoadedModel
+from core.engines import ChosenQuant, EngineModel, EngineStatus, LoadedModel, MissingModel
 from core.first_tokens import FirstToken
 from core.memory_need import LoadPlan
 from core.speed_book import Speed
@@ -191,6 +191,7 @@ class AgentSnapshot:
     load_plan: LoadPlan | None = None  # how the engine is to load a model; None where it keeps that to itself
     models: tuple[EngineModel, ...] = ()  # what the engine has
     offered_models: tuple[str, ...] = ()
+    missing_models: tuple[MissingModel, ...] = ()  # wanted, not here; () also while the engine hasn't said what it has
     chosen_quants: tuple[ChosenQuant, ...] = ()  # for offered names that several files would do for
     loaded_models: tuple[LoadedModel, ...] = ()
     pulls: tuple[PullView, ...] = ()  # downloads, running and just ended, oldest first

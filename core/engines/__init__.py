@@ -75,6 +75,15 @@ class ChosenQuant:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MissingModel:
+    """One of the owner's names for which the engine has nothing (core/missing_models.py)."""
+
+    name: str  # as the owner offers it
+    pull_name: str = ""  # what to download; "": nobody knows where it is, or this engine downloads nothing
+    size_bytes: int | None = None  # about, by its name; None: the name doesn't tell
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineStatus:
     """How the engine itself is, for snapshots and `titan doctor`."""
 
