@@ -50,7 +50,15 @@ from core.public_door import AgentDoor, request_limits, session_limits, tls_mate
 from core.publisher import SnapshotPublisher, wanted_state
 from core.pull_room import PullRoom
 from core.pulled_models import PulledModels
-from core.reasons import ReasonBook, coordinator_away, no_public_address, registration_refused, setup_not_done, stopping
+from core.reasons import (
+    ReasonBook,
+    coordinator_away,
+    memory_going_back,
+    no_public_address,
+    registration_refused,
+    setup_not_done,
+    stopping,
+)
 from core.replay_store import ReplayStore
 from core.reporting import Reporter
 from core.sessions import Admission, EndReason
@@ -202,6 +210,9 @@ class Agent:
             meter=SystemMemoryMeter(self.stats.memory, self._engine_processes, lambda: self.models.engine.name),
             file=GiveBackFile(self.paths.state_dir / "give-back.json"),
             on_change=self._on_sessions_changed,
+            on_going_back=lambda is_going: self.reasons.put_or_drop(
+                "memory_going_back", memory_going_back() if is_going else None
+            ),
         )
         self.memory_watch = MemoryWatch(
             self.stats.ram,
@@ -219,7 +230,6 @@ class Agent:
             is_enabled=lambda: self.settings.preload_on_resume,
             limit_s=lambda: self.settings.first_token_timeout_s,
             on_failed=self.keeper.show,
-            settled=lambda: self.memory.settled(),
         )
         self.report = Reporter(
             settings,

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -102,19 +103,23 @@ class MemoryKeeper:
         meter: MemoryMeter,
         file: GiveBackFile,
         on_change: Callable[[], None] = lambda: None,
+        on_going_back: Callable[[bool], None] = lambda is_going: None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        """`on_going_back` hears when the door must be closed, before anything is unloaded, and when it may open."""
         self._models = models
         self._admission = admission
         self._meter = meter
         self._file = file
         self._on_change = on_change
+        self._on_going_back = on_going_back
         self._clock = clock
         self._monotonic = monotonic
         self._sleep = sleep
         self._one_at_a_time = asyncio.Lock()
+        self._going_back = 0  # give-backs that run, or wait for the one that does
         self._waiting: asyncio.Task[None] | None = None
         self._also: set[str] = set()  # models that may still be loading
         self.unloaded: tuple[str, ...] = ()  # the models that the last give-back took away
@@ -133,7 +138,7 @@ class MemoryKeeper:
         None when none of ours was loaded, or nothing of it can be measured here. The owner's own models stay. Raises
         EngineError when the engine doesn't unload.
         """
-        async with self._one_at_a_time:
+        async with self._closed_door(), self._one_at_a_time:
             engine = self._models.engine
             loaded = await engine.loaded_models()
             names = [model.name for model in loaded if not model.is_owners]
@@ -176,11 +181,6 @@ class MemoryKeeper:
             self._waiting = asyncio.get_running_loop().create_task(self._when_idle(), name="give-back")
             self._waiting.add_done_callback(self._on_done)
 
-    async def settled(self) -> None:
-        """Wait until nothing is being given back."""
-        async with self._one_at_a_time:
-            return
-
     def keep(self) -> None:
         """The reason is gone before the last session was: nothing is unloaded. What has begun already goes on."""
         if self._waiting is not None and not self._one_at_a_time.locked():
@@ -193,10 +193,24 @@ class MemoryKeeper:
 
     async def _when_idle(self) -> None:
         await self._admission.wait_idle()
+        while self._admission.running_jobs:  # one began in the step in which the last one ended
+            await self._admission.wait_idle()
         try:
             await self.give_back()
         except AgentError as error:
             log.warning("not unloaded", error=error.detail, hint=error.hint)
+
+    @asynccontextmanager
+    async def _closed_door(self) -> AsyncIterator[None]:
+        """Nobody is let in meanwhile: a session that began now would lose its model, or take it back into memory."""
+        self._going_back += 1
+        self._on_going_back(True)
+        try:
+            yield
+        finally:
+            self._going_back -= 1
+            if not self._going_back:
+                self._on_going_back(False)
 
     def _on_done(self, task: asyncio.Task[None]) -> None:
         self._waiting = None

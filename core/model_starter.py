@@ -42,13 +42,11 @@ class ModelStarter:
         is_enabled: Callable[[], bool],
         limit_s: Callable[[], float],
         on_failed: Callable[[], None],
-        settled: Callable[[], Awaitable[None]] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """`last_used` gives the models that were in memory before the pause, `most_used` those that were asked for most
         in the last days, as the coordinator names them; `limit_s` how long loading and the first
-        token may take; `on_failed` is called before the reason goes, so that it can put a better one; `settled` waits
-        for memory that is just being given back: what is loaded meanwhile would be unloaded again.
+        token may take; `on_failed` is called before the reason goes, so that it can put a better one.
         """
         self._models = models
         self._reasons = reasons
@@ -58,7 +56,6 @@ class ModelStarter:
         self._is_enabled = is_enabled
         self._limit_s = limit_s
         self._on_failed = on_failed
-        self._settled = settled
         self._sleep = sleep
         self._is_wanted = False
         self._is_check = False
@@ -139,8 +136,6 @@ class ModelStarter:
         return found
 
     async def _run(self, name: str) -> None:
-        if self._settled is not None:
-            await self._settled()
         while not await self._is_over(name):
             await self._sleep(RETRY_S)
 

@@ -30,7 +30,7 @@ def add_pause_commands(table: CommandTable, agent: Agent) -> None:
             return CommandOutcome("Nothing was paused.", {"resumed": False})
         blocking = [reason.sentence for reason in agent.reasons.all if reason.blocks]
         message = f"Resumed, but not serving: {blocking[0]}" if blocking else "Resumed."
-        if blocking and "model_loading" in agent.reasons and len(blocking) == 1:
+        if any(code in agent.reasons for code in ("model_loading", "memory_going_back")) and len(blocking) == 1:
             message = f"Resumed. {blocking[0]}"
         return await once_kept(agent, CommandOutcome(message, {"resumed": True, "blocked_by": blocking}))
 

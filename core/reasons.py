@@ -210,6 +210,13 @@ CATALOGUE = (
         setting="engine",
     ),
     ReasonKind(
+        code="memory_going_back",
+        title="The memory is going back",
+        meaning="A model is leaving memory: what begins now would be unloaded under its first word.",
+        effect="New sessions are refused until it has left, and its memory is measured: 5 s at most for that.",
+        icon="memory",
+    ),
+    ReasonKind(
         code="model_loading",
         title="The model is loading",
         meaning="At the start, if you want it, after a pause, and after a sleep of the machine, the model is loaded "
@@ -351,6 +358,10 @@ def model_loading(name: str, *, is_check: bool = False) -> Reason:
     """Until the model has given a first real token. `is_check`: it was loaded before the machine slept."""
     what = f"Trying {name} after the machine slept" if is_check else f"Loading {name}"
     return Reason(code="model_loading", sentence=f"{what}.", icon="info", setting="preload_on_resume")
+
+
+def memory_going_back() -> Reason:
+    return Reason(code="memory_going_back", sentence="The model is leaving memory.", icon="memory")
 
 
 def engine_attention(detail: str, hint: str) -> Reason:
@@ -496,6 +507,7 @@ CLIENT_WORDS = {
     "stopping": "this agent is stopping",
     "paused_by_owner": "this agent is paused by its owner",
     "draining": "this agent is finishing its sessions before a pause",
+    "memory_going_back": "this agent is unloading its model",
     "model_loading": "this agent is loading its model",
 }
 

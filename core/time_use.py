@@ -37,7 +37,7 @@ class Doing(StrEnum):
 BROKEN_CODES = frozenset(
     {"engine_attention", "engine_unreachable", "engine_resting", "model_not_ready", "no_public_address", "gpu_lost"}
 )
-PREPARING_CODES = frozenset({"model_loading"})
+PREPARING_CODES = frozenset({"model_loading", "memory_going_back"})
 UNREACHABLE_CODES = frozenset({"coordinator_away", "registration_refused"})
 _NOT_UP = (AgentState.STOPPED, AgentState.STARTING, AgentState.STOPPING, AgentState.FAILED)
 

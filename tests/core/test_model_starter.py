@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from core.engines import LoadedModel, TokenChunk
-from core.errors import EngineFailed, EngineUnreachable, NotEnoughMemory
+from core.errors import EngineFailed, EngineUnreachable, NotEnoughMemory, NotServing
 from core.model_manager import ModelManager
 from core.model_starter import RETRY_S, ModelStarter
 from core.reasons import ReasonBook
@@ -236,28 +236,54 @@ async def test_agent_unloads_on_pause_and_is_ready_after_the_first_token() -> No
         assert [model.name for model in engine.loaded] == ["tiny"]
 
 
-async def test_resumed_while_the_memory_still_goes_back_it_loads_only_afterwards() -> None:
-    class SlowToUnload(FakeEngine):
-        unloading, gate = asyncio.Event(), asyncio.Event()
+class SlowToUnload(FakeEngine):
+    def __init__(self) -> None:
+        super().__init__([TokenChunk("x", 1), DONE], name="ollama", models=("tiny",))
+        self.unloading, self.gate = asyncio.Event(), asyncio.Event()
 
-        async def unload(self, model: str) -> None:
-            self.unloading.set()
-            await self.gate.wait()
-            await super().unload(model)
+    async def unload(self, model: str) -> None:
+        self.unloading.set()
+        await self.gate.wait()
+        await super().unload(model)
 
-    engine = SlowToUnload([TokenChunk("x", 1), DONE], name="ollama", models=("tiny",))
-    async with small_agent(engine, {"supported_models": ("tiny",)}) as agent:
+
+@pytest.mark.parametrize("preload", [True, False])
+async def test_resumed_while_the_memory_still_goes_back_nobody_is_let_in_before(preload: bool) -> None:
+    """Else what is loaded, by the agent or for a session, is unloaded under its first token."""
+    engine = SlowToUnload()
+    async with small_agent(engine, {"supported_models": ("tiny",), "preload_on_resume": preload}) as agent:
         await agent.models.load("tiny")
         agent.owner.pause()
         await asyncio.wait_for(engine.unloading.wait(), 10)
         agent.owner.resume()
         for _ in range(50):
             await asyncio.sleep(0)
-        assert engine.calls.count("load") == 1  # else what it loads is unloaded under it
-        assert [reason.code for reason in agent.reasons.all if reason.blocks] == ["model_loading"]
+        assert engine.calls.count("load") == 1
+        assert [reason.code for reason in agent.reasons.all if reason.blocks] == ["memory_going_back"]
+        with pytest.raises(NotServing, match="unloading its model"):
+            async with agent.admission.slot(model="tiny", client="c", job_id="j", spend=lambda: None):
+                raise AssertionError("it was let in")
         engine.gate.set()
         await soon(lambda: not agent.reasons.is_blocked)
-        assert [model.name for model in engine.loaded] == ["tiny"]
+        assert [model.name for model in engine.loaded] == (["tiny"] if preload else [])
+
+
+async def test_unloaded_by_hand_the_door_is_closed_until_the_model_has_left() -> None:
+    engine = SlowToUnload()
+    async with small_agent(engine, {"supported_models": ("tiny",)}) as agent:
+        await agent.models.load("tiny")
+        giving = asyncio.ensure_future(agent.memory.give_back())
+        await asyncio.wait_for(engine.unloading.wait(), 10)
+        again = asyncio.ensure_future(agent.memory.give_back())
+        await asyncio.sleep(0)
+        with pytest.raises(NotServing):
+            async with agent.admission.slot(model="tiny", client="c", job_id="j", spend=lambda: None):
+                raise AssertionError("it was let in")
+        engine.gate.set()
+        await giving
+        assert agent.reasons.is_blocked  # for the one that comes next
+        await again
+        assert not agent.reasons.is_blocked
 
 
 async def test_paused_again_while_it_loads_leaves_nothing_in_memory() -> None:
