@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import mmap
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -66,13 +66,14 @@ class LocalBytes:
 
 
 class RemoteBytes:
-    """A file that is read by ranges, from its beginning, as far as needed and never beyond REMOTE_STEPS."""
+    """A file that is read by ranges, from its beginning, as far as needed and never beyond `steps`."""
 
-    def __init__(self, fetch: FetchRange, size: int) -> None:
-        """`fetch` blocks, and may raise what it likes: it is passed on."""
+    def __init__(self, fetch: FetchRange, size: int, *, steps: Sequence[int] = REMOTE_STEPS) -> None:
+        """`fetch` blocks, and may raise what it likes: it is passed on. `steps` are bytes, a request each."""
         self.size = size
         self.requests = 0
         self._fetch = fetch
+        self._steps = steps
         self._data = bytearray()
 
     @property
@@ -83,9 +84,9 @@ class RemoteBytes:
         if end > self.size:
             raise DamagedGguf("the file ends in the middle of its head")
         while end > len(self._data):
-            if self.requests == len(REMOTE_STEPS):
+            if self.requests == len(self._steps):
                 raise HeadTooLong(f"its figures are not in its first {len(self._data) / 1e6:.1f} MB")
-            step = min(REMOTE_STEPS[self.requests], self.size - len(self._data))
+            step = min(self._steps[self.requests], self.size - len(self._data))
             self.requests += 1
             piece = self._fetch(len(self._data), step)
             if len(piece) < step:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict
 
 from core.agent import Agent
 from core.commands import CommandError, CommandOutcome, CommandTable
@@ -12,15 +13,24 @@ from core.config_edit import change_settings
 from core.config_load import Layer
 from core.config_reload import follows_file
 from core.engines.names import find_model, same_model
-from core.errors import ConfigError
+from core.errors import ConfigError, StorageError
+from core.fit import room_of
 from core.live_settings import apply_settings_outcome
+from core.logs import get_logger
+
+log = get_logger(__name__)
 
 Arguments = Mapping[str, str]
 
 
 def add_model_commands(table: CommandTable, agent: Agent) -> None:
+    async def look_up_model(arguments: Arguments) -> CommandOutcome:
+        offer = await agent.shelf.look_up(arguments.get("model", ""), room_of(agent.store.current))
+        return CommandOutcome(f"Nothing is downloaded yet: this is what {offer.asked} would bring.", asdict(offer))
+
     async def pull_model(arguments: Arguments) -> CommandOutcome:
-        view = agent.shelf.pull(arguments.get("model", ""))
+        wanted = arguments.get("model", "").strip()
+        view = agent.shelf.pull(wanted, when_here=_serving_as(agent, arguments.get("serve_as", "").strip() or wanted))
         agent.publish_now()  # whoever follows it must not take the end of an earlier try for this one's
         return CommandOutcome(f"Downloading {view.model}.", {"model": view.model})
 
@@ -43,11 +53,42 @@ def add_model_commands(table: CommandTable, agent: Agent) -> None:
     async def withdraw_model(arguments: Arguments) -> CommandOutcome:
         return await withdraw(agent, arguments.get("model", ""))
 
-    table.add("pull_model", pull_model, arguments=("model",))
+    table.add("look_up_model", look_up_model, arguments=("model",))
+    table.add("pull_model", pull_model, arguments=("model", "serve_as"))
     table.add("cancel_pull", cancel_pull, arguments=("model",))
     table.add("delete_model", delete_model, arguments=("model",))
     table.add("offer_model", offer_model, arguments=("model",))
     table.add("withdraw_model", withdraw_model, arguments=("model",))
+
+
+def _serving_as(agent: Agent, name: str) -> Callable[[str], Awaitable[None]] | None:
+    """Once a model is here: let it serve the name for which it was fetched, by the owner's table. None for a name
+    that isn't one of those that are wanted and not here."""
+    if not any(same_model(model.name, name) for model in agent.models.missing):
+        return None
+
+    async def enter(local: str) -> None:
+        if not local or agent.models.model_for(name) is not None:
+            return
+        pair = f"{name}={local}"
+        try:
+            await _add_name(agent, name, pair)
+        except (ConfigError, StorageError) as error:  # the download itself is whole
+            log.warning("name not kept", pair=pair, error=error.detail)
+            agent.report.add_notice(f"{local} is here, but not served as {name}: {error.detail}")
+
+    return enter
+
+
+async def _add_name(agent: Agent, name: str, pair: str) -> None:
+    """Into the table of names, in the place of what that name meant. Raises ConfigError, StorageError."""
+    if not _can_write(agent, "model_names"):
+        source = agent.loaded.origins["model_names"].source
+        raise ConfigError([f"the table of names is set by {source}"], hint=f"Add {pair} there.")
+    kept = [known for known in agent.settings.model_names if not same_model(known.partition("=")[0], name)]
+    changes = {"model_names": ",".join([*kept, pair])}
+    await asyncio.to_thread(change_settings, changes, os.environ, profile=agent.settings.profile)
+    await apply_settings_outcome(agent)
 
 
 async def offer(agent: Agent, wanted: str) -> CommandOutcome:
@@ -95,7 +136,7 @@ async def _offer_only(agent: Agent, names: Sequence[str]) -> None:
     await apply_settings_outcome(agent)
 
 
-def _can_write(agent: Agent) -> bool:
-    """Whether the settings file decides what is offered."""
-    layer = agent.loaded.origins["supported_models"].layer
+def _can_write(agent: Agent, setting: str = "supported_models") -> bool:
+    """Whether the settings file decides what is offered, or another setting."""
+    layer = agent.loaded.origins[setting].layer
     return layer not in (Layer.ENVIRONMENT, Layer.COMMAND_LINE) and follows_file(agent.loaded)

@@ -12,15 +12,20 @@ from typing import Any
 from core.commands import CommandError
 from core.engines.names import find_model, normalize_model, same_model
 from core.errors import AgentError, StorageError
+from core.fit import Room
 from core.hub.hub import ModelHub
-from core.hub.names import parse_reference
+from core.hub.names import HubModel, parse_reference
 from core.logs import get_logger
+from core.missing_models import is_on_hub
 from core.model_manager import ModelManager
+from core.pull_offer import PullOffer, hub_offer, name_offer
 from core.pull_room import PullRoom
 from core.pulled_models import PulledModels
 from core.snapshot import PullView
 
 log = get_logger(__name__)
+
+WhenHere = Callable[[str], Awaitable[None]]
 
 KEPT_ENDED = 3  # downloads that are over and still shown
 SPEED_WINDOW_S = 5.0
@@ -73,28 +78,48 @@ class ModelShelf:
     def _is_hubs(self) -> bool:
         return self._hub is not None and self._models.engine.name == "embedded"
 
-    def pull(self, wanted: str) -> PullView:
-        """Begin a download; it goes on by itself. Raises CommandError."""
+    async def look_up(self, wanted: str, room: Room) -> PullOffer:
+        """What a download would bring, and whether it would fit. Raises CommandError, HubError, EngineError."""
         name = _checked_name(wanted)
-        pull = self._hub.pull if self._hub is not None and self._is_hubs else getattr(self._models.engine, "pull", None)
-        if pull is None:
-            raise CommandError(
-                f"the engine {self._models.engine.name} downloads no models", hint=how_to_add(self._models)
+        self._pull_of(name)
+        here = tuple(model.name for model in self._models.models)
+        engine = self._models.engine
+        if self._is_hubs and self._hub is not None:
+            hub, look = self._hub, await self._hub.look_up(name)
+            return await asyncio.to_thread(
+                lambda: hub_offer(
+                    name,
+                    engine.name,
+                    look,
+                    room,
+                    here=here,
+                    disk_problem=hub.disk_problem,
+                    free_bytes=hub.free_bytes(),
+                )
             )
+        await engine.check()
+        free_bytes = await self._free_bytes()
+        if self._hub is None or not is_on_hub(name):
+            return name_offer(name, engine.name, room, here=here, free_bytes=free_bytes)
+        look = await self._hub.look_up(name)
+        problem = self._room_problem
+        return await asyncio.to_thread(
+            lambda: hub_offer(name, engine.name, look, room, here=here, disk_problem=problem, free_bytes=free_bytes)
+        )
+
+    def pull(self, wanted: str, *, when_here: WhenHere | None = None) -> PullView:
+        """Begin a download; it goes on by itself. Raises CommandError.
+
+        `when_here` is called with the engine's name of the model once it is here.
+        """
+        name = _checked_name(wanted)
+        pull = self._pull_of(name)
         key = normalize_model(name)
-        if key in self._tasks:
-            raise CommandError(f"{name} is being downloaded already")
-        if self._is_hubs:
-            parse_reference(name)
-        if self._is_metered():
-            raise CommandError(
-                "this network costs by use, so nothing is downloaded over it",
-                hint="Download it once this machine is on another network.",
-            )
         is_new = not self._is_hubs and find_model(name, tuple(model.name for model in self._models.models)) is None
         self._views.pop(key, None)
         self._views[key] = view = PullView(model=name, status="starting")
-        task = asyncio.get_running_loop().create_task(self._run(key, pull(name), is_new=is_new), name=f"pull-{key}")
+        work = self._run(key, pull(name), is_new=is_new, when_here=when_here)
+        task = asyncio.get_running_loop().create_task(work, name=f"pull-{key}")
         self._tasks[key] = task
         task.add_done_callback(lambda done: self._on_task_done(key, done))
         self._on_change()
@@ -139,7 +164,27 @@ class ModelShelf:
         if tasks:
             await asyncio.wait(tasks)
 
-    async def _run(self, key: str, steps: AsyncIterator[Any], *, is_new: bool) -> None:
+    def _pull_of(self, name: str) -> Callable[[str], AsyncIterator[Any]]:
+        """What downloads it. Raises CommandError where nothing may, or it runs already."""
+        pull = self._hub.pull if self._hub is not None and self._is_hubs else getattr(self._models.engine, "pull", None)
+        if pull is None:
+            raise CommandError(
+                f"the engine {self._models.engine.name} downloads no models", hint=how_to_add(self._models)
+            )
+        if normalize_model(name) in self._tasks:
+            raise CommandError(f"{name} is being downloaded already")
+        if self._is_hubs:
+            parse_reference(name)
+        if self._is_metered():
+            raise CommandError(
+                "this network costs by use, so nothing is downloaded over it",
+                hint="Download it once this machine is on another network.",
+            )
+        return pull
+
+    async def _run(
+        self, key: str, steps: AsyncIterator[Any], *, is_new: bool, when_here: WhenHere | None = None
+    ) -> None:
         """One download from first to last step. Nothing is raised: how it ended is in its view."""
         name = self._views[key].model
         log.info("download begun", model=name)
@@ -153,6 +198,8 @@ class ModelShelf:
             if is_new:
                 await self._keep(self._pulled.add, name)
             await self._refresh()
+            if when_here is not None:
+                await when_here(self._here_as(name))
             self._end(key, phase="done")
         except asyncio.CancelledError:
             self._end(key, phase="cancelled")
@@ -164,15 +211,44 @@ class ModelShelf:
         """More of a download is known: whether it fits. Raises StorageError, which ends it."""
         if self._room is None:
             return
-        held = sum(
+        held, total = self._held_beside(view.model), view.total_bytes or 0
+        to_come = total - (view.completed_bytes or 0)
+        await asyncio.to_thread(self._room.check, total=total, to_come=to_come, held=held, is_here=self._is_engine_here)
+
+    def _room_problem(self, model: HubModel) -> str:
+        """Why the engine's own download of it would have no room; "" where it has. Blocking."""
+        if self._room is None:
+            return ""
+        size, held = model.size_bytes, self._held_beside(model.stem)
+        try:
+            self._room.check(total=size, to_come=size, held=held, is_here=self._is_engine_here)
+        except StorageError as error:
+            return error.detail
+        return ""
+
+    def _held_beside(self, name: str) -> int:
+        """Bytes of what was downloaded here, but for one."""
+        pulled = self.pulled_names
+        return sum(
             model.size_bytes or 0
             for model in self._models.models
-            if model.name in self.pulled_names and not same_model(model.name, view.model)
+            if model.name in pulled and not same_model(model.name, name)
         )
-        is_here = bool(getattr(self._models.engine, "is_on_this_machine", False))
-        total = view.total_bytes or 0
-        to_come = total - (view.completed_bytes or 0)
-        await asyncio.to_thread(self._room.check, total=total, to_come=to_come, held=held, is_here=is_here)
+
+    async def _free_bytes(self) -> int | None:
+        if self._room is None or not self._is_engine_here:
+            return None
+        return await asyncio.to_thread(self._room.free_bytes)
+
+    @property
+    def _is_engine_here(self) -> bool:
+        return bool(getattr(self._models.engine, "is_on_this_machine", False))
+
+    def _here_as(self, name: str) -> str:
+        """The engine's name of what was downloaded as `name`."""
+        if self._hub is not None and self._is_hubs:
+            return self._hub.model_of(name)
+        return find_model(name, tuple(model.name for model in self._models.models)) or ""
 
     def _on_task_done(self, key: str, task: asyncio.Task[None]) -> None:
         self._tasks.pop(key, None)

@@ -39,12 +39,18 @@ class PullRoom:
         `is_here`: the engine is on this machine.
         """
         check_budget(self._budget_bytes(), held=held, wanted=total)
-        if not is_here:
-            return
+        roomiest = self._roomiest() if is_here else None
+        if roomiest is not None:
+            check_room(roomiest[0], to_come, roomiest[1], keep_free=KEEP_FREE_BYTES)
+
+    def free_bytes(self) -> int | None:
+        """Of the disk that downloads come to, on this machine; None where it can't be told."""
+        roomiest = self._roomiest()
+        return None if roomiest is None else roomiest[1]
+
+    def _roomiest(self) -> tuple[Path, int] | None:
         try:
             free = {folder: self._free_bytes(folder) for folder in self._folders()}
         except OSError:  # not ours to read: the engine says itself when its disk is full
-            return
-        if free:
-            folder = max(free, key=free.__getitem__)
-            check_room(folder, to_come, free[folder], keep_free=KEEP_FREE_BYTES)
+            return None
+        return max(free.items(), key=lambda item: item[1]) if free else None

@@ -87,7 +87,7 @@ class Download:
         self._on_bytes = on_bytes
 
     def part_path(self, file: HubFile) -> Path:
-        return self._folder / f".{file.sha256[:32]}.part"
+        return part_path(self._folder, file)
 
     def fetch(self, file: HubFile) -> Path:
         """Returns the finished file. Raises HubError, StorageError, DownloadStopped; all keep what has come."""
@@ -153,6 +153,11 @@ class Download:
     def _check_stop(self) -> None:
         if self._stop.is_set():
             raise DownloadStopped
+
+
+def part_path(folder: Path, file: HubFile) -> Path:
+    """Where what has come of a file lies until it is whole."""
+    return folder / f".{file.sha256[:32]}.part"
 
 
 def check_room(folder: Path, needed: int, free: int, *, keep_free: int) -> None:

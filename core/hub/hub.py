@@ -17,8 +17,18 @@ from typing import Protocol
 from core.atomic_file import exclusive, set_aside, write_atomically
 from core.engines import PullProgress
 from core.errors import AgentError, StorageError
-from core.hub.download import Download, DownloadStopped, HubError, RangeSource, RateLimit, check_budget, check_room
-from core.hub.names import HubFile, ModelReference, choose_files, model_name, parse_reference
+from core.hub.download import (
+    Download,
+    DownloadStopped,
+    HubError,
+    RangeSource,
+    RateLimit,
+    check_budget,
+    check_room,
+    part_path,
+)
+from core.hub.look_up import HeadSource, RepositoryLook, look_into
+from core.hub.names import HubFile, HubModel, ModelReference, choose_files, model_name, parse_reference
 from core.logs import get_logger
 from core.paths import ensure_folder, storage_error
 
@@ -32,10 +42,8 @@ _PART_NAME = re.compile(r"\.[0-9a-f]{32}\.part")
 _STEP_BYTES = 1 << 22  # told at most so often: the window needs no more
 
 
-class HubSource(RangeSource, Protocol):
+class HubSource(RangeSource, HeadSource, Protocol):
     """core.hub.source.HuggingFaceSource, or a stand-in."""
-
-    def files(self) -> tuple[HubFile, ...]: ...
 
 
 def open_hub(reference: ModelReference, endpoint: str) -> HubSource:
@@ -77,6 +85,7 @@ class ModelHub:
         self._rate = RateLimit(lambda: self._limits().bytes_per_second)
         self._manifest = Manifest(folder)
         self._names: tuple[str, ...] = ()
+        self._brought: dict[str, str] = {}  # what was asked for → the engine's name of it
         self._busy: set[str] = set()  # files that a thread still writes, perhaps after a cancel
 
     async def pull(self, name: str) -> AsyncIterator[PullProgress]:
@@ -87,7 +96,7 @@ class ModelHub:
         reference = parse_reference(name)
         steps: asyncio.Queue[PullProgress | None] = asyncio.Queue()
         loop, stop = asyncio.get_running_loop(), threading.Event()
-        work = _on_a_thread(lambda: self._work(reference, stop, lambda step: _post(loop, steps, step)))
+        work = _on_a_thread(lambda: self._work(name, reference, stop, lambda step: _post(loop, steps, step)))
         work.add_done_callback(lambda _: steps.put_nowait(None))
         try:
             yield PullProgress("asking the hub")
@@ -98,6 +107,33 @@ class ModelHub:
         finally:
             stop.set()
             work.add_done_callback(_retrieve)  # whatever it ends with, nobody asks any more
+
+    async def look_up(self, name: str) -> RepositoryLook:
+        """What the hub has under a name, before anything is downloaded. Raises CommandError, HubError."""
+        reference = parse_reference(name)
+        found: list[RepositoryLook] = []
+        await _on_a_thread(lambda: found.append(look_into(self._open_source(reference), reference)))
+        return found[0]
+
+    def disk_problem(self, model: HubModel) -> str:
+        """Why the model can't come to this disk, one sentence; "" when it can. Blocking."""
+        try:
+            self._check_disk([file for file in model.files if not self._is_there(model.stem, file)])
+        except StorageError as error:
+            return error.detail
+        return ""
+
+    def free_bytes(self) -> int | None:
+        """Of the disk that models come to; None where it can't be told. Blocking."""
+        folder = next((folder for folder in (self._folder, *self._folder.parents) if folder.exists()), self._folder)
+        try:
+            return self._free_bytes(folder)
+        except OSError:
+            return None
+
+    def model_of(self, name: str) -> str:
+        """The engine's name of what was downloaded as `name` since the start; "" for nothing."""
+        return self._brought.get(name, "")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -125,7 +161,9 @@ class ModelHub:
         self._manifest.remove(name)
         self.load()
 
-    def _work(self, reference: ModelReference, stop: threading.Event, tell: Callable[[PullProgress], None]) -> None:
+    def _work(
+        self, asked: str, reference: ModelReference, stop: threading.Event, tell: Callable[[PullProgress], None]
+    ) -> None:
         """The whole download, on a thread of its own."""
         if self._limits().is_metered:
             raise HubError(
@@ -142,7 +180,7 @@ class ModelHub:
             meter = _Meter(files, tell)
             download = Download(source, self._folder, stop=stop, limit=self._rate, on_bytes=meter.take)
             wanted = [file for file in files if not self._is_there(name, file)]
-            self._check_disk(download, wanted)
+            self._check_disk(wanted)
             # Known before the first byte has its name: whatever happens then, these files are ours to delete.
             self._manifest.add(name, [file.name for file in files])
             self.load()
@@ -150,6 +188,7 @@ class ModelHub:
                 if file in wanted:
                     download.fetch(file)
                 meter.take(file, file.size_bytes)
+            self._brought[asked] = name
         finally:
             self._busy.discard(name)
 
@@ -181,9 +220,11 @@ class ModelHub:
                     if self._now() - part.stat().st_mtime > KEEP_PART_S:
                         part.unlink()
 
-    def _check_disk(self, download: Download, wanted: Sequence[HubFile]) -> None:
-        to_come = sum(file.size_bytes - _size(download.part_path(file)) for file in wanted)
-        check_room(self._folder, to_come, self._free_bytes(self._folder), keep_free=KEEP_FREE_BYTES)
+    def _check_disk(self, wanted: Sequence[HubFile]) -> None:
+        to_come = sum(file.size_bytes - _size(part_path(self._folder, file)) for file in wanted)
+        free = self.free_bytes()
+        if free is not None:
+            check_room(self._folder, to_come, free, keep_free=KEEP_FREE_BYTES)
         held = sum(_size(self._folder / file_name) for file_name in self._manifest.all_files())
         check_budget(self._limits().disk_budget_bytes, held=held, wanted=sum(file.size_bytes for file in wanted))
 

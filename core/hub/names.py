@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from core.commands import CommandError
@@ -55,6 +56,23 @@ class HubFile:
         return self.path.rsplit("/", 1)[-1]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubModel:
+    """One model of a repository: a file, or all its parts in order."""
+
+    stem: str  # what the embedded engine calls it
+    quant: str  # "" where its name doesn't say
+    files: tuple[HubFile, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(file.size_bytes for file in self.files)
+
+    @property
+    def is_quantised(self) -> bool:
+        return self.quant not in _UNQUANTISED
+
+
 def parse_reference(text: str) -> ModelReference:
     """Raises CommandError with an example."""
     match = _REFERENCE.fullmatch(text.strip())
@@ -71,23 +89,54 @@ def choose_files(files: Sequence[HubFile], wanted: str, *, room_bytes: int | Non
 
     "" means the best that fits into `room_bytes` of memory; DEFAULT_QUANT where that isn't known.
     """
-    models = _models_of(files)
-    if not models:
-        raise CommandError("that repository has no GGUF file", hint="Look for one whose name ends in -GGUF.")
-    wanted_stem = wanted.removesuffix(".gguf").casefold()
-    if wanted:
-        found = [stem for stem in models if stem.casefold() == wanted_stem or _quant_of(stem) == wanted.upper()]
-    else:
-        found = [_best(models, room_bytes)]
+    models = _some_models_of(files)
+    stem = _wanted_stem(models, wanted) if wanted else _best(models, room_bytes)
+    return _whole(models[stem])
+
+
+def whole_models(files: Sequence[HubFile], wanted: str = "") -> tuple[HubModel, ...]:
+    """Every model of which all parts are there, largest first; the one that `wanted` means before all others.
+
+    Raises CommandError that names what there is, where there is none, or not that one.
+    """
+    models = _some_models_of(files)
+    first = _wanted_stem(models, wanted) if wanted else ""
+    if first:
+        _whole(models[first])  # raises where a part is missing
+    found = []
+    for stem, parts in models.items():
+        with suppress(CommandError):
+            found.append(HubModel(stem=stem, quant=_quant_of(stem), files=_whole(parts)))
     if not found:
-        there = ", ".join(sorted({_quant_of(stem) or stem for stem in models}))
-        raise CommandError(f"that repository has no {wanted}", hint=f"It has: {there[:400]}.")
-    return _whole(models[found[0]])
+        raise CommandError("of no model there all parts are there", hint="Choose another repository.")
+    return tuple(sorted(found, key=lambda model: (model.stem != first, -model.size_bytes, model.stem)))
+
+
+def download_name(reference: ModelReference, model: HubModel, others: Sequence[HubModel]) -> str:
+    """How an owner names this very model: by its quantisation where no other has that, else by its file."""
+    is_plain = bool(model.quant) and sum(other.quant == model.quant for other in others) == 1
+    return f"{reference.repo_id}:{model.quant if is_plain else model.stem + '.gguf'}"
 
 
 def model_name(files: Sequence[HubFile]) -> str:
     """The name that the embedded engine gives the model: the file's stem, without the number of its part."""
     return _stem_of(files[0].name)
+
+
+def _some_models_of(files: Sequence[HubFile]) -> dict[str, list[HubFile]]:
+    models = _models_of(files)
+    if not models:
+        raise CommandError("that repository has no GGUF file", hint="Look for one whose name ends in -GGUF.")
+    return models
+
+
+def _wanted_stem(models: dict[str, list[HubFile]], wanted: str) -> str:
+    wanted_stem = wanted.removesuffix(".gguf").casefold()
+    found = [stem for stem in models if stem.casefold() == wanted_stem or _quant_of(stem) == wanted.upper()]
+    if not found:
+        there = ", ".join(sorted({_quant_of(stem) or stem for stem in models}))
+        raise CommandError(f"that repository has no {wanted}", hint=f"It has: {there[:400]}.")
+    return found[0]
 
 
 def _models_of(files: Sequence[HubFile]) -> dict[str, list[HubFile]]:

@@ -53,16 +53,31 @@ class HuggingFaceSource:
     @contextmanager
     def open(self, file: HubFile, start: int) -> Iterator[Iterator[bytes]]:
         """`RangeSource.open`."""
+        with self._answer(file, start, f"bytes={start}-" if start else "") as pieces:
+            yield pieces
+
+    def read(self, file: HubFile, start: int, count: int) -> bytes:
+        """Those bytes, or fewer at the file's end. Raises HubError."""
+        data = bytearray()
+        with self._answer(file, start, f"bytes={start}-{start + count - 1}") as pieces:
+            for piece in pieces:
+                data += piece
+                if len(data) >= count:  # a server that knows no ranges sends all of it
+                    break
+        return bytes(data[:count])
+
+    @contextmanager
+    def _answer(self, file: HubFile, start: int, wanted: str) -> Iterator[Iterator[bytes]]:
         hub, transport = _package()
         url = hub.hf_hub_url(
             self._reference.repo_id, file.path, revision=self._commit or "main", endpoint=self._endpoint
         )
-        headers = {"Range": f"bytes={start}-"} if start else {}
+        headers = {"Range": wanted} if wanted else {}
         headers["Accept-Encoding"] = "identity"  # the checksum is of the file, and so is the range
         try:
             session = hub.utils.get_session()
             with session.stream("GET", url, headers=headers, follow_redirects=True, timeout=TIMEOUT_S) as answer:
-                _check_answer(answer.status_code, file, start)
+                _check_answer(answer.status_code, file, start, is_part=bool(wanted))
                 yield answer.iter_raw()  # as it comes: a break loses nothing that was received
         except (transport.TransportError, transport.StreamError) as error:
             raise ConnectionBroke(f"the connection to the hub broke ({type(error).__name__})", hint=_AGAIN) from error
@@ -73,8 +88,8 @@ class HuggingFaceSource:
 _AGAIN = "What has come is kept: download it again to go on."
 
 
-def _check_answer(status: int, file: HubFile, start: int) -> None:
-    if status == (206 if start else 200):
+def _check_answer(status: int, file: HubFile, start: int, *, is_part: bool) -> None:
+    if (status == 206 and is_part) or (status == 200 and not start):
         return
     if start and status == 200:
         raise HubError(f"the hub can't go on in the middle of {file.name}", hint="Try again later.")

@@ -34,12 +34,12 @@ from tests.fakes.pulling_engine import GB, PullingEngine
 from tests.fakes.small_agent import small_agent
 
 
-async def command(agent: Agent, name: str, model: str) -> CommandOutcome:
+async def command(agent: Agent, name: str, model: str, **others: str) -> CommandOutcome:
     async def no_self_test(model: str) -> CommandOutcome:
         raise AssertionError("not asked for")
 
     table = owner_commands(agent, shut_down=lambda: None, self_test=no_self_test)
-    return await table.execute(name, {"model": model})
+    return await table.execute(name, {"model": model, **others})
 
 
 async def until(agent: Agent, is_true: Callable[[AgentSnapshot], bool]) -> AgentSnapshot:

@@ -120,11 +120,14 @@ class FakeHub:
                     self._answer(hub.faults.statuses.pop(0), b"")
                     return
                 content = hub.files[repo][file]
-                start = 0 if hub.faults.ignores_range else int(wanted.removeprefix("bytes=").rstrip("-") or 0)
-                self.send_response(206 if start else 200)
-                self.send_header("Content-Length", str(len(content) - start))
+                first, _, last = wanted.removeprefix("bytes=").partition("-")
+                start, end = int(first or 0), int(last or len(content)) + bool(last)
+                if hub.faults.ignores_range:
+                    start, end = 0, len(content)
+                rest = content[start:end]
+                self.send_response(206 if start or len(rest) < len(content) else 200)
+                self.send_header("Content-Length", str(len(rest)))
                 self.end_headers()
-                rest = content[start:]
                 if hub.faults.cut_after:
                     self.wfile.write(rest[: hub.faults.cut_after.pop(0)])
                     self.close_connection = True
