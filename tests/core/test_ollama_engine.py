@@ -532,6 +532,22 @@ async def test_a_download_that_fails_inside_a_200_is_an_error(fake: FakeOllama, 
         [step async for step in engine.pull("nosuchmodel-xyz")]
 
 
+@pytest.mark.parametrize(
+    ("said", "kind", "detail"),
+    [
+        ("pull model manifest: file does not exist", ModelNotFound, "no model nosuch:1b in Ollama's library"),
+        ("pull model manifest: 412: The model requires a newer version of Ollama", EngineFailed, "too old for"),
+        ("write /m: no space left on device", EngineFailed, "its disk is full"),
+    ],
+)
+async def test_what_ollamas_library_says_is_told_in_plain_words(
+    fake: FakeOllama, engine: OllamaEngine, said: str, kind: type[Exception], detail: str
+) -> None:
+    fake.pull_lines = [{"error": said}]
+    with pytest.raises(kind, match=detail):
+        [step async for step in engine.pull("nosuch:1b")]
+
+
 async def test_a_download_that_just_stops_is_an_error(fake: FakeOllama, engine: OllamaEngine) -> None:
     fake.pull_lines = fake.pull_lines[:2]
     with pytest.raises(EngineFailed, match="early"):
