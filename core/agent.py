@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Callable, Collection, Mapping
 from types import TracebackType
 from typing import Self
 
 from core import __version__
-from core.agent_server import AgentServer, ServerOptions
 from core.circuit_breaker import CircuitBreaker
-from core.client_key import load_client_key
 from core.config import Settings
 from core.config_load import LoadedSettings
-from core.coordinator_client import CoordinatorClient
 from core.energy_log import FILE_NAME as ENERGY_NAME
 from core.energy_log import EnergyLog
 from core.engine_keeper import EngineKeeper
@@ -23,17 +19,13 @@ from core.engines import EngineFactory
 from core.engines.absent import NoEngine
 from core.engines.factory import EngineSecrets, engine_factories
 from core.engines.names import find_model
-from core.errors import AgentError, CoordinatorError
-from core.first_tokens import FirstTokens
+from core.errors import AgentError
 from core.fit import room_of
 from core.give_back import MemoryKeeper
 from core.give_back_file import GiveBackFile
 from core.hub.hub import HubLimits, ModelHub, open_hub
 from core.inference import ENGINE_SILENT, InferenceService, SessionRecord, TokenDoor
-from core.jwt_validator import JwtValidator
 from core.keep_awake import KeepAwake, open_inhibitor
-from core.key_keeper import KeyKeeper
-from core.ledger import Ledger
 from core.logs import get_logger
 from core.memory_meter import SystemMemoryMeter
 from core.memory_watch import MemoryWatch
@@ -41,36 +33,33 @@ from core.model_manager import ModelManager
 from core.model_names import parse_model_names
 from core.model_shelf import ModelShelf
 from core.model_starter import ModelStarter
-from core.model_use import ModelUse
-from core.network import effective_listen_addresses, has_ipv6, is_loopback_endpoint, public_address_problem
+from core.network import is_loopback_endpoint, public_address_problem
 from core.owner import OwnerControl
 from core.owner_engine_use import gpu_percent_of
 from core.owner_rules import OpenSignals, OwnerRules
-from core.public_door import AgentDoor, request_limits, session_limits, tls_material
+from core.parts.coordinator_side import CoordinatorSide
+from core.parts.public_side import PublicSide
+from core.parts.records import Records
+from core.public_door import AgentDoor, request_limits, session_limits
 from core.publisher import SnapshotPublisher, wanted_state
 from core.pull_room import PullRoom
 from core.pulled_models import PulledModels
 from core.reasons import (
     ReasonBook,
-    coordinator_away,
     memory_going_back,
     no_public_address,
-    registration_refused,
     setup_not_done,
     stopping,
 )
-from core.replay_store import ReplayStore
 from core.reporting import Reporter
 from core.sessions import Admission, EndReason
 from core.signals import Signals
 from core.signals.power import power_probe
 from core.signals.watch import SignalWatch
-from core.snapshot import AgentSnapshot, CoordinatorView, GiveBack, SnapshotStore
+from core.snapshot import AgentSnapshot, GiveBack, SnapshotStore
 from core.speed_book import known_speeds
 from core.state import AgentState
 from core.stats_collector import StatsCollector, SystemStats
-from core.time_use_file import FILE_NAME as TIME_USE_NAME
-from core.time_use_file import TimeUse
 from core.updates.update_watch import UpdateWatch, shipped_keys
 
 log = get_logger(__name__)
@@ -110,12 +99,8 @@ class Agent:
         self.paths = loaded.paths
         self.store = store or SnapshotStore(AgentSnapshot(agent_id=settings.agent_id, profile=settings.profile))
         self.drain_limit_s = settings.drain_limit_s  # a front end may shorten it (a logout leaves 3 s)
-        self.server: AgentServer | None = None
-        self.service: InferenceService | None = None  # behind the public door
-        self.spent: ReplayStore | None = None  # from the start on
         self._engine_secrets = EngineSecrets()
         self._pulled = PulledModels(self.paths.pulled_models_file)
-        self._client_key = secrets.token_bytes(16)  # until the installation's own is read
         self._tasks: asyncio.TaskGroup | None = None
         self._kept: list[asyncio.Task[None]] = []
         self._leaving: asyncio.Task[None] | None = None
@@ -123,7 +108,6 @@ class Agent:
         self._was_blocked = False
         self._had_capacity = True  # as the coordinator was last told
         self._blocked_changed = asyncio.Event()
-        self._spent_notice = ""
         if allow_selftest is None:
             allow_selftest = is_loopback_endpoint(settings.coordinator_endpoint)
         self._make_serving_parts(
@@ -131,6 +115,7 @@ class Agent:
             allow_selftest,
         )
         self._make_reporting_parts(stats)
+        self._make_network_sides()
         self._make_rules(open_signals)
         self.is_held = is_held
         if is_held:
@@ -225,7 +210,7 @@ class Agent:
             models=self.models,
             reasons=self.reasons,
             last_used=lambda: self.memory.unloaded,
-            most_used=lambda: self.model_use.names,
+            most_used=lambda: self.records.model_use.names,
             how_many=lambda: self.settings.preload_models,
             is_enabled=lambda: self.settings.preload_on_resume,
             limit_s=lambda: self.settings.first_token_timeout_s,
@@ -243,25 +228,10 @@ class Agent:
             give_back=lambda: self.memory.view,
             update=lambda: self.updates.offered,
             rules=lambda: self.rules.snapshot_fields(),
-            first_tokens=lambda: self.first_tokens.views,
+            first_tokens=lambda: self.records.first_tokens.views,
         )
-        self.coordinator = CoordinatorClient(
-            endpoint=settings.coordinator_endpoint,
-            heartbeat_interval_s=settings.heartbeat_interval_s,
-            get_registration=self.report.registration,
-            get_health=self.report.health,
-            on_key=self._on_key,
-            on_view=self._on_link,
-            on_notice=self.report.add_notice,
-            on_woke=self._on_woke,
-            tls=settings.coordinator_tls,
-            ca_path=settings.coordinator_ca,
-        )
-        self.keys = KeyKeeper(JwtValidator(settings.agent_id), self.coordinator.fetch_key)
-        self.ledger = Ledger(self.paths.ledger_file, on_notice=self._on_notice)
-        self.model_use = ModelUse(self.ledger.most_used)
-        self.first_tokens = FirstTokens(self.paths.first_tokens_file)
-        self.time_use = TimeUse(self.paths.data_dir / TIME_USE_NAME, on_notice=self._on_notice)
+        self.records = Records(self.paths, on_notice=self._on_notice)
+        self.ledger, self.time_use = self.records.ledger, self.records.time_use
         self.store.subscribe(self.time_use.look)
         self.updates = UpdateWatch(
             path=self.paths.updates_file,
@@ -274,6 +244,22 @@ class Agent:
         )
         self.publisher = SnapshotPublisher(
             self.store, self.report.snapshot_fields, is_busy=lambda: self.admission.running_jobs > 0
+        )
+
+    def _make_network_sides(self) -> None:
+        """The coordinator, and the port for everybody else."""
+        self.coordinator_side = CoordinatorSide(
+            self.settings, report=self.report, reasons=self.reasons, on_link=self._on_link, on_woke=self._on_woke
+        )
+        self.coordinator, self.keys = self.coordinator_side.client, self.coordinator_side.keys
+        self.public = PublicSide(
+            self.settings,
+            self.paths,
+            keys=self.keys,
+            make_service=self.make_service,
+            report=self.report,
+            snapshot=lambda: self.store.current,
+            on_change=self.publish_now,
         )
 
     def _make_rules(self, open_signals: OpenSignals | None) -> None:
@@ -341,6 +327,11 @@ class Agent:
             await self._close_parts(GRACE_S)
             self._publish_state(end)
 
+    @property
+    def service(self) -> InferenceService | None:
+        """Behind the public door; None before it listens."""
+        return self.public.service
+
     def make_service(self, door: TokenDoor, *, is_owner: bool = False) -> InferenceService:
         """A way in to the same engine and admission behind another door (the self-test has its own key)."""
         return InferenceService(
@@ -350,7 +341,7 @@ class Agent:
             limits=request_limits(self.settings),
             on_ended=self._on_given if isinstance(door, AgentDoor) else self._on_ended,
             on_refused=lambda error: self.report.take_refused(),
-            client_key=self._client_key,
+            client_key=self.public.client_key,
             is_owner=is_owner,
         )
 
@@ -395,21 +386,12 @@ class Agent:
         settings = self.settings
         self.paths.ensure()
         await asyncio.to_thread(self._engine_secrets.read, settings, self.paths)
-        self.spent = await asyncio.to_thread(ReplayStore, self.paths.spent_tokens_file, on_notice=self._on_spent_notice)
-        self._on_spent_notice(self.spent.notice)
-        has_ledger = self.paths.ledger_file.exists()
-        self._client_key, notice = await asyncio.to_thread(
-            load_client_key, self.paths.client_key_file, is_expected=has_ledger
-        )
-        self.report.add_notice(notice)
-        self.ledger.start()
-        self.model_use.refresh_soon()
-        self.time_use.start()
+        await self.public.load()
+        await self.records.open()
         await asyncio.to_thread(self._pulled.load)
         self.report.speeds = await asyncio.to_thread(known_speeds, self.paths.speeds_file)
         await asyncio.to_thread(self._hub.load)
         await self.memory.load()
-        await self.first_tokens.load()
         await self.rules.energy.open()
         problem = public_address_problem(settings)
         if problem is not None:
@@ -419,7 +401,7 @@ class Agent:
             self.owner.pause()
         if not self.is_held:
             self.rules.begin()  # what is known already holds before the first call
-        await self._listen(self.spent)
+        await self.public.listen()
         sampling = asyncio.create_task(asyncio.to_thread(self.stats.collect), name="first-sample")
         looking = asyncio.create_task(self.rules.look(), name="first-look")
         try:
@@ -428,7 +410,7 @@ class Agent:
             self.rules.take_sample(stats, self.report.cpu_percent_others)
             await looking  # a game that runs already keeps us closed: nobody hears of this machine, nothing is loaded
             if settings.preload_at_start:
-                await self.model_use.refreshed(USE_LIMIT_S)
+                await self.records.model_use.refreshed(USE_LIMIT_S)
         finally:
             sampling.cancel()  # when it didn't come to that
             looking.cancel()
@@ -454,30 +436,6 @@ class Agent:
             self._tasks.create_task(self.coordinator.run(), name="coordinator"),
             self._tasks.create_task(self.updates.run(), name="updates"),
         ]
-
-    async def _listen(self, spent: ReplayStore) -> None:
-        settings = self.settings
-        tls = await asyncio.to_thread(tls_material, settings, self.paths.tls_dir)
-        self.service = self.make_service(AgentDoor(self.keys, spent))
-        self.server = AgentServer(
-            service=self.service,
-            options=ServerOptions(
-                addresses=effective_listen_addresses(settings, ipv6=has_ipv6()),
-                max_calls=settings.max_concurrent_jobs + settings.queue_size,
-                max_prompt_bytes=settings.max_prompt_bytes,
-                max_session_s=settings.max_session_s,
-                tls=None if tls is None else (tls.private_key, tls.certificate_chain),
-            ),
-            snapshot=lambda: self.store.current,
-        )
-        if tls is not None:
-            self.report.tls_fingerprint = tls.fingerprint
-            self.report.add_notice(tls.notice)
-        await self.server.set_serving(False)  # not before there is an engine
-        await self.server.start()
-        self.report.port = self.server.ports[0]
-        self.report.listening_on = self.server.listening_on
-        log.info("listening", addresses=list(self.server.listening_on), agent_id=settings.agent_id)
 
     def _begin_leaving(self) -> asyncio.Task[None]:
         if self._leaving is None:
@@ -507,27 +465,21 @@ class Agent:
         await self.starter.close()
         await self.awake.close()
         await self.memory.close()
-        if self.server is not None:
-            await self.server.stop(grace_s)
+        await self.public.stop(grace_s)
         await self.keys.close()
         try:
             await self.models.engine.close()
         except AgentError as error:
             log.warning("engine not closed cleanly", error=error.detail)
         await asyncio.to_thread(self.stats.close)
-        if self.spent is not None:
-            self.spent.close()
-        await self.model_use.close()
-        await self.first_tokens.close()
-        await self.ledger.close()
-        await self.time_use.close()
+        self.public.close()
+        await self.records.close()
 
     async def _keep_health(self) -> None:
         """Answer grpc.health.v1 as the reasons say, for ever."""
-        assert self.server is not None
         while True:
             self._blocked_changed.clear()
-            await self.server.set_serving(not self.reasons.is_blocked)
+            await self.public.set_serving(not self.reasons.is_blocked)
             await self._blocked_changed.wait()
 
     def _publish_state(self, state: AgentState) -> None:
@@ -573,13 +525,13 @@ class Agent:
         """Give our models' memory back once the last session has ended; serving again begins with loading one."""
         self.memory.give_back_when_idle(also=self.starter.stop())
         self.starter.want()
-        self.model_use.refresh_soon()
+        self.records.model_use.refresh_soon()
 
     async def _give_back_for_rule(self, also: Collection[str]) -> GiveBack | None:
         """A rule wants the memory, now; raises EngineError. Serving again begins with loading a model."""
         loading = self.starter.stop()
         self.starter.want()
-        self.model_use.refresh_soon()
+        self.records.model_use.refresh_soon()
         return await self.memory.give_back({*also, *loading})
 
     def _on_woke(self, slept_s: float) -> None:
@@ -657,42 +609,15 @@ class Agent:
 
     def _on_ended(self, record: SessionRecord) -> None:
         self.report.take_ended(record)
-        if record.first_token_after_ms is not None:
-            self.first_tokens.take(record.engine_model, record.first_token_after_ms, is_cold=record.was_cold)
+        self.records.take(record)
         self.rules.energy.count_tokens(record.completion_tokens)
-        is_well = record.end_reason is EndReason.COMPLETED
-        write = (
-            log.debug if is_well else log.info
-        )  # a line for each good session would be a tenth of a short one's cost
-        write(
-            "session ended",
-            model=record.model,
-            client=record.client,
-            reason=record.end_reason,
-            prompt_tokens=record.prompt_tokens,
-            tokens=record.completion_tokens,
-            seconds=round(record.seconds, 3),
-        )
         if record.end_reason is EndReason.ENGINE_FAILED or record.end_reason in ENGINE_SILENT:
             self.keeper.look_now()  # also ends a child that is stuck
+        is_well = record.end_reason is EndReason.COMPLETED
         if not is_well or "engine_resting" in self.reasons:  # the breaker closes with a good session
             self.keeper.show()
 
-    def _on_key(self, pem: str) -> None:
-        try:
-            self.keys.adopt(pem)
-        except CoordinatorError as error:
-            log.warning("coordinator key refused", error=error.detail)
-            self.report.add_notice(error.detail)
-
-    def _on_link(self, view: CoordinatorView) -> None:
-        self.report.link = view
-        away = view.link in ("away", "connecting") and bool(view.detail)
-        self.reasons.put_or_drop(
-            "coordinator_away", coordinator_away(view.detail, endpoint=view.endpoint) if away else None
-        )
-        refused = view.link == "not-registered" and not self.reasons.is_blocked
-        self.reasons.put_or_drop("registration_refused", registration_refused(view.detail) if refused else None)
+    def _on_link(self) -> None:
         if self._is_up:
             self.publish_now()
 
@@ -700,8 +625,3 @@ class Agent:
         self.report.replace_notice(old, new)
         if self._is_up:
             self.publisher.soon()
-
-    def _on_spent_notice(self, notice: str) -> None:
-        self.report.replace_notice(self._spent_notice, notice)
-        self._spent_notice = notice
-        self.publish_now()

@@ -21,7 +21,6 @@ from core.errors import NotServing, SessionEnded
 from core.first_run import held_settings
 from core.inference import InferenceCall
 from core.live_settings import apply_settings_outcome
-from core.replay_store import ReplayStore
 from core.rules.effects import DEFAULT_EFFECTS
 from core.sessions import EndReason
 from core.signals import FullScreen, Power, Unknown
@@ -210,13 +209,13 @@ async def test_hours_and_doubt_hold_before_the_first_call() -> None:
     )
     agent = Agent(loaded, factories={"ollama": FakeEngine}, stats=FixedStats(), open_signals=Silent)
     listening: list[list[str]] = []
-    listen = agent._listen
+    listen = agent.public.listen
 
-    async def watched(spent: ReplayStore) -> None:
+    async def watched() -> None:
         listening.append([reason.code for reason in agent.reasons.all])
-        await listen(spent)
+        await listen()
 
-    agent._listen = watched  # type: ignore[method-assign]
+    agent.public.listen = watched  # type: ignore[method-assign]
     async with agent:
         assert listening == [["schedule", "in_use"]]
 
