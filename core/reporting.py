@@ -40,7 +40,7 @@ from core.quantization import TierChoice, tier_for
 from core.reasons import ReasonBook
 from core.sessions import Admission, EndReason
 from core.snapshot import CapacityView, CoordinatorView, EnergyView, EngineView, GiveBackView, Totals
-from core.speed_book import Speed
+from core.speed_book import Measuring, Speed
 from core.stats_collector import SystemStats
 from core.updates.release_index import Release
 
@@ -87,6 +87,7 @@ class Reporter:
         self.link = CoordinatorView(endpoint=settings.coordinator_endpoint)
         self.totals = Totals()
         self.speeds: tuple[Speed, ...] = ()  # as the agent's file has them
+        self.measuring: Measuring | None = None
         self.port = settings.agent_port  # the bound one, once the server listens
         self.listening_on: tuple[str, ...] = ()
         self.tls_fingerprint = ""
@@ -250,6 +251,7 @@ class Reporter:
             "missing_models": self._models.missing,
             "chosen_quants": self._models.chosen_quants,
             "speeds": self.speeds,
+            "measuring": self.measuring,
             "first_tokens": self._first_tokens(),
             "loaded_models": self._models.loaded,
             "pulls": self._shelf.pulls,

@@ -12,7 +12,7 @@ from typing import Any
 from core.engines import ChosenQuant, EngineModel, EngineStatus, LoadedModel, MissingModel
 from core.first_tokens import FirstToken
 from core.memory_need import LoadPlan
-from core.speed_book import Speed
+from core.speed_book import Measuring, Speed
 from core.state import AgentState, check_transition
 from core.stats_collector import SystemStats
 from core.updates.release_index import Release
@@ -212,6 +212,7 @@ class AgentSnapshot:
     @property
     def is_busy(self) -> bool:
         return self.running_jobs > 0
+    measuring: Measuring | None = None  # the measurement that runs
 
     @property
     def blocking_reasons(self) -> tuple[Reason, ...]:

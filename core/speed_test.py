@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from core.agent import Agent
 from core.commands import CommandError, CommandOutcome, CommandTable
-from core.speed_book import Speed, SpeedBook, known_speeds
+from core.errors import NotEnoughMemory
+from core.fit import judge, room_of
+from core.speed_book import Measuring, Speed, SpeedBook, known_speeds
 
 if TYPE_CHECKING:
     from core.inference_client import AnswerEnd  # 7 ms of the start, for a command that is seldom given
 
 SECONDS = 20.0
-MAX_TOKENS = 256
+WARM_UP_TOKENS = 8
+LEAST_TOKENS, MOST_TOKENS = 16, 256  # of one answer
+LONGEST_ANSWER_S = 10.0  # about: a slow machine would else spend minutes on its last answer
 PROMPT = "Tell a long story about a lighthouse keeper who lends the light to passing ships. Begin at once."
 
 # (model, prompt, most tokens) → how the answer ended; raises what a client would get
@@ -23,14 +28,21 @@ Ask = Callable[[str, str, int], Awaitable["AnswerEnd"]]
 
 
 async def measure_speed(
-    ask: Ask, model: str, device: Callable[[], str], *, seconds: float = SECONDS, now: Callable[[], float] = time.time
+    ask: Ask,
+    model: str,
+    device: Callable[[], str],
+    *,
+    seconds: float = SECONDS,
+    on_warm: Callable[[], None] = lambda: None,
+    now: Callable[[], float] = time.time,
 ) -> Speed:
     """One answer to warm up, then answers one after another for `seconds`. CommandError where they have no tokens."""
-    await ask(model, PROMPT, 8)  # the model is in memory from here on
+    end = await ask(model, PROMPT, WARM_UP_TOKENS)  # the model is in memory from here on
+    on_warm()
     tokens = generated_s = measured_s = 0.0
     first_token_ms: list[float] = []
     while measured_s < seconds:
-        end = await ask(model, PROMPT, MAX_TOKENS)
+        end = await ask(model, PROMPT, _tokens_of_next(end, seconds - measured_s))
         rate, count = end.number("tokens_per_second") or 0.0, end.number("completion_tokens") or 0.0
         if rate <= 0 or count <= 0 or end.seconds <= 0:
             raise CommandError(f"{model} gave no tokens to measure", hint="Try another model.")
@@ -47,26 +59,58 @@ async def measure_speed(
     )
 
 
-def add_speed_commands(table: CommandTable, agent: Agent) -> None:
-    async def measure(arguments: dict[str, str]) -> CommandOutcome:
-        return await measure_outcome(agent, arguments.get("model", ""))
+def _tokens_of_next(before: AnswerEnd, left_s: float) -> int:
+    """How long the next answer may be, by the speed of the one before."""
+    rate = before.number("tokens_per_second") or 0.0
+    return max(LEAST_TOKENS, min(MOST_TOKENS, int(rate * min(left_s, LONGEST_ANSWER_S))))
 
-    table.add("measure_speed", lambda arguments: measure(dict(arguments)), arguments=("model",))
+
+def add_speed_commands(table: CommandTable, agent: Agent) -> None:
+    running: list[asyncio.Task[CommandOutcome]] = []
+    stopped: list[asyncio.Task[CommandOutcome]] = []
+
+    async def measure(arguments: Mapping[str, str]) -> CommandOutcome:
+        task = asyncio.create_task(measure_outcome(agent, arguments.get("model", "")), name="measure-speed")
+        running.append(task)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if task not in stopped:  # whoever asked is gone: the task has been cancelled with us
+                raise
+            return CommandOutcome("Measuring was stopped. Nothing of it is kept.", {"stopped": True})
+        finally:
+            running.remove(task)
+            stopped.clear()
+
+    async def stop(_: Mapping[str, str]) -> CommandOutcome:
+        if not running:
+            raise CommandError("nothing is being measured")
+        stopped.extend(running)
+        for task in running:
+            task.cancel()
+        return CommandOutcome("Measuring stops.")
+
+    table.add("measure_speed", measure, arguments=("model",))
+    table.add("stop_measuring", stop)
 
 
 async def measure_outcome(agent: Agent, wanted: str, *, seconds: float = SECONDS) -> CommandOutcome:
-    """The owner's command. Raises CommandError while sessions run: they share the machine; ModelError, EngineError."""
-    from core.selftest import run_self_test  # late: a second coordinator and server, 25 ms and 3 MB
-
-    if agent.admission.running_jobs:
-        raise CommandError("sessions run now, so nothing true can be measured", hint="Try again later, or pause first.")
+    """The owner's command. Raises CommandError while sessions run: they share the machine; NotEnoughMemory where the
+    model doesn't fit, ModelError, EngineError. What it loaded leaves memory again where nothing is shared now.
+    """
     offered = agent.models.offered
     model = wanted or (offered[0] if offered else "")
-
-    async def ask(name: str, prompt: str, max_tokens: int) -> AnswerEnd:
-        return await run_self_test(agent, model=name, prompt=prompt, max_tokens=max_tokens)
-
-    speed = await measure_speed(ask, model, lambda: agent.models.engine.status.device, seconds=seconds)
+    _check_may_measure(agent, model)
+    agent.report.measuring = Measuring(model=model, seconds=seconds)
+    agent.publish_now()
+    was_empty = not agent.models.loaded
+    try:
+        speed = await _measured(agent, model, seconds)
+    finally:
+        agent.report.measuring = None
+        agent.publish_now()
+        if was_empty and agent.reasons.is_blocked:
+            agent.memory.give_back_when_idle()
     await asyncio.to_thread(SpeedBook(agent.paths.speeds_file).add, speed)
     agent.report.speeds = await asyncio.to_thread(known_speeds, agent.paths.speeds_file)
     agent.publish_now()
@@ -76,3 +120,47 @@ async def measure_outcome(agent: Agent, wanted: str, *, seconds: float = SECONDS
         {"model": speed.model, "device": speed.device, "tokens_per_second": speed.tokens_per_second,
          "first_token_ms": speed.first_token_ms, "seconds": speed.seconds},
     )  # fmt: skip
+
+
+def _check_may_measure(agent: Agent, model: str) -> None:
+    """Raises CommandError, NotEnoughMemory."""
+    if agent.report.measuring is not None:
+        raise CommandError("a model is being measured already", hint="Wait for its end, or stop it.")
+    if agent.admission.running_jobs or agent.admission.queued_jobs:
+        raise CommandError("sessions run now, so nothing true can be measured", hint="Try again later, or pause first.")
+    here = agent.models.model_for(model)
+    if here is None or agent.models.fits(here.name):
+        return
+    verdict = judge(here.size_bytes, room_of(agent.store.current), here.shape)
+    raise NotEnoughMemory(
+        f"{model} does not fit now, so it can't be measured. {verdict.sentence}",
+        hint="Close other programs, or choose a smaller model.",
+    )
+
+
+def _sessions_seen(agent: Agent) -> int:
+    """How many there have been and are."""
+    return agent.report.totals.requests_processed + agent.admission.running_jobs
+
+
+async def _measured(agent: Agent, model: str, seconds: float) -> Speed:
+    from core.selftest import run_self_test  # late: a second coordinator and server, 25 ms and 3 MB
+
+    async def ask(name: str, prompt: str, max_tokens: int) -> AnswerEnd:
+        before = _sessions_seen(agent)
+        end = await run_self_test(agent, model=name, prompt=prompt, max_tokens=max_tokens)
+        if _sessions_seen(agent) - before > 1:  # one was ours
+            raise CommandError(
+                "a session began meanwhile, so nothing true could be measured", hint="Try again later, or pause first."
+            )
+        return end
+
+    def show_warm() -> None:
+        agent.report.measuring = Measuring(model=model, seconds=seconds, started_at=time.time())
+        agent.publish_now()
+
+    speed = await measure_speed(
+        ask, model, lambda: agent.models.engine.status.device, seconds=seconds, on_warm=show_warm
+    )
+    here = agent.models.model_for(model)
+    return replace(speed, model=here.name) if here is not None else speed

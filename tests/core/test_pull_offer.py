@@ -238,10 +238,7 @@ async def test_a_dead_ollama_is_said_before_anything_begins() -> None:
         offer = await offered(agent, "llama3.2:3b")
         assert offer["note"] == SIZE_COMES_LATER
 
-        async def check() -> None:
-            raise EngineUnreachable("Ollama does not answer", hint="Start it.")
-
-        engine.check = check  # type: ignore[method-assign]
+        engine.check_fault = EngineUnreachable("Ollama does not answer", hint="Start it.")
         with pytest.raises(EngineUnreachable):
             await offered(agent, "llama3.2:3b")
 
