@@ -37,6 +37,7 @@ class GpuSample:
     is_display_active: bool | None = None  # a desktop is drawn on it, with a monitor or without
     kept_because: str = ""  # why the owner keeps it; "" for a card that is lent (core/gpu/lending.py)
     processes: tuple[GpuProcess, ...] = ()
+    slot: str = ""  # on the PCI bus, "0000:03:00.0", where core/gpu/drm_programs.py tells its programs by it
 
     @property
     def is_lent(self) -> bool:

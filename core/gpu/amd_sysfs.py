@@ -1,7 +1,7 @@
 """AMD cards on Linux, read from the amdgpu driver's files in /sys: no library, no other program.
 
 Source of the file names and units: the kernel's documentation, "GPU Power/Thermal Controls and Monitoring" and
-"amdgpu driver: memory". Per-process memory isn't read: it would need every process's fdinfo, at every sample.
+"amdgpu driver: memory". Programs aren't told here: core/gpu/drm_programs.py finds who uses the card, not so often.
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ def _read_card(device: Path) -> GpuSample:
         is_display_active=_any_output(device, "enabled", "enabled"),
         # Only a processor with graphics has a north bridge to measure: its "VRAM" is a cut of the system's RAM.
         is_unified=_text(sensors / "in1_label") == "vddnb",
+        slot=facts.get("PCI_SLOT_NAME", "").lower(),
     )
 
 

@@ -52,6 +52,7 @@ def test_card_is_read_whole(root: Path) -> None:
             utilisation_percent=42.0,
             temperature_c=61.0,
             power_w=182.5,
+            slot="0000:03:00.0",
         ),
     )
 
