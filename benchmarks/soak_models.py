@@ -110,7 +110,11 @@ async def run_trial(trial: Trial, folder: Path) -> dict[str, Any]:
     try:
         need_mb, budget_mb = _need_mb(path, trial), budget_of(path, trial)
         engine = EmbeddedEngine(
-            folder, context_tokens=trial.context_tokens, slots=trial.sessions, free_ram_mb=lambda: budget_mb, threads=1
+            folder,
+            context_tokens=trial.context_tokens,
+            slots=trial.sessions,
+            free_ram_mb=lambda own_mb: budget_mb,
+            threads=1,
         )
         result: dict[str, Any] = {
             "trial": trial.number,

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from core.cgroup_memory import CgroupMemory
 
@@ -116,12 +116,26 @@ class OwnProcesses:
             return 0
         self._processes[pid], self._cpu_s[pid] = process, cpu_s
         self._total_cpu_s += cpu_s - before_s
-        # A model file that is mapped into memory is file cache, which "available" counts already: only the rest is new.
-        return int(memory.rss - getattr(memory, "shared", 0)) // _MIB
+        return _private_mb(memory)
 
     def _forget(self, pid: int) -> None:
         self._processes.pop(pid, None)
         self._cpu_s.pop(pid, None)
+
+
+def held_mb(pid: int) -> int:
+    """What would come back if this process ended, MiB; 0 where it is gone, or another user's."""
+    import psutil
+
+    try:
+        return _private_mb(psutil.Process(pid).memory_info())
+    except psutil.Error:
+        return 0
+
+
+def _private_mb(memory: Any) -> int:
+    """A model file that is mapped into memory is file cache, which "available" counts already: only the rest is new."""
+    return int(memory.rss - getattr(memory, "shared", 0)) // _MIB
 
 
 class NamedProcesses:

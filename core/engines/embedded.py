@@ -27,6 +27,7 @@ from core.engines.supervisor import EngineSupervisor, RunningModel
 from core.engines.worker_launch import WorkerRequest, launch_worker
 from core.engines.worker_process import Launch, LogLine, WorkerProcess
 from core.errors import EngineError, EngineFailed, EngineTimeout, EngineUnreachable, ModelNotFound
+from core.host_meter import held_mb
 
 _EXIT_NOTICE_S = 0.5  # a broken connection and the end of the child behind it are seen within this of each other
 
@@ -58,10 +59,10 @@ def automatic_threads() -> int:
     return max(1, cores - 1)
 
 
-def available_ram_mb() -> int:
+def available_ram_mb(own_mb: int) -> int:
     import psutil
 
-    return int(psutil.virtual_memory().available) >> 20
+    return (int(psutil.virtual_memory().available) >> 20) + own_mb
 
 
 class EmbeddedEngine:
@@ -84,13 +85,14 @@ class EmbeddedEngine:
         launch: Launch = launch_worker,
         open_client: OpenClient | None = None,
         find_engine: Callable[[], str | None] = find_engine_folder,
-        free_ram_mb: Callable[[], int] = available_ram_mb,
+        free_ram_mb: Callable[[int], int] = available_ram_mb,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         draw: Callable[[], float] = random.random,
     ) -> None:
         """`context_tokens` is per session and `slots` the sessions at once (max_concurrent_jobs), both at most: less
-        where memory is short. `free_ram_mb` says what models may take now, MiB. `threads` 0 leaves one physical core
-        to the owner; `niceness` is 0 to 19. `draw` gives uniform numbers in [0, 1) for the back-off.
+        where memory is short. `free_ram_mb` says what models may take, MiB, once so much that we hold is back.
+        `threads` 0 leaves one physical core to the owner; `niceness` is 0 to 19. `draw` gives uniform numbers in [0, 1)
+        for the back-off.
         """
         self._folder = ModelFolder(models_dir, extra_model_files)
         self._planner = LoadPlanner(sessions=slots, context_tokens=context_tokens, room_mb=free_ram_mb, on_log=on_log)
@@ -194,7 +196,7 @@ class EmbeddedEngine:
             raise EngineFailed(
                 "the embedded engine no longer answered and was ended", hint="It is started again by itself."
             )
-        if not running.users and self._planner.can_step_up(running.file):
+        if not running.users and self._planner.can_step_up(running.file, held_mb(running.process.pid)):
             self._on_log(f"{running.file.name} is loaded again: there is room for more sessions or context now")
             await self._supervisor.start_anew(running)
 

@@ -24,14 +24,16 @@ HINT = "Choose a smaller model, fewer sessions (max_concurrent_jobs) or less con
 
 
 class LoadPlanner:
-    """Decides sessions and context for each load. `room_mb` is what models may take now, MiB, with none loaded."""
+    """Decides sessions and context for each load. `room_mb` is what models may take, MiB, once so much as its argument
+    says, that ours holds, is back; so it is asked with 0 while none is loaded.
+    """
 
     def __init__(
         self,
         *,
         sessions: int,
         context_tokens: int,
-        room_mb: Callable[[], int],
+        room_mb: Callable[[int], int],
         on_log: Callable[[str], None],
         monotonic: Callable[[], float] = time.monotonic,
         platform: str = sys.platform,
@@ -40,6 +42,8 @@ class LoadPlanner:
         self._room_mb, self._on_log, self._monotonic = room_mb, on_log, monotonic
         self._batch_tokens = PROMPT_STEP_GPU_TOKENS if platform == "darwin" else PROMPT_STEP_CPU_TOKENS
         self._failed: dict[Path, tuple[int, float]] = {}  # what was too much, MiB, and when
+        self._from: Rung | None = None  # the load that is to be left for a better one
+        self._up_again_at = 0.0  # monotonic; before that no better one is looked for
         self.current: Rung | None = None  # of the load that was chosen last
         self.least_mb: int | None = None  # what the smallest load of that file takes
         self.note = ""  # why it is less than wanted, one sentence; "" when it isn't
@@ -54,12 +58,13 @@ class LoadPlanner:
 
     def choose(self, file: ModelFile) -> Rung:
         """The best load that fits now. Raises NotEnoughMemory, with the numbers, where not even the least does."""
-        wanted, room_mb = self.wanted(file), self._room_mb()
+        wanted, room_mb = self.wanted(file), self._room_mb(0)
         *_, least = plans(wanted)
         self.least_mb = rung_of(file.shape, file.size_bytes, least).need_mb
         rung = best_rung(file.shape, file.size_bytes, wanted, room_mb, below_mb=self._too_much_mb(file))
         if rung is None:
             raise self._refusal(file, wanted, room_mb)
+        self._note_step_up(rung)
         self.current = rung
         less = difference(wanted, rung.plan)
         why = f"{room_mb:,} MB may be used for models now"
@@ -77,22 +82,28 @@ class LoadPlanner:
         self._failed[file.path] = (self.current.need_mb, self._monotonic())
         self._on_log(f"{file.name} did not fit although {self.current.need_mb} MB seemed free")
         below = best_rung(
-            file.shape, file.size_bytes, self.wanted(file), self._room_mb(), below_mb=self.current.need_mb
+            file.shape, file.size_bytes, self.wanted(file), self._room_mb(0), below_mb=self.current.need_mb
         )
         return below is not None
 
-    def can_step_up(self, file: ModelFile) -> bool:
-        """Whether a load that came down has room for more now, what it holds itself counted as free."""
-        if self.current is None or not self.note:
+    def can_step_up(self, file: ModelFile, held_mb: int) -> bool:
+        """Whether a load that came down should be made anew: there is room for more now. `held_mb` is what it holds and
+        would give back, as the system measures it: of what it needs, a mapped file's weights count as free already.
+        """
+        if self.current is None or not self.note or self._monotonic() < self._up_again_at:
             return False
-        room_mb = self._room_mb() + self.current.need_mb
+        room_mb = int(self._room_mb(held_mb) / STEP_UP_SHARE)
         better = best_rung(file.shape, file.size_bytes, self.wanted(file), room_mb, below_mb=self._too_much_mb(file))
-        return (
-            better is not None
-            and better.plan != self.current.plan
-            and better.need_mb > self.current.need_mb
-            and better.need_mb * STEP_UP_SHARE <= room_mb
-        )
+        if better is None or better.need_mb <= self.current.need_mb:
+            return False
+        self._from = self.current
+        return True
+
+    def _note_step_up(self, rung: Rung) -> None:
+        """A load that was made anew for nothing isn't again for a while, whatever the measurements say."""
+        before, self._from = self._from, None
+        if before is not None and rung.need_mb <= before.need_mb:
+            self._up_again_at = self._monotonic() + FORGET_FAILURE_S
 
     def _too_much_mb(self, file: ModelFile) -> int | None:
         need_mb, failed_at = self._failed.get(file.path, (0, 0.0))

@@ -32,23 +32,25 @@ def load_plan(engine: Engine, settings: Settings, environ: Mapping[str, str] = o
     return None
 
 
-def lendable_ram_mb(settings: Callable[[], Settings], host: Host | None = None) -> Callable[[], int]:
-    """What models may take of the RAM now, MiB, with none of ours loaded: what is free, less what must stay free (or a
-    load would at once be one too many), and never more than the owner lends (all but the reserve, or ram_budget_mb).
+def lendable_ram_mb(settings: Callable[[], Settings], host: Host | None = None) -> Callable[[int], int]:
+    """What models may take of the RAM now, MiB, once what ours holds (the argument, MiB) is back: what is free then,
+    less what must stay free (or a load would at once be one too many), and never more than the owner lends (all but
+    the reserve, or ram_budget_mb).
 
     0 where RAM isn't measured.
     """
     meter = host or PsutilHost()
 
-    def read() -> int:
+    def read(own_mb: int) -> int:
         ram, now = meter.ram(), settings()
         if ram is None:
             return 0
         reserve_mb = now.ram_reserve_mb or automatic_reserve_mb(ram.total_mb)
         budget_mb = ram.total_mb - reserve_mb
-        kept_mb = kept_free_mb(ram.total_mb, ram.available_mb, own_mb=0, reserve_mb=reserve_mb)
+        free_mb = ram.available_mb + own_mb
+        kept_mb = kept_free_mb(ram.total_mb, free_mb, own_mb=0, reserve_mb=reserve_mb)
         if now.ram_budget_mb:
             budget_mb = min(budget_mb, now.ram_budget_mb)
-        return max(0, min(budget_mb, ram.available_mb - max(kept_mb, SYSTEM_MARGIN_MB)))
+        return max(0, min(budget_mb, free_mb - max(kept_mb, SYSTEM_MARGIN_MB)))
 
     return read

@@ -284,7 +284,7 @@ async def test_damaged_file_is_not_offered_and_says_why(tmp_path: Path) -> None:
 
 
 async def test_model_beyond_the_free_memory_is_refused_before_a_child_is_started() -> None:
-    async with real_engine(free_ram_mb=lambda: 1, context_tokens=2048, slots=64) as engine:
+    async with real_engine(free_ram_mb=lambda own_mb: 1, context_tokens=2048, slots=64) as engine:
         with pytest.raises(NotEnoughMemory, match=r"needs at least \d+ MB, for 1 session of 1,024 tokens; 1 MB may"):
             await engine.load(SELFTEST_MODEL_NAME)
         assert engine.worker_pid is None

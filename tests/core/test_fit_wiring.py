@@ -154,8 +154,11 @@ def test_embedded_engine_takes_no_more_ram_than_is_lent(
 ) -> None:
     settings = load_settings(overrides=overrides).settings
     host = FixedHost(RamReading(total_mb=32_000, available_mb=free_mb))
-    assert lendable_ram_mb(lambda: settings, host)() == lendable_mb
-    assert lendable_ram_mb(lambda: settings, FixedHost(None))() == 0
+    assert lendable_ram_mb(lambda: settings, host)(0) == lendable_mb
+    assert lendable_ram_mb(lambda: settings, FixedHost(None))(0) == 0
+    # what our model holds is free once it has left, and the owner lends no more for it
+    host = FixedHost(RamReading(total_mb=32_000, available_mb=max(0, free_mb - 700)))
+    assert lendable_ram_mb(lambda: settings, host)(min(free_mb, 700)) == lendable_mb
 
 
 async def test_window_and_admission_judge_by_the_same_room() -> None:

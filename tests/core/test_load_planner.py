@@ -15,9 +15,11 @@ from typing import Any
 
 import pytest
 
+from core.config_load import load_settings
 from core.engines import Prompt
 from core.engines.embedded import EmbeddedEngine
 from core.engines.load_planner import FORGET_FAILURE_S, LoadPlanner
+from core.engines.load_room import lendable_ram_mb
 from core.engines.model_files import ModelFile
 from core.engines.worker_launch import engine_worker_command, launch_worker
 from core.errors import NotEnoughMemory
@@ -38,13 +40,13 @@ FILE = ModelFile(
 
 
 class Room:
-    """What models may take; a test changes it."""
+    """What is free for models, of which the owner lends no more than so much; a test changes it."""
 
-    def __init__(self, mb: int) -> None:
-        self.mb = mb
+    def __init__(self, mb: int, budget_mb: int = 1 << 30) -> None:
+        self.mb, self.budget_mb = mb, budget_mb
 
-    def __call__(self) -> int:
-        return self.mb
+    def __call__(self, own_mb: int) -> int:
+        return min(self.mb + own_mb, self.budget_mb)
 
 
 def planner(room: Room, clock: ManualClock | None = None, **changes: Any) -> tuple[LoadPlanner, list[str]]:
@@ -123,19 +125,48 @@ def test_load_goes_up_again_only_with_room_to_spare() -> None:
     room = Room(need_mb(1))
     made, _ = planner(room)
     made.choose(FILE)
-    room.mb = 0  # it has taken all; what it holds counts as free
-    assert not made.can_step_up(FILE)
-    room.mb = need_mb(4) - need_mb(1)
-    assert not made.can_step_up(FILE)  # it would just fit, and come down at the next breath
-    room.mb = int(need_mb(4) * 1.1) + 1 - need_mb(1)
-    assert made.can_step_up(FILE)
+    room.mb, held_mb = 0, need_mb(1)  # it has taken all; what it holds counts as free
+    assert not made.can_step_up(FILE, held_mb)
+    room.mb = need_mb(2) - need_mb(1)
+    assert not made.can_step_up(FILE, held_mb)  # it would just fit, and come down at the next breath
+    room.mb = int(need_mb(2) * 1.1) + 1 - need_mb(1)
+    assert made.can_step_up(FILE, held_mb)
+    room.mb = need_mb(4) - need_mb(1)  # not enough for four with a tenth to spare: for two it is
+    assert made.can_step_up(FILE, held_mb)
+
+
+def test_load_that_takes_all_that_is_lent_does_not_go_up_however_much_is_free() -> None:
+    made, _ = planner(Room(60_000, budget_mb=need_mb(2)))
+    assert made.choose(FILE).plan.sessions == 2
+    assert not made.can_step_up(FILE, held_mb=need_mb(2))
+
+
+def test_mapped_weights_that_count_as_free_already_are_not_counted_twice() -> None:
+    weights_mb = FILE.size_bytes >> 20
+    room = Room(need_mb(2))
+    made, _ = planner(room)
+    made.choose(FILE)
+    room.mb = weights_mb + 1  # what it took beside its weights is gone; they are the system's cache
+    assert not made.can_step_up(FILE, held_mb=need_mb(2) - weights_mb)
+
+
+async def test_load_that_was_made_anew_for_nothing_stays_as_it_is_for_ten_minutes() -> None:
+    room, clock = Room(need_mb(1)), ManualClock()
+    made, _ = planner(room, clock)
+    made.choose(FILE)
+    wrong_mb = need_mb(4)  # a measurement that says more comes back than does
+    assert made.can_step_up(FILE, wrong_mb)
+    assert made.choose(FILE).plan.sessions == 1
+    assert not made.can_step_up(FILE, wrong_mb)
+    await clock.advance(FORGET_FAILURE_S + 1)
+    assert made.can_step_up(FILE, wrong_mb)
 
 
 def test_load_that_is_as_wanted_never_goes_up() -> None:
     room = Room(20_000)
     made, _ = planner(room)
     made.choose(FILE)
-    assert not made.can_step_up(FILE)
+    assert not made.can_step_up(FILE, held_mb=need_mb(4))
 
 
 # With the real engine
@@ -150,7 +181,7 @@ async def engine_with(
     folder: Path, command: list[str], **changes: Any
 ) -> AsyncIterator[tuple[EmbeddedEngine, list[str]]]:
     lines: list[str] = []
-    options: dict[str, Any] = {"context_tokens": 8192, "slots": 8, "threads": 1, "free_ram_mb": lambda: 20_000}
+    options: dict[str, Any] = {"context_tokens": 8192, "slots": 8, "threads": 1, "free_ram_mb": lambda own_mb: 20_000}
     engine = EmbeddedEngine(
         folder, launch=partial(launch_worker, command=command), on_log=lines.append, **{**options, **changes}
     )
@@ -227,3 +258,17 @@ async def test_real_load_that_came_down_goes_up_while_nobody_is_served(tmp_path:
         await engine.check()
         assert (await engine.load("wide")).sessions == 8
         assert engine.status.restarts == 0
+
+
+async def test_real_load_that_takes_all_that_is_lent_is_left_alone(tmp_path: Path) -> None:
+    """It went down and up again each half minute for ever: what it held was added to what the owner lends."""
+    write_model(tmp_path / "wide.gguf", WIDE)
+    lent = load_settings(overrides={"ram_budget_mb": 250}).settings
+    room = lendable_ram_mb(lambda: lent)
+    async with engine_with(tmp_path, engine_worker_command(), context_tokens=2048, free_ram_mb=room) as (engine, _):
+        assert (await engine.load("wide")).sessions == 2
+        pid = engine.worker_pid
+        for _ in range(2):
+            await engine.check()
+            assert (await engine.load("wide")).sessions == 2
+        assert engine.worker_pid == pid
