@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import deque
 from dataclasses import asdict
@@ -10,16 +9,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from core.atomic_file import write_atomically
-from core.errors import StorageError
-from core.logs import get_logger
+from core.json_file import JsonFile
 from core.snapshot import GiveBack, GiveBackView
-
-log = get_logger(__name__)
 
 KEPT = 50
 MOST_MB = 2**31
-MOST_BYTES = 64 * 1024
 
 
 class GiveBackFile:
@@ -27,34 +21,21 @@ class GiveBackFile:
 
     def __init__(self, path: Path | None) -> None:
         """`path` None keeps everything in memory only."""
-        self._path = path
+        self._file = None if path is None else JsonFile(path, "give-backs", _parse_all)
         self._kept: deque[GiveBack] = deque(maxlen=KEPT)
         self.view: GiveBackView | None = None
 
     def read(self) -> None:
-        if self._path is None:
-            return
-        try:
-            with self._path.open("rb") as file:
-                kept = [_parse(entry) for entry in json.loads(file.read(MOST_BYTES))]
-        except FileNotFoundError:
-            return
-        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-            log.warning("kept give-backs not read", error=type(error).__name__)
-            return
-        self._kept.extend(kept)
-        self._show()
+        if self._file is not None:
+            self._kept.extend(self._file.load() or ())
+            self._show()
 
     def add(self, result: GiveBack) -> None:
         """Keep one more. A disk that doesn't take it costs the median after a restart, no more."""
         self._kept.append(result)
         self._show()
-        if self._path is None:
-            return
-        try:
-            write_atomically(self._path, json.dumps([asdict(kept) for kept in self._kept]).encode())
-        except StorageError as error:
-            log.warning("give-back not kept", error=error.detail, hint=error.hint)
+        if self._file is not None:
+            self._file.save([asdict(kept) for kept in self._kept])
 
     def _show(self) -> None:
         if not self._kept:
@@ -64,6 +45,10 @@ class GiveBackFile:
         self.view = GiveBackView(
             last=last, sentence=last.sentence, median_s=round(median(times), 2) if times else None, count=len(times)
         )
+
+
+def _parse_all(entries: list[dict[str, Any]]) -> list[GiveBack]:
+    return [_parse(entry) for entry in entries]
 
 
 def _parse(entry: dict[str, Any]) -> GiveBack:

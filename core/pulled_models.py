@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from core.atomic_file import exclusive, set_aside, write_atomically
 from core.engines.names import find_model, same_model
-from core.errors import StorageError
-from core.logs import get_logger
-from core.paths import storage_error
+from core.json_file import JsonFile
 
-log = get_logger(__name__)
-
-_MAX_FILE_BYTES = 1 << 20
 _Change = Callable[[tuple[str, ...]], tuple[str, ...]]
 
 
@@ -23,17 +17,14 @@ class PulledModels:
     """The engine's names of the models that were downloaded for the owner, on disk. Its calls block."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._file = JsonFile(path, "list of downloaded models", _names_of)
         self._lock = threading.Lock()
         self.names: tuple[str, ...] = ()
 
     def load(self) -> None:
         """Read the file. A damaged one is set aside: forgetting costs a button, a wrong entry would cost a model."""
         with self._lock:
-            try:
-                self.names = self._read()
-            except StorageError as error:
-                log.warning("list of downloaded models not read", error=error.detail)
+            self.names = self._file.load() or ()
 
     def add(self, name: str) -> None:
         """Raises StorageError; the name then counts until the program ends."""
@@ -49,22 +40,11 @@ class PulledModels:
     def _change(self, change: _Change) -> None:
         with self._lock:
             self.names = change(self.names)
-            with exclusive(self._path.with_name(f"{self._path.name}.lock")):
-                write_atomically(self._path, json.dumps({"models": self.names}, indent=1).encode())
+            self._file.write({"models": self.names})
 
-    def _read(self) -> tuple[str, ...]:
-        try:
-            with self._path.open("rb") as file:
-                content = json.loads(file.read(_MAX_FILE_BYTES))
-            names = content["models"]
-            if not all(isinstance(name, str) for name in names):
-                raise TypeError
-            return tuple(dict.fromkeys(names))
-        except FileNotFoundError:
-            return ()
-        except OSError as error:
-            raise storage_error("read", self._path, error) from error
-        except (ValueError, KeyError, TypeError, RecursionError):
-            aside = set_aside(self._path)
-            log.warning("damaged list of downloaded models set aside", file=aside.name)
-            return ()
+
+def _names_of(document: Any) -> tuple[str, ...]:
+    names = document["models"]
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError
+    return tuple(dict.fromkeys(names))

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from enum import IntEnum
 from pathlib import Path
+from typing import Any
 
-from core.atomic_file import write_atomically
 from core.capacity import automatic_reserve_mb
 from core.config import DECLARATIONS
 from core.config_load import Layer, LoadedSettings
 from core.config_values import BadValue, parse_text
 from core.engines.names import same_model
 from core.errors import ConfigError, StorageError
+from core.json_file import JsonFile
 from core.network import (
     DEFAULT_COORDINATOR_PORT,
     is_loopback_endpoint,
@@ -26,7 +26,6 @@ from core.network import (
 from core.snapshot import AgentSnapshot
 
 DRAFT_NAME = "setup-draft.json"
-_MAX_DRAFT_BYTES = 65_536
 SHARES = ("", "away", "always", "by_hand")
 # Sessions share the speed, and each should stay faster than a person reads.
 _FLUENT_TOKENS_PER_S = 10.0
@@ -101,28 +100,32 @@ def draft_of(loaded: LoadedSettings) -> SetupDraft:
 
 def read_draft(folder: Path, default: SetupDraft) -> SetupDraft:
     """The kept draft; what it doesn't hold, or holds damaged, is the default's. Never raises."""
-    try:
-        content = (folder / DRAFT_NAME).read_bytes()[:_MAX_DRAFT_BYTES]
-        kept = json.loads(content)
-    except (OSError, ValueError, RecursionError):
-        return default
-    if not isinstance(kept, dict):
-        return default
-    values = asdict(default)
-    for item in fields(SetupDraft):
-        value = kept.get(item.name)
-        if type(value) is type(values[item.name]):
-            values[item.name] = value
-    draft = SetupDraft(**values)
-    is_sane = (
-        0 <= draft.step <= Step.TEST and 0 <= draft.reserve_mb <= 1 << 24 and 1 <= draft.max_concurrent_jobs <= 256
-    )
-    return draft if is_sane and draft.share in SHARES and draft.memory_kind in ("ram", "vram") else default
+    return _file_in(folder, default).load() or default
 
 
 def write_draft(folder: Path, draft: SetupDraft) -> None:
     """Raises StorageError."""
-    write_atomically(folder / DRAFT_NAME, json.dumps(asdict(draft), indent=1).encode())
+    _file_in(folder, draft).write(asdict(draft))
+
+
+def _file_in(folder: Path, default: SetupDraft) -> JsonFile[SetupDraft]:
+    return JsonFile(folder / DRAFT_NAME, "draft of the setup", lambda document: _draft_of(document, default))
+
+
+def _draft_of(document: Any, default: SetupDraft) -> SetupDraft:
+    """Raises ValueError, or AttributeError for what is no object."""
+    values = asdict(default)
+    for name, usual in asdict(default).items():
+        value = document.get(name)
+        if type(value) is type(usual):
+            values[name] = value
+    draft = SetupDraft(**values)
+    is_sane = (
+        0 <= draft.step <= Step.TEST and 0 <= draft.reserve_mb <= 1 << 24 and 1 <= draft.max_concurrent_jobs <= 256
+    )
+    if not is_sane or draft.share not in SHARES or draft.memory_kind not in ("ram", "vram"):
+        raise ValueError("an answer that can't be")
+    return draft
 
 
 def drop_draft(folder: Path) -> None:

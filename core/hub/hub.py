@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import shutil
 import threading
@@ -12,9 +11,8 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from core.atomic_file import exclusive, set_aside, write_atomically
 from core.engines import PullProgress
 from core.errors import AgentError, StorageError
 from core.hub.download import (
@@ -29,6 +27,7 @@ from core.hub.download import (
 )
 from core.hub.look_up import HeadSource, RepositoryLook, look_into
 from core.hub.names import HubFile, HubModel, ModelReference, choose_files, model_name, parse_reference
+from core.json_file import JsonFile
 from core.logs import get_logger
 from core.paths import ensure_folder, storage_error
 
@@ -37,7 +36,6 @@ log = get_logger(__name__)
 KEEP_FREE_BYTES = 2_000_000_000  # of the disk stay the owner's, whatever is asked for
 KEEP_PART_S = 30 * 86_400.0  # what came of a download that was never finished
 MANIFEST_NAME = ".titan-downloads.json"
-_MAX_MANIFEST_BYTES = 1 << 20
 _PART_NAME = re.compile(r"\.[0-9a-f]{32}\.part")
 _STEP_BYTES = 1 << 22  # told at most so often: the window needs no more
 
@@ -233,7 +231,8 @@ class Manifest:
     """Which files in the models folder were downloaded here, by model. Blocking; safe between processes."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / MANIFEST_NAME
+        """A damaged list is set aside: then nothing is ours to delete, which costs the owner a click, not a model."""
+        self._file = JsonFile(folder / MANIFEST_NAME, "list of downloads", _files_by_model)
 
     def files_of(self, name: str) -> tuple[str, ...] | None:
         files = self._read().get(name)
@@ -254,22 +253,10 @@ class Manifest:
         self._change(lambda models: {known: files for known, files in models.items() if known != name})
 
     def _change(self, change: Callable[[Mapping[str, list[str]]], dict[str, list[str]]]) -> None:
-        with exclusive(self._path.with_name(f"{self._path.name}.lock")):
-            write_atomically(self._path, json.dumps(change(self._read()), indent=1).encode())
+        self._file.change(lambda models: change(models or {}))
 
     def _read(self) -> Mapping[str, list[str]]:
-        """A damaged one is set aside: then nothing is ours to delete, which costs the owner a click, not a model."""
-        try:
-            with self._path.open("rb") as file:
-                content = json.loads(file.read(_MAX_MANIFEST_BYTES))
-            return {str(name): [_plain_name(file) for file in files] for name, files in content.items()}
-        except FileNotFoundError:
-            return {}
-        except OSError as error:
-            raise storage_error("read", self._path, error) from error
-        except (ValueError, TypeError, AttributeError, RecursionError):
-            log.warning("damaged list of downloads set aside", file=set_aside(self._path).name)
-            return {}
+        return self._file.read() or {}
 
 
 class _Meter:
@@ -326,6 +313,10 @@ def _retrieve(work: asyncio.Future[None]) -> None:
     if not work.cancelled() and (error := work.exception()) is not None and not isinstance(error, DownloadStopped):
         words = error.detail if isinstance(error, AgentError) else type(error).__name__
         log.debug("download ended", problem=words)
+
+
+def _files_by_model(document: Any) -> dict[str, list[str]]:
+    return {str(name): [_plain_name(file) for file in files] for name, files in document.items()}
 
 
 def _plain_name(value: object) -> str:

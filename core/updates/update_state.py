@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from core.atomic_file import write_atomically
-from core.errors import StorageError, UpdateError
-from core.logs import get_logger
+from core.errors import UpdateError
+from core.json_file import JsonFile
 from core.updates.release_index import Release, release_of
-
-log = get_logger(__name__)
-
-_MAX_FILE_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,29 +22,20 @@ class UpdateState:
     skipped: str = ""  # the version that the owner doesn't want to hear of
 
 
-def load_state(path: Path) -> UpdateState:
-    """The kept state; a missing or damaged file is a new start: it costs one check. Blocks for a disk access."""
+def state_file(path: Path) -> JsonFile[UpdateState]:
+    """Where it is kept. A damaged file, or a disk that takes nothing, costs one check more."""
+    return JsonFile(path, "what is known of updates", _state_of)
+
+
+def _state_of(document: Any) -> UpdateState:
+    newest = document["newest"]
     try:
-        with path.open("rb") as file:
-            content = json.loads(file.read(_MAX_FILE_BYTES))
-        newest = content["newest"]
         return UpdateState(
-            checked_at=float(content["checked_at"]),
-            tried_at=float(content["tried_at"]),
-            issued=int(content["issued"]),
+            checked_at=float(document["checked_at"]),
+            tried_at=float(document["tried_at"]),
+            issued=int(document["issued"]),
             newest=None if newest is None else release_of(newest),
-            skipped=str(content["skipped"]),
+            skipped=str(document["skipped"]),
         )
-    except FileNotFoundError:
-        return UpdateState()
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, UpdateError) as error:
-        log.warning("what was known of updates can't be read", error_type=type(error).__name__)
-        return UpdateState()
-
-
-def save_state(path: Path, state: UpdateState) -> None:
-    """Blocks for a disk access. A disk that takes nothing is no reason to stop: the check is made again then."""
-    try:
-        write_atomically(path, json.dumps(dataclasses.asdict(state), indent=1).encode())
-    except StorageError as error:
-        log.warning("what is known of updates can't be kept", error=error.detail)
+    except UpdateError as error:
+        raise ValueError(error.detail) from error

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from core.assets_path import release_keys_path
 from core.errors import UpdateError
 from core.logs import get_logger
 from core.updates.release_index import Release, open_index, read_keys, version_key
-from core.updates.update_state import UpdateState, load_state, save_state
+from core.updates.update_state import UpdateState, state_file
 
 log = get_logger(__name__)
 
@@ -56,7 +56,7 @@ class UpdateWatch:
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._path = path
+        self._file = state_file(path)
         self._version = version
         self._keys = keys
         self._url = url
@@ -77,7 +77,8 @@ class UpdateWatch:
 
     async def run(self) -> None:
         """Look for ever; ends only by being cancelled."""
-        self._state = await asyncio.to_thread(load_state, self._path)
+        kept = await asyncio.to_thread(self._file.load)
+        self._state = kept or self._state
         while True:
             if not self._is_busy():
                 self._tell()
@@ -103,7 +104,7 @@ class UpdateWatch:
                 newest = index.newer_than(self._version)
                 self._state = replace(self._state, checked_at=now, issued=index.issued, newest=newest)
             finally:
-                await asyncio.to_thread(save_state, self._path, self._state)
+                await asyncio.to_thread(self._file.save, asdict(self._state))
             self._tell()
             return newest
 
@@ -112,7 +113,7 @@ class UpdateWatch:
         version_key(version)
         self._state = replace(self._state, skipped=version)
         self._tell()
-        await asyncio.to_thread(save_state, self._path, self._state)
+        await asyncio.to_thread(self._file.save, asdict(self._state))
 
     def _is_due(self) -> bool:
         if not self._url() or self._is_metered():
