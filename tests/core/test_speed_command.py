@@ -14,6 +14,7 @@ from core.engines import EngineModel, LoadedModel, Prompt
 from core.errors import ModelError, NotEnoughMemory
 from core.owner_commands import owner_commands
 from core.selftest import run_self_test
+from core.snapshot import Reason
 from core.speed_book import SpeedBook, speed_words
 from core.speed_test import measure_outcome
 from tests.core.test_model_commands import until
@@ -153,6 +154,7 @@ async def test_what_was_loaded_while_nothing_is_shared_leaves_memory_again() -> 
 
     engine.script_for = script_for
     async with an_agent(engine) as agent:
-        agent.owner.pause()
+        agent.reasons.put(Reason(code="game_running", sentence="A game runs."))
         await measure_outcome(agent, "", seconds=0.001)
-        await until(agent, lambda _: engine.loaded == [])
+        await until(agent, lambda _: "unload" in engine.calls)
+        assert engine.loaded == []
