@@ -57,7 +57,7 @@ from core.signals import Signals
 from core.signals.power import power_probe
 from core.signals.watch import SignalWatch
 from core.snapshot import AgentSnapshot, GiveBack, SnapshotStore
-from core.speed_book import known_speeds
+from core.speed_book import SpeedBook
 from core.state import AgentState
 from core.stats_collector import StatsCollector, SystemStats
 from core.updates.update_watch import UpdateWatch, shipped_keys
@@ -389,7 +389,7 @@ class Agent:
         await self.public.load()
         await self.records.open()
         await asyncio.to_thread(self._pulled.load)
-        self.report.speeds = await asyncio.to_thread(known_speeds, self.paths.speeds_file)
+        self.report.speeds = await asyncio.to_thread(SpeedBook(self.paths.speeds_file).read)
         await asyncio.to_thread(self._hub.load)
         await self.memory.load()
         await self.rules.energy.open()

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
-from core.atomic_file import exclusive, write_atomically
 from core.engines.names import same_model
-from core.errors import StorageError
-from core.logs import get_logger
-from core.paths import storage_error
+from core.json_file import JsonFile
 
-log = get_logger(__name__)
-
-_MAX_FILE_BYTES = 1 << 20
 _MAX_KEPT = 200
 
 
@@ -55,43 +49,27 @@ def find_speed(speeds: Iterable[Speed], model: str, device: str) -> Speed | None
 
 
 class SpeedBook:
-    """The measurements on disk, newest first."""
+    """The measurements on disk, newest first. What is damaged is measured anew."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._file = JsonFile(path, "measured speeds", _speeds_of)
 
     def read(self) -> tuple[Speed, ...]:
-        """Empty where there is no file, or a damaged one: it is measured anew. Raises StorageError."""
-        try:
-            with self._path.open("rb") as file:
-                entries = json.loads(file.read(_MAX_FILE_BYTES))["speeds"]
-            return tuple(speed for entry in entries if (speed := _speed_of(entry)) is not None)
-        except FileNotFoundError:
-            return ()
-        except OSError as error:
-            raise storage_error("read", self._path, error) from error
-        except (ValueError, KeyError, TypeError, RecursionError):
-            return ()
+        """Empty where there is no file, or, with a line in the log, where it can't be read."""
+        return self._file.load() or ()
 
     def add(self, speed: Speed) -> None:
         """Keep a measurement in the place of the model's last one on that device. Raises StorageError."""
-        with exclusive(self._path.with_name(f"{self._path.name}.lock")):
-            kept = [
-                other
-                for other in self.read()
-                if not same_model(other.model, speed.model) or other.device != speed.device
-            ]
-            entries = [asdict(entry) for entry in (speed, *kept)[:_MAX_KEPT]]
-            write_atomically(self._path, json.dumps({"speeds": entries}, indent=1).encode())
+        self._file.change(lambda known: {"speeds": [asdict(entry) for entry in _with(speed, known or ())]})
 
 
-def known_speeds(path: Path) -> tuple[Speed, ...]:
-    """What the file has; nothing, with a line in the log, where it can't be read."""
-    try:
-        return SpeedBook(path).read()
-    except StorageError as error:
-        log.warning("measured speeds not read", error=error.detail)
-        return ()
+def _with(speed: Speed, known: tuple[Speed, ...]) -> tuple[Speed, ...]:
+    others = (other for other in known if not same_model(other.model, speed.model) or other.device != speed.device)
+    return (speed, *others)[:_MAX_KEPT]
+
+
+def _speeds_of(document: Any) -> tuple[Speed, ...]:
+    return tuple(speed for entry in document["speeds"] if (speed := _speed_of(entry)) is not None)
 
 
 def _speed_of(entry: object) -> Speed | None:

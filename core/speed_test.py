@@ -12,7 +12,7 @@ from core.agent import Agent
 from core.commands import CommandError, CommandOutcome, CommandTable
 from core.errors import NotEnoughMemory
 from core.fit import judge, room_of
-from core.speed_book import Measuring, Speed, SpeedBook, known_speeds
+from core.speed_book import Measuring, Speed, SpeedBook
 
 if TYPE_CHECKING:
     from core.inference_client import AnswerEnd  # 7 ms of the start, for a command that is seldom given
@@ -111,8 +111,9 @@ async def measure_outcome(agent: Agent, wanted: str, *, seconds: float = SECONDS
         agent.publish_now()
         if was_empty and agent.reasons.is_blocked:
             agent.memory.give_back_when_idle()
-    await asyncio.to_thread(SpeedBook(agent.paths.speeds_file).add, speed)
-    agent.report.speeds = await asyncio.to_thread(known_speeds, agent.paths.speeds_file)
+    book = SpeedBook(agent.paths.speeds_file)
+    await asyncio.to_thread(book.add, speed)
+    agent.report.speeds = await asyncio.to_thread(book.read)
     agent.publish_now()
     return CommandOutcome(
         f"{speed.model}: {speed.tokens_per_second:.1f} tokens per second, first token after "

@@ -194,10 +194,10 @@ def _plan(status: Mapping[str, Any] | None, profile: str | None) -> LoadPlan:
 
 def _speeds(profile: str | None) -> tuple[Any, ...]:
     from core.config_load import load_settings
-    from core.speed_book import known_speeds
+    from core.speed_book import SpeedBook
 
     with contextlib.suppress(ConfigError, StorageError):
-        return known_speeds(load_settings(overrides={"profile": profile}).paths.speeds_file)
+        return SpeedBook(load_settings(overrides={"profile": profile}).paths.speeds_file).read()
     return ()
 
 
