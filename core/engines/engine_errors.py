@@ -69,16 +69,29 @@ _MEMORY_PHRASES = (
     "out of memory",
     "out of device memory",
     "more system memory",
+    "more gpu memory",
+    "too large for system",
+    "memory layout cannot be allocated",
+    "model failed to load, this may be due to resource limitations",
+    "terminated: signal: killed",  # Linux did, when it had no memory left
     "not enough memory",
     "insufficient memory",
     "cudamalloc failed",
     "hipmalloc failed",
+    "cublas_status_alloc_failed",
     "failed to allocate",
     "allocation failed",
+    "memory allocation of size",
     "unable to allocate",
     "cannot allocate memory",  # the system's own word for it (ENOMEM), as of a file that can't be mapped
-    "vk_error_out_of_device_memory",
+    "paging file is too small",  # Windows' words for the same
+    "insufficient system resources",
+    "out_of_device_memory",
+    "out_of_host_memory",
     "erroroutofmemory",
+    "erroroutofdevicememory",
+    "erroroutofhostmemory",
+    "greater than the maximum allowed buffer size",
     "model may exceed available memory",
     "bad_alloc",
 )
@@ -139,6 +152,7 @@ _FAULT_PHRASES: tuple[tuple[Category, tuple[str, ...]], ...] = (
         (
             "process has terminated",
             "process no longer running",
+            "runner has unexpectedly stopped",
             "unexpected eof",
             "ggml_assert",
             "signal arrived",

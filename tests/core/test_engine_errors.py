@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from core.agent_server import ENGINE_WORDS, status_of
 from core.engines import Engine, Prompt
 from core.engines.embedded_client import ChildClient
-from core.engines.engine_errors import Category, EngineVoice, category_of, error_of
+from core.engines.engine_errors import Category, EngineVoice, category_of, category_of_log_line, error_of
 from core.engines.ollama import OllamaEngine
 from core.engines.ollama_wire import VOICE, error_text, read_lines
 from core.engines.openai import OpenAIEngine
 from core.engines.openai_wire import ChatReader, Flavour, SseReader, answer_error
-from core.errors import AgentError, EngineError, EngineFailed, ModelError, RequestError
+from core.errors import AgentError, EngineError, EngineFailed, ModelError, NotEnoughMemory, RequestError
 from tests.core.serving_fixtures import Client, Serving, listening
 from tests.fakes.canary import assert_no_canary
 from tests.fakes.fake_engine import FakeEngine
@@ -163,6 +163,50 @@ def test_owners_call_without_a_prompt_never_blames_a_client(status: int, said: s
 )
 def test_categories(status: int, said: str, category: Category) -> None:
     assert category_of(status, said, model="tiny:latest") is category
+
+
+# What engines and drivers say when a load finds no memory, as public reports of it have it.
+NO_MEMORY = (
+    "model requires more system memory (5.6 GiB) than is available (3.2 GiB)",
+    "model requires more gpu memory than is available",
+    "model request too large for system",
+    "memory layout cannot be allocated",
+    "memory layout cannot be allocated with num_gpu = 26",
+    "model failed to load, this may be due to resource limitations or an internal error, check ollama server logs",
+    "llama runner process has terminated: signal: killed",
+    "llama runner process has terminated: cudaMalloc failed: out of memory",
+    "llama runner process has terminated: error loading model: unable to allocate backend buffer",
+    "CUDA error: CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDA error: out of memory",
+    "ggml_vulkan: vk::Device::allocateMemory: ErrorOutOfDeviceMemory",
+    "ggml_vulkan: vk::Device::allocateMemory: ErrorOutOfHostMemory",
+    "ggml_vulkan: Device memory allocation of size 4294967296 failed.",
+    "UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY",
+    "hipErrorOutOfMemory",
+    "Insufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)",
+    "[metal::malloc] Attempting to allocate 9 bytes which is greater than the maximum allowed buffer size of 8 bytes.",
+    "failed to allocate buffer for kv cache",
+    "alloc_tensor_range: failed to allocate CUDA0 buffer of size 1048576",
+    "ggml_aligned_malloc: insufficient memory (attempted to allocate 123.00 MB)",
+    "mmap failed: Cannot allocate memory",
+    "std::bad_alloc",
+    "The paging file is too small for this operation to complete.",
+    "Insufficient system resources exist to complete the requested service.",
+    "MapViewOfFile failed: Not enough memory resources are available to process this command.",
+)
+
+
+@pytest.mark.parametrize("said", NO_MEMORY)
+def test_failed_allocation_of_every_kind_is_the_models_and_not_the_engines_fault(said: str) -> None:
+    """A smaller quantisation is tried, and the engine's other models stay offered."""
+    assert category_of(500, said) is Category.MEMORY
+    assert category_of_log_line(f"0.00.123.456 E {said}") is Category.MEMORY
+    assert isinstance(error_of(VOICE, 500, said, model="tiny", prompt="hello"), NotEnoughMemory)
+
+
+def test_runner_that_stops_in_the_middle_is_no_failed_allocation() -> None:
+    said = "model runner has unexpectedly stopped, this may be due to resource limitations or an internal error"
+    assert category_of(500, said) is Category.CRASHED
 
 
 # The whole way: a real engine behind the real server
