@@ -153,6 +153,7 @@ class Admission:
         self._clock = clock
         self._running: dict[str, Session] = {}
         self._queue: deque[tuple[Session, asyncio.Future[None]]] = deque()
+        self._held_room: int | None = None  # while held back: so many may wait beside the queue's
         self._idle = asyncio.Event()
         self._idle.set()
         self._next_id = 0
@@ -184,7 +185,7 @@ class Admission:
         `spend` raises; SessionEnded when the wait in the queue is ended by us.
         """
         session = self._new_session(model, client, job_id)
-        await self._take_slot(session, spend, self._closed_to_owner if is_owner else self._closed_because)
+        await self._take_slot(session, spend, is_owner=is_owner)
         try:
             yield session
         finally:  # no await in here: a cancel can't keep the slot
@@ -221,6 +222,20 @@ class Admission:
         self._give_free_slots()
         self._on_change()
 
+    def hold(self, room: int = 0) -> None:
+        """Begin no session until `release`; the owner's own test may. Running ones go on.
+
+        Who comes meanwhile finds no free slot: it waits in the queue, which has `room` places more, or asks again.
+        """
+        self._held_room = room
+
+    def release(self) -> None:
+        """Those who waited begin; a second time is harmless."""
+        if self._held_room is not None:
+            self._held_room = None
+            self._give_free_slots()
+            self._on_change()
+
     def check_limits(self, now: float) -> None:
         """End the sessions whose time is up. `now` is monotonic seconds."""
         for session in tuple(self._running.values()):
@@ -242,9 +257,11 @@ class Admission:
             task=asyncio.current_task(),
         )
 
-    async def _take_slot(self, session: Session, spend: Callable[[], None], closed_because: Callable[[], str]) -> None:
+    async def _take_slot(self, session: Session, spend: Callable[[], None], *, is_owner: bool) -> None:
+        closed_because = self._closed_to_owner if is_owner else self._closed_because
         _check_open(closed_because())
-        if len(self._running) >= self.max_jobs or self._queue:
+        is_held = self._held_room is not None and not is_owner
+        if is_held or len(self._running) >= self.max_jobs or self._queue:
             await self._wait_in_queue(session)
             # The slot was reserved for us by _give_free_slots; a failed `spend` must give it on.
         else:
@@ -261,9 +278,11 @@ class Admission:
         self._on_change()
 
     async def _wait_in_queue(self, session: Session) -> None:
-        if len(self._queue) >= self.queue_size:
+        if len(self._queue) >= self.queue_size + (self._held_room or 0):
             raise AtCapacity(
-                f"all {self.max_jobs} sessions of this agent are taken",
+                "this agent begins no session for a moment"
+                if self._held_room is not None
+                else f"all {self.max_jobs} sessions of this agent are taken",
                 hint="Ask the coordinator again in a moment.",
             )
         if any(waiting.job_id == session.job_id for waiting, _ in self._queue):
@@ -305,6 +324,8 @@ class Admission:
         self._on_change()
 
     def _give_free_slots(self) -> None:
+        if self._held_room is not None:
+            return
         while self._queue and len(self._running) < self.max_jobs:
             session, ready = self._queue.popleft()
             if not ready.done():

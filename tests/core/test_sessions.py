@@ -325,3 +325,41 @@ async def test_changes_are_told() -> None:
     jobs.leave.set()
     await asyncio.gather(first, second)
     assert told[-1] == (0, 0)
+
+
+async def test_held_back_nobody_begins_and_those_who_wait_begin_afterwards() -> None:
+    admission, jobs = make(max_jobs=2)
+    running = jobs.start("running")
+    await settle()
+    admission.hold()
+    with pytest.raises(AtCapacity, match="begins no session for a moment"):
+        await jobs.start("refused")
+    admission.hold(room=2)
+    waiting = [jobs.start(f"waiting{number}") for number in range(2)]
+    await settle()
+    assert (admission.running_jobs, admission.queued_jobs) == (1, 2)  # the one that runs goes on
+    with pytest.raises(AtCapacity):
+        await jobs.start("one too many")
+    jobs.leave.set()
+    await running
+    await settle()
+    assert (admission.running_jobs, jobs.spent) == (0, ["running"])
+    admission.release()
+    await asyncio.wait(waiting)
+    assert jobs.spent == ["running", "waiting0", "waiting1"]
+    admission.release()
+
+
+async def test_held_back_the_queue_keeps_its_places_and_the_owners_own_test_begins() -> None:
+    admission, jobs = make(max_jobs=1, queue_size=1)
+    admission.hold()
+    waiting = jobs.start("waiting")
+    await settle()
+    assert (admission.running_jobs, admission.queued_jobs) == (0, 1)
+    waiting.cancel()
+    await settle()
+    async with admission.slot(model="m", client="c", job_id="own", spend=lambda: None, is_owner=True):
+        assert admission.running_jobs == 1
+        admission.resize(2)
+    assert admission.queued_jobs == 0
+    admission.release()
