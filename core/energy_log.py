@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
+from typing import Any
 
-from core.atomic_file import set_aside, write_atomically
+from core.delayed_writer import CLOSE_LIMIT_S, DelayedWriter
 from core.energy import DayEnergy, EnergyMeter, PowerReading
 from core.errors import StorageError
+from core.json_file import JsonFile
 from core.logs import get_logger
-from core.paths import storage_error
 from core.rapl import Rapl
 from core.rules import Now
 from core.signals import Unknown
@@ -25,8 +24,6 @@ from core.snapshot import EnergyView
 log = get_logger(__name__)
 
 FILE_NAME = "energy.json"
-WRITE_INTERVAL_S = 30.0
-CLOSE_LIMIT_S = 2.0
 
 Days = Mapping[date, DayEnergy]
 
@@ -47,27 +44,32 @@ class EnergyLog:
         on_notice: Callable[[str, str], None] = lambda old, new: None,
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.tariff_per_kwh = tariff_per_kwh
-        self._path = path
+        self._file = energy_file(path)
         self._rapl = rapl or Rapl()
         self._on_notice = on_notice
         self._wall = wall
         self._monotonic = monotonic
         self._meter = EnergyMeter({}, self._now(), owners_figure_w=owners_figure_w)
         self._written: Days = {}
-        self._written_at = -math.inf
+        self._writer = DelayedWriter("The energy of your days", self._write, on_notice=on_notice, sleep=sleep)
         self._is_open = False
         self._has_rapl = False
         self._reading: asyncio.Task[None] | None = None
-        self._writing: asyncio.Task[None] | None = None
-        self._trouble = ""
 
     async def open(self) -> None:
         """Read what earlier runs left; whatever is wrong with it becomes a notice."""
-        days, notice = await asyncio.to_thread(_read_or_set_aside, self._path)
-        self._meter = EnergyMeter(days, self._now(), owners_figure_w=self._meter.owners_figure_w)
-        self._written = dict(days)
+        notice, days = "", None
+        try:
+            days = await asyncio.to_thread(self._file.read)
+            if aside := self._file.was_set_aside_as:
+                notice = f"The energy of your days was damaged, so it was set aside as {aside}."
+        except StorageError as error:
+            notice = f"The energy of your days can't be read. {error.detail.rstrip('.')}. {error.hint}"
+        self._meter = EnergyMeter(days or {}, self._now(), owners_figure_w=self._meter.owners_figure_w)
+        self._written = dict(days or {})
         self._has_rapl = await asyncio.to_thread(lambda: self._rapl.is_readable)
         self._is_open = True
         if notice:
@@ -114,76 +116,39 @@ class EnergyLog:
 
     def _take_power(self, power: PowerReading) -> None:
         self._meter.take_power(power, self._now())
-        self._write_if_due()
+        if self._is_open:
+            self._note_change()
 
     async def close(self) -> None:
-        """Write what isn't written, within 2 s: a disk that hangs must not keep the agent from stopping."""
+        """Write what isn't written; a disk or a counter that hangs must not keep the agent from stopping."""
         if not self._is_open:
             return
         self._is_open = False
-        with suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_LIMIT_S):
-                if self._reading is not None:
-                    await asyncio.wait([self._reading])
-                if self._writing is not None:
-                    await asyncio.wait([self._writing])
-                if self._meter.days != self._written:
-                    await self._write()
+        if self._reading is not None:
+            await asyncio.wait([self._reading], timeout=CLOSE_LIMIT_S)
+        self._note_change()
+        await self._writer.close()
 
-    def _write_if_due(self) -> None:
-        now = self._monotonic()
-        if not self._is_open or self._writing is not None or now - self._written_at < WRITE_INTERVAL_S:
-            return
+    def _note_change(self) -> None:
         if self._meter.days != self._written:
-            self._written_at = now
-            self._writing = asyncio.get_running_loop().create_task(self._write(), name="energy-write")
+            self._writer.note_change()
 
     async def _write(self) -> None:
         days = dict(self._meter.days)
-        try:
-            await asyncio.to_thread(_write, self._path, days)
-            self._written = days
-            self._tell("")
-        except StorageError as error:
-            self._tell(f"The energy of your days is not kept. {error.detail.rstrip('.')}. {error.hint}")
-        finally:
-            self._writing = None
-
-    def _tell(self, trouble: str) -> None:
-        if trouble != self._trouble:
-            before, self._trouble = self._trouble, trouble
-            if trouble:
-                log.warning("energy", notice=trouble)
-            self._on_notice(before, trouble)
+        document = {"days": {day.isoformat(): asdict(days[day]) for day in sorted(days)}}
+        await asyncio.to_thread(self._file.write, document)
+        self._written = days
 
     def _now(self) -> Now:
         return Now(wall=self._wall(), monotonic=self._monotonic())
 
 
-def read_days(path: Path) -> Days:
-    """What the file says; {} where there is none. Raises ValueError for a damaged one, StorageError."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise storage_error("read", path, error) from error
-    try:
-        return {date.fromisoformat(day): _day_of(values) for day, values in json.loads(text)["days"].items()}
-    except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise ValueError(str(error)) from error
+def energy_file(path: Path) -> JsonFile[Days]:
+    return JsonFile(path, "energy of the days", _days_of)
 
 
-def _read_or_set_aside(path: Path) -> tuple[Days, str]:
-    """The days, and what is to be told of them."""
-    try:
-        try:
-            return read_days(path), ""
-        except ValueError:
-            aside = set_aside(path)
-            return {}, f"The energy of your days was damaged, so it was set aside as {aside.name}."
-    except StorageError as error:
-        return {}, f"The energy of your days can't be read. {error.detail.rstrip('.')}. {error.hint}"
+def _days_of(document: Any) -> Days:
+    return {date.fromisoformat(day): _day_of(values) for day, values in document["days"].items()}
 
 
 def _day_of(values: Mapping[str, float]) -> DayEnergy:
@@ -196,8 +161,3 @@ def _day_of(values: Mapping[str, float]) -> DayEnergy:
     if not all(math.isfinite(number) and number >= 0 for number in (day.served_s, day.measured_s, day.wh, day.tokens)):
         raise ValueError("a figure of a day is none")
     return day
-
-
-def _write(path: Path, days: Days) -> None:
-    said = {day.isoformat(): asdict(days[day]) for day in sorted(days)}
-    write_atomically(path, json.dumps({"days": said}, separators=(",", ":")).encode())

@@ -7,27 +7,22 @@ the end; what a crash loses is measured again.
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from core.atomic_file import write_atomically
+from core.delayed_writer import DelayedWriter
 from core.engines.names import same_model
-from core.errors import StorageError
-from core.logs import get_logger
-from core.paths import storage_error
-
-log = get_logger(__name__)
+from core.json_file import JsonFile
 
 KEPT = 20
 MOST_MODELS = 200
 LONGEST_MS = 3_600_000.0
-WRITE_AFTER_S = 30.0
-_MAX_FILE_BYTES = 1 << 20
 _KINDS = ("cold_ms", "warm_ms")
+_Times = dict[str, dict[str, deque[float]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,11 +54,9 @@ class FirstTokens:
     """One file's worth. All on the loop thread; the disk is used on a worker thread."""
 
     def __init__(self, path: Path, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
-        self._path = path
-        self._sleep = sleep
-        self._kept: dict[str, dict[str, deque[float]]] = {}  # the model used last is the last one
-        self._writing: asyncio.Task[None] | None = None
-        self._is_changed = False
+        self._file = JsonFile(path, "times to the first token", _all_times)
+        self._writer = DelayedWriter("How long first tokens took", self._write, sleep=sleep)
+        self._kept: _Times = {}  # the model used last is the last one
         self._views: dict[str, FirstToken] = {}
 
     @property
@@ -72,10 +65,8 @@ class FirstTokens:
 
     async def load(self) -> None:
         """Read what was kept; a damaged file is begun anew."""
-        try:
-            self._kept = await asyncio.to_thread(_read, self._path)
-        except StorageError as error:
-            log.warning("times to the first token not read", error=error.detail)
+        kept = await asyncio.to_thread(self._file.load)
+        self._kept = kept or {}
         self._views = {model: _view(model, times) for model, times in self._kept.items()}
 
     def take(self, model: str, milliseconds: float, *, is_cold: bool) -> None:
@@ -87,31 +78,15 @@ class FirstTokens:
             oldest = next(iter(self._kept))
             del self._kept[oldest], self._views[oldest]
         self._views[model] = _view(model, times)
-        self._is_changed = True
-        if self._writing is None or self._writing.done():
-            self._writing = asyncio.get_running_loop().create_task(self._write_later(), name="first-tokens")
+        self._writer.note_change()
 
     async def close(self) -> None:
         """Write what isn't yet."""
-        if self._writing is not None:
-            self._writing.cancel()
-            await asyncio.wait([self._writing])
-        await self._write()
-
-    async def _write_later(self) -> None:
-        await self._sleep(WRITE_AFTER_S)
-        await self._write()
+        await self._writer.close()
 
     async def _write(self) -> None:
-        if not self._is_changed:
-            return
-        self._is_changed = False
         entries = {model: {kind: list(times[kind]) for kind in _KINDS} for model, times in self._kept.items()}
-        try:
-            await asyncio.to_thread(write_atomically, self._path, json.dumps({"first_tokens": entries}).encode())
-        except StorageError as error:
-            self._is_changed = True
-            log.warning("times to the first token not written", error=error.detail)
+        await asyncio.to_thread(self._file.write, {"first_tokens": entries})
 
 
 def _nothing() -> dict[str, deque[float]]:
@@ -132,18 +107,8 @@ def _median(times: deque[float]) -> float | None:
     return round(sorted(times)[len(times) // 2], 1) if times else None
 
 
-def _read(path: Path) -> dict[str, dict[str, deque[float]]]:
-    """Empty where there is no file, or a damaged one. Raises StorageError."""
-    try:
-        with path.open("rb") as file:
-            entries = json.loads(file.read(_MAX_FILE_BYTES))["first_tokens"]
-        return {str(model): _times(times) for model, times in list(entries.items())[:MOST_MODELS]}
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise storage_error("read", path, error) from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return {}
+def _all_times(document: Any) -> _Times:
+    return {str(model): _times(times) for model, times in list(document["first_tokens"].items())[:MOST_MODELS]}
 
 
 def _times(entry: dict[str, list[float]]) -> dict[str, deque[float]]:

@@ -2,7 +2,7 @@
 
 A line says `start end what reason`; it takes the place of every line before it that starts no earlier, so a stretch
 that goes on is one more line and nothing is ever written in the middle. Without fsync: a killed process loses at most
-`FLUSH_INTERVAL_S`, a power cut what the system had not written yet.
+half a minute, a power cut what the system had not written yet.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ import asyncio
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
 from core.atomic_file import set_aside, write_atomically
+from core.delayed_writer import CLOSE_LIMIT_S, DelayedWriter, OnNotice
 from core.errors import StorageError
 from core.logs import get_logger
 from core.paths import storage_error
@@ -25,15 +26,11 @@ from core.time_use import DAY_S, Doing, Stretch, TimeRecord, day, doing_of
 log = get_logger(__name__)
 
 FILE_NAME = "time-use.txt"  # beside the ledger
-FLUSH_INTERVAL_S = 30.0
-CLOSE_LIMIT_S = 2.0
 MOST_BYTES = 2_000_000  # a day of sessions, one after the other; then the file is made small again
 _MOST_READ_BYTES = 16_000_000
 _HEADER = "titan time use 1\n"
 _LATEST = 253_402_300_799.0  # the end of the year 9999
 _NO_REASON = "-"
-
-OnNotice = Callable[[str, str], None]
 
 
 class RecordDamaged(StorageError):
@@ -47,7 +44,12 @@ class TimeUse:
     """
 
     def __init__(
-        self, path: Path, *, clock: Callable[[], float] = time.time, on_notice: OnNotice = lambda old, new: None
+        self,
+        path: Path,
+        *,
+        clock: Callable[[], float] = time.time,
+        on_notice: OnNotice = lambda old, new: None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._path = path
         self._clock = clock
@@ -55,9 +57,7 @@ class TimeUse:
         self._record = TimeRecord()
         self._is_open = False
         self._opening: asyncio.Task[None] | None = None
-        self._flushed_at = -math.inf
-        self._flushing: asyncio.Task[None] | None = None
-        self._trouble = ""
+        self._writer = DelayedWriter("The record of your day", self._write, on_notice=on_notice, sleep=sleep)
 
     def start(self) -> None:
         """Read what earlier runs left, in the background. Looks before that are not taken down."""
@@ -70,17 +70,14 @@ class TimeUse:
         if notice:
             log.warning("time use", notice=notice)
             self._on_notice("", notice)
-        self._tell(trouble)
+        if trouble is not None:
+            self._writer.note_trouble(trouble)
 
     def look(self, snapshot: AgentSnapshot) -> None:
         """Take down what the agent does now: at each change, and every few seconds. Returns at once."""
-        if not self._is_open:
-            return
-        now = self._clock()
-        self._record.look(now, *doing_of(snapshot))
-        if not 0 <= now - self._flushed_at < FLUSH_INTERVAL_S and self._flushing is None:
-            self._flushed_at = now
-            self._flushing = asyncio.get_running_loop().create_task(self._flush(), name="time-use-flush")
+        if self._is_open:
+            self._record.look(self._clock(), *doing_of(snapshot))
+            self._writer.note_change()
 
     def today(self) -> tuple[Stretch, ...]:
         """The last 24 hours, without a hole."""
@@ -89,44 +86,27 @@ class TimeUse:
         return day(self._record.stretches, now)
 
     async def close(self) -> None:
-        """Write what isn't written, within 2 s: a disk that hangs must not keep the agent from stopping."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_LIMIT_S):
-                await self._finish()
-
-    async def _finish(self) -> None:
+        """Write what isn't written; a disk that hangs must not keep the agent from stopping."""
         if self._opening is not None:
-            await self._opening
-        if not self._is_open:
-            return
-        self._is_open = False
-        self._record.end(self._clock())
-        if self._flushing is not None:
-            await asyncio.wait([self._flushing])
-        await self._flush()
+            await asyncio.wait([self._opening], timeout=CLOSE_LIMIT_S)
+        if self._is_open:
+            self._is_open = False
+            self._record.end(self._clock())
+            self._writer.note_change()
+            await self._writer.close()
 
-    async def _flush(self) -> None:
+    async def _write(self) -> None:
         since, self._record.changed_from = self._record.changed_from, math.inf
         stretches = tuple(stretch for stretch in self._record.stretches if stretch.start >= since)
         everything = self._record.stretches
         try:
-            if self._trouble:  # what was missed meanwhile is written too
+            if self._writer.trouble:  # what was missed meanwhile is written too
                 await asyncio.to_thread(_write_all, self._path, everything)
             elif stretches:
                 await asyncio.to_thread(_append, self._path, stretches, everything)
-            self._tell("")
-        except StorageError as error:
+        except StorageError:
             self._record.changed_from = min(since, self._record.changed_from)
-            self._tell(_not_kept(error))
-        finally:
-            self._flushing = None
-
-    def _tell(self, trouble: str) -> None:
-        if trouble != self._trouble:
-            before, self._trouble = self._trouble, trouble
-            if trouble:
-                log.warning("time use", notice=trouble)
-            self._on_notice(before, trouble)
+            raise
 
 
 def read_stretches(path: Path) -> tuple[Stretch, ...]:
@@ -150,8 +130,8 @@ def read_stretches(path: Path) -> tuple[Stretch, ...]:
     return record.stretches
 
 
-def _open_file(path: Path, now: float) -> tuple[tuple[Stretch, ...], str, str]:
-    """The last day's stretches, what is to be told of them, and why the record can't be kept ("" when it can)."""
+def _open_file(path: Path, now: float) -> tuple[tuple[Stretch, ...], str, StorageError | None]:
+    """The last day's stretches, what is to be told of them, and why the record can't be kept."""
     notice = ""
     stretches: tuple[Stretch, ...] = ()
     try:
@@ -162,8 +142,8 @@ def _open_file(path: Path, now: float) -> tuple[tuple[Stretch, ...], str, str]:
             notice = f"The record of your day was damaged, so it was set aside as {aside.name}: {error.detail}"
         _write_all(path, stretches)
     except StorageError as error:
-        return stretches, notice, _not_kept(error)
-    return stretches, notice, ""
+        return stretches, notice, error
+    return stretches, notice, None
 
 
 def _stretch_of(path: Path, number: int, line: str) -> Stretch:
@@ -206,7 +186,3 @@ def _append(path: Path, stretches: tuple[Stretch, ...], everything: tuple[Stretc
             os.close(descriptor)
     except OSError as error:
         raise storage_error("write", path, error) from error
-
-
-def _not_kept(error: StorageError) -> str:
-    return f"The record of your day is not kept: {error.detail}"

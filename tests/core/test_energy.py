@@ -9,13 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.delayed_writer import WRITE_AFTER_S
 from core.energy import MOST_DAYS, UNMEASURED, DayEnergy, EnergyMeter, PowerReading
-from core.energy_log import WRITE_INTERVAL_S, EnergyLog, read_days
+from core.energy_log import EnergyLog, energy_file
 from core.rapl import Rapl
 from core.rules import Now
 from core.signals import Unknown
 from tests.core.rules_fixtures import BERLIN, NOON
 from tests.fakes.manual_clock import ManualClock
+from tests.fakes.written import written
 
 TODAY = date(2026, 11, 25)
 
@@ -191,7 +193,11 @@ class Log:
             on_notice=lambda old, new: self.notices.append(new),
             wall=self.clock.wall,
             monotonic=self.clock.monotonic,
+            sleep=self.clock.sleep,
         )
+
+    def kept(self) -> list[DayEnergy]:
+        return list((energy_file(self.path).read() or {}).values())
 
     async def serve_for(self, seconds: int) -> None:
         self.log.serve(True)
@@ -199,8 +205,7 @@ class Log:
         for _ in range(seconds // 2):
             await self.clock.advance(2.0)
             self.log.take_gpu_power(100.0)
-            if self.log._writing is not None:
-                await self.log._writing
+            await written(self.log._writer)
 
 
 async def test_a_day_goes_on_in_the_next_run(tmp_path: Path) -> None:
@@ -223,8 +228,8 @@ async def test_a_kill_loses_less_than_a_minute(tmp_path: Path) -> None:
     killed = Log(tmp_path)
     await killed.log.open()
     await killed.serve_for(200)
-    (day,) = read_days(killed.path).values()
-    assert 200 - day.served_s <= WRITE_INTERVAL_S + 2
+    (day,) = killed.kept()
+    assert 200 - day.served_s <= WRITE_AFTER_S + 2
     await killed.log.close()
 
 
@@ -273,7 +278,7 @@ async def test_a_disk_that_takes_nothing_is_said_once_and_made_up_for(tmp_path: 
     folder.unlink()
     await broken.log.close()
     assert broken.notices[1:] == [""]
-    (day,) = read_days(broken.path).values()
+    (day,) = broken.kept()
     assert day.served_s == pytest.approx(100.0)
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from pathlib import Path
 
 import pytest
 
+from core.delayed_writer import WRITE_AFTER_S
 from core.engines import LoadedModel, TokenChunk
 from core.first_tokens import KEPT, MOST_MODELS, FirstToken, FirstTokens, find_first_token, first_token_words
 from core.model_manager import ModelManager
 from tests.fakes.fake_engine import FakeEngine
 from tests.fakes.manual_clock import ManualClock
+from tests.fakes.polling import until
 
 DONE = TokenChunk(done=True, finish_reason="stop", prompt_tokens=1, completion_tokens=1)
 
@@ -66,11 +67,10 @@ async def test_it_is_written_a_while_after_a_session_and_once_for_many(path: Pat
     book = FirstTokens(path, sleep=clock.sleep)
     book.take("a", 100.0, is_cold=False)
     book.take("a", 200.0, is_cold=False)
-    await asyncio.sleep(0)  # it waits now
+    await clock.wait_for_sleep(WRITE_AFTER_S)
     assert kept_in(path) == {}
     await clock.advance(31)
-    assert book._writing is not None
-    await asyncio.wait_for(book._writing, 10)
+    await until(lambda: kept_in(path) != {})
     assert kept_in(path)["a"]["warm_ms"] == [100.0, 200.0]
     await book.close()
 

@@ -11,6 +11,7 @@ import pytest
 
 from core.cli.app import run_cli
 from core.cli.time_cmd import MARKS, hours_line
+from core.delayed_writer import WRITE_AFTER_S
 from core.owner_commands import owner_commands
 from core.paths import profile_paths
 from core.snapshot import AgentSnapshot, Reason
@@ -18,13 +19,13 @@ from core.state import AgentState
 from core.time_use import DAY_S, Doing, Stretch, time_use_json, title_of
 from core.time_use_file import (
     FILE_NAME,
-    FLUSH_INTERVAL_S,
     TimeUse,
     read_stretches,
 )
-from tests.fakes.fake_clock import FakeClock
 from tests.fakes.fake_engine import FakeEngine, pieces_of
+from tests.fakes.manual_clock import ManualClock
 from tests.fakes.small_agent import small_agent
+from tests.fakes.written import written
 
 T = 1_800_000_000.0
 READY = AgentSnapshot(state=AgentState.READY)
@@ -40,24 +41,27 @@ class Notices:
         self.now = [notice for notice in self.now if notice != old] + ([new] if new else [])
 
 
-async def opened(path: Path, clock: FakeClock, notices: Notices | None = None) -> TimeUse:
-    made = TimeUse(path, clock=clock, on_notice=(notices or Notices()).take)
+def clock_at(wall_s: float) -> ManualClock:
+    return ManualClock(wall_s=wall_s)
+
+
+async def opened(path: Path, clock: ManualClock, notices: Notices | None = None) -> TimeUse:
+    made = TimeUse(path, clock=clock.wall, on_notice=(notices or Notices()).take, sleep=clock.sleep)
     made.start()
     assert made._opening is not None
     await made._opening
     return made
 
 
-async def pass_time(use: TimeUse, clock: FakeClock, seconds: float, snapshot: AgentSnapshot) -> None:
+async def pass_time(use: TimeUse, clock: ManualClock, seconds: float, snapshot: AgentSnapshot) -> None:
     """A look every 2 s; what is to be written is."""
-    end = clock.now + seconds
+    end = clock.wall() + seconds
     while True:
         use.look(snapshot)
-        if use._flushing is not None:
-            await use._flushing
-        if clock.now >= end:
+        await written(use._writer)
+        if clock.wall() >= end:
             return
-        clock.now = min(end, clock.now + 2)
+        await clock.advance(min(2.0, end - clock.wall()))
 
 
 def spans(path: Path) -> list[tuple[float, float, Doing, str]]:
@@ -65,12 +69,12 @@ def spans(path: Path) -> list[tuple[float, float, Doing, str]]:
 
 
 async def test_a_day_is_read_back_by_the_next_run(tmp_path: Path) -> None:
-    path, clock = tmp_path / FILE_NAME, FakeClock(T)
+    path, clock = tmp_path / FILE_NAME, clock_at(T)
     first = await opened(path, clock)
     await pass_time(first, clock, 100, READY)
     await pass_time(first, clock, 50, LISTED)
     await first.close()
-    clock.now += 1_000
+    await clock.advance(1_000)
     second = await opened(path, clock)
     await pass_time(second, clock, 20, SERVING)
 
@@ -83,17 +87,17 @@ async def test_a_day_is_read_back_by_the_next_run(tmp_path: Path) -> None:
 
 
 async def test_a_crash_loses_less_than_a_minute(tmp_path: Path) -> None:
-    path, clock = tmp_path / FILE_NAME, FakeClock(T)
+    path, clock = tmp_path / FILE_NAME, clock_at(T)
     use = await opened(path, clock)
     await pass_time(use, clock, 500, READY)  # and nobody closes it
 
     kept = spans(path)
     assert kept[0][:3:2] == (0, Doing.READY)
-    assert 500 - kept[-1][1] <= FLUSH_INTERVAL_S + 2
+    assert 500 - kept[-1][1] <= WRITE_AFTER_S + 2
 
 
 async def test_a_stretch_that_goes_on_is_one_stretch_although_it_has_many_lines(tmp_path: Path) -> None:
-    path, clock = tmp_path / FILE_NAME, FakeClock(T)
+    path, clock = tmp_path / FILE_NAME, clock_at(T)
     use = await opened(path, clock)
     await pass_time(use, clock, 600, READY)
     assert len(path.read_text().splitlines()) > 10
@@ -105,7 +109,7 @@ async def test_a_stretch_that_goes_on_is_one_stretch_although_it_has_many_lines(
 
 
 async def test_sessions_close_together_are_written_as_one(tmp_path: Path) -> None:
-    path, clock = tmp_path / FILE_NAME, FakeClock(T)
+    path, clock = tmp_path / FILE_NAME, clock_at(T)
     use = await opened(path, clock)
     for _ in range(5):
         await pass_time(use, clock, 40, SERVING)
@@ -129,7 +133,7 @@ async def test_a_damaged_file_is_set_aside_and_said(tmp_path: Path, damage: byte
     path, notices = tmp_path / FILE_NAME, Notices()
     path.write_bytes(damage)
 
-    use = await opened(path, FakeClock(T), notices)
+    use = await opened(path, clock_at(T), notices)
 
     assert use.today() == (Stretch(start=T - DAY_S, end=T, what=Doing.OFF),)
     assert "set aside" in notices.now[0]
@@ -140,7 +144,7 @@ async def test_a_line_that_a_crash_cut_off_is_no_damage(tmp_path: Path) -> None:
     path, notices = tmp_path / FILE_NAME, Notices()
     path.write_text(f"titan time use 1\n{T:.3f} {T + 60:.3f} ready -\n{T + 60:.3f} 18000")
 
-    use = await opened(path, FakeClock(T + 100), notices)
+    use = await opened(path, clock_at(T + 100), notices)
 
     assert not notices.now
     assert [one.what for one in use.today()] == [Doing.OFF, Doing.READY, Doing.OFF]
@@ -149,7 +153,7 @@ async def test_a_line_that_a_crash_cut_off_is_no_damage(tmp_path: Path) -> None:
 async def test_a_disk_that_takes_nothing_is_said_once_and_made_up_for(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     folder.write_text("a file where the folder should be")
-    clock, notices = FakeClock(T), Notices()
+    clock, notices = clock_at(T), Notices()
     use = await opened(folder / FILE_NAME, clock, notices)
     await pass_time(use, clock, 100, READY)
     assert len(notices.now) == 1
@@ -163,7 +167,7 @@ async def test_a_disk_that_takes_nothing_is_said_once_and_made_up_for(tmp_path: 
 
 
 async def test_a_file_that_somebody_removes_is_written_anew(tmp_path: Path) -> None:
-    path, clock = tmp_path / FILE_NAME, FakeClock(T)
+    path, clock = tmp_path / FILE_NAME, clock_at(T)
     use = await opened(path, clock)
     await pass_time(use, clock, 100, READY)
     path.unlink()
@@ -173,7 +177,7 @@ async def test_a_file_that_somebody_removes_is_written_anew(tmp_path: Path) -> N
 
 
 async def test_looks_before_it_is_open_and_after_it_is_closed_do_nothing(tmp_path: Path) -> None:
-    use = TimeUse(tmp_path / FILE_NAME, clock=FakeClock(T))
+    use = TimeUse(tmp_path / FILE_NAME, clock=clock_at(T).wall)
     use.look(SERVING)
     await use.close()
     use.look(SERVING)
