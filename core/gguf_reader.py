@@ -11,6 +11,7 @@ import mmap
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import repeat
 from pathlib import Path
 from typing import Protocol
 
@@ -23,6 +24,9 @@ _LONGEST_KEY = 65535  # bytes; the specification's limit
 _LONGEST_STRING = 4096  # a chat template is skipped, not kept
 _LONGEST_ARRAY = 1024  # numbers; one per layer is kept, one per token is not
 _SMALLEST_FILE = 24
+# Far beyond any model (60 pairs, 2,000 tensors, a million strings); what a made-up file could keep us busy with is a
+# second, and 150 MB.
+_MOST_PAIRS, _MOST_TENSORS, _MOST_STRINGS = 4096, 1 << 17, 1 << 23
 
 VOCABULARY_KEY = "tokenizer.ggml.tokens"  # its length is kept in the array's place
 
@@ -61,7 +65,7 @@ class LocalBytes:
         self.data, self.size = data, size
 
     def ensure(self, end: int) -> None:
-        if end > self.size:
+        if end > len(self.data):
             raise DamagedGguf("the file ends in the middle of its head")
 
 
@@ -116,6 +120,7 @@ class GgufReader:
         self._source = source
         self.at = 0  # the next byte
         self.tensors = 0  # how many follow the metadata
+        self._strings_left = _MOST_STRINGS
 
     def read_metadata(
         self, has_enough: Callable[[Mapping[str, object]], bool] = lambda values: False
@@ -134,6 +139,8 @@ class GgufReader:
         self.tensors, pairs = self.number(10), self.number(10)
         if self.tensors > source.size // 24 or pairs > source.size // 12:
             raise DamagedGguf("its head promises more than the file can hold")
+        if self.tensors > _MOST_TENSORS or pairs > _MOST_PAIRS:
+            raise DamagedGguf("its head promises more than any model has")
         values: dict[str, object] = {}
         for _ in range(pairs):
             key = self.string(_LONGEST_KEY)
@@ -203,13 +210,20 @@ class GgufReader:
 
     def _skip_strings(self, count: int) -> None:
         """Hundreds of thousands of tokens: kept tight. A remote head is fetched as it is walked."""
-        source, at = self._source, self.at
-        data, unpack, known = source.data, _STRUCTS[10].unpack_from, len(source.data)
-        for _ in range(count):
-            if at + 8 > known:
+        self._strings_left -= count
+        if self._strings_left < 0:
+            raise DamagedGguf("its head promises more than any model has")
+        source, at, unpack, rest = self._source, self.at, _STRUCTS[10].unpack_from, repeat(None, count)
+        is_over = False
+        while not is_over:
+            data = source.data
+            try:
+                for _ in rest:
+                    at += 8 + unpack(data, at)[0]
+                is_over = True
+            except (struct.error, OverflowError):  # the length of this one lies beyond what is here
                 source.ensure(at + 8)
-                data, known = source.data, len(source.data)
-            at += 8 + unpack(data, at)[0]
+                at += 8 + unpack(source.data, at)[0]
         self.skip(at - self.at)
 
 

@@ -14,6 +14,7 @@ from core.gguf_reader import ByteSource, DamagedGguf, GgufReader, open_local
 from core.model_shape import ModelShape, shape_of
 
 _MAX_DIMENSIONS = 4
+_MOST_BYTES = 1 << 50  # of a tensor, and to where it lies
 
 # general.file_type → the usual name (llama.h, enum llama_ftype).
 QUANT_NAMES = {
@@ -71,6 +72,8 @@ def _check_tensors(reader: GgufReader, source: ByteSource, alignment: object) ->
             values *= reader.number(10)
         per_block, block_bytes = BLOCKS.get(reader.number(4), (1, 0))
         end = max(end, reader.number(10) + values // per_block * block_bytes)
+        if max(end, values) > _MOST_BYTES:
+            raise DamagedGguf("its head tells of a tensor that is larger than any model")
     step = alignment if isinstance(alignment, int) and alignment > 0 else 32
     start = -(-reader.at // step) * step
     if reader.tensors and start + end > source.size:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.assets_path import selftest_model_path
+from core.engines.gguf_file import read_gguf_head
 from core.gguf_reader import (
     REMOTE_STEPS,
     VOCABULARY_KEY,
@@ -108,11 +109,37 @@ def test_split_files_first_part_tells_the_shape_of_the_whole() -> None:
         (gguf_bytes(text("a") + struct.pack("<IIQ", 9, 4, 2**61)), "ends in the middle"),
         (gguf_bytes(strings("a", 1, struct.pack("<Q", 2**64 - 1))), "ends in the middle"),
         (b"GGUX" + bytes(40), "does not begin"),
+        (gguf_bytes(*(u32(f"k{number}", 1) for number in range(5000))), "more than any model has"),
+        (b"GGUF" + struct.pack("<IQQ", 3, 200_000, 0) + bytes(24 * 200_000), "more than any model has"),
     ],
 )
 def test_hostile_lengths_and_counts_are_refused(content: bytes, problem: str) -> None:
     with pytest.raises(DamagedGguf, match=problem):
         read_metadata(local(content))
+
+
+def test_list_of_strings_that_would_take_minutes_to_walk_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    huge = gguf_bytes(strings("a", 10_000_000, b""))
+    with pytest.raises(DamagedGguf, match="more than any model has"):
+        read_metadata(LocalBytes(huge, 1 << 40))
+    monkeypatch.setattr("core.gguf_reader._MOST_STRINGS", 5)
+    many = gguf_bytes(*(strings(name, 2, bytes(16)) for name in "xyz"))
+    with pytest.raises(DamagedGguf, match="more than any model has"):
+        read_metadata(local(many))
+
+
+def test_tensor_that_no_disk_could_hold_is_refused_without_astronomy(tmp_path: Path) -> None:
+    tensor = text("t") + struct.pack("<IQQQQIQ", 4, 2**63, 2**63, 2**63, 2**63, 0, 0)
+    path = tmp_path / "vast.gguf"
+    path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 1, 1) + string("general.architecture", "llama") + tensor)
+    with pytest.raises(DamagedGguf, match="larger than any model"):
+        read_gguf_head(path)
+
+
+def test_file_that_is_shorter_than_it_was_when_it_was_opened_is_damaged() -> None:
+    whole = gguf_bytes(*FIGURES, strings("a", 3, text("x")))
+    with pytest.raises(DamagedGguf, match="ends in the middle"):
+        read_metadata(LocalBytes(whole, 1 << 30))
 
 
 def test_file_cut_at_any_byte_is_damaged_and_nothing_else() -> None:
@@ -171,6 +198,15 @@ def test_remote_head_with_a_long_text_before_its_figures_takes_three_requests_an
     assert shape_of(read_metadata(source)) is not None
     assert source.requests == 3
     assert server.sent == sum(REMOTE_STEPS) < 5_000_000
+
+
+def test_remote_vocabulary_is_walked_across_every_boundary_of_what_was_fetched() -> None:
+    tokens = strings(VOCABULARY_KEY, 50, b"".join(text("token"[: number % 6]) for number in range(50)))
+    server = FakeServer(gguf_bytes(FIGURES[0], tokens, *FIGURES[1:]))
+    whole = read_metadata(local(server.content))
+    for first in range(40, len(server.content), 3):
+        source = RemoteBytes(server.fetch, len(server.content), steps=(first, 1, 7, 5, len(server.content)))
+        assert read_metadata(source) == whole
 
 
 def test_remote_head_whose_figures_are_too_far_in_is_given_up() -> None:
