@@ -68,6 +68,8 @@ def _rules(settings: Settings) -> Iterator[tuple[str, str]]:
         yield "schedule", str(error)
     if settings.gpu_resume_c > settings.gpu_max_c:
         yield "gpu_resume_c", f"must be at most gpu_max_c, which is {settings.gpu_max_c:g}"
+    if settings.cpu_resume_c > settings.cpu_max_c:
+        yield "cpu_resume_c", f"must be at most cpu_max_c, which is {settings.cpu_max_c:g}"
     if settings.gpu_others_resume_percent > settings.gpu_others_percent:
         yield (
             "gpu_others_resume_percent",

@@ -49,6 +49,14 @@ class RuleFields:
     gpu_others_for_s: float = _number(10.0, "For how long it must be above.", between=(1, 3600), unit="seconds")
     gpu_others_resume_percent: float = _number(10.0, "Share again below this use.", between=(0, 100), unit="%")
     gpu_others_resume_s: float = _number(60.0, "For how long it must be below.", between=(2, 3600), unit="seconds")
+    gpu_look_after_s: float = _number(
+        60.0,
+        "Where the driver can't tell others' use while sessions run: after so long without a gap between them let new "
+        "ones wait a moment, and look.",
+        between=(0, 3600),
+        unit="seconds",
+        default_text="60; 0 = never",
+    )
     gpu_in_use_effect: str = _effect("gpu_in_use", "when other programs use the graphics card")
     engine_used_by_owner_effect: str = _effect(
         "engine_used_by_owner", "when your own work uses the engine that is shared"
@@ -66,6 +74,22 @@ class RuleFields:
     gpu_target_c: float = _number(
         0.0,
         "Serve fewer sessions, with gaps, to keep the graphics card at this temperature.",
+        between=(0, 110),
+        unit="°C",
+        default_text="0 = no target",
+    )
+    cpu_max_c: float = _number(
+        90.0,
+        "The processor's highest temperature, as a mean of some seconds, and 5 below its own critical mark at most. "
+        "A laptop at work runs at 85 to 95; some desktop processors are built to run at 95.",
+        between=(50, 110),
+        unit="°C",
+    )
+    cpu_resume_c: float = _number(85.0, "Share again at this temperature.", between=(30, 110), unit="°C")
+    cpu_hot_effect: str = _effect("cpu_hot", "when the processor is too hot")
+    cpu_target_c: float = _number(
+        0.0,
+        "Serve fewer sessions, with gaps, to keep the processor at this temperature.",
         between=(0, 110),
         unit="°C",
         default_text="0 = no target",

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
 from core.capacity import OwnMemory
 from core.config import Settings
 from core.energy_log import EnergyLog
+from core.gpu_look import GpuLook
 from core.host_meter import RamReading
 from core.reasons import ReasonBook, going_to_sleep
 from core.rules import Own
 from core.rules.settings import rule_settings
 from core.rules_keeper import GiveBack, RulesKeeper
 from core.sessions import Admission
-from core.signals import Signals, Unknown
+from core.signals import ProcessorHeat, Signals, Unknown
+from core.signals.gpu_use import SETTLE_S
+from core.snapshot import ProcessorHeatView
 from core.stats_collector import SystemStats
 
 # After a session the smoothed figures still hold some of it (core/capacity.CPU_SMOOTHING_S).
 OWN_WORK_SHOWS_S = 15.0
 _ENGINE_NOT_TOLD = Unknown(
-    "Which programs belong to an OpenAI-compatible server isn't known, so while it serves its work can't be told apart."
+    "Which programs belong to an OpenAI-compatible server isn't known, "
+    "so while it serves its work can't be told apart.",
+    is_no_loss=True,
+    is_own_work=True,
 )
 
 
@@ -71,13 +77,15 @@ class OwnerRules:
         engine_name: Callable[[], str],
         owner_use: Callable[[], str],
         give_back: GiveBack,
+        sample: Callable[[], Awaitable[None]],
         on_change: Callable[[], None],
         on_pace: Callable[[], None],
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`open_signals` makes the source that calls what it is given at each change. `owner_use` names the model with
-        which the owner's own work uses a shared engine (core/engine_keeper.py). The others are as in RulesKeeper.
+        which the owner's own work uses a shared engine (core/engine_keeper.py). `sample` takes a sample of the machine
+        now, which comes by `take_sample`. The others are as in RulesKeeper.
         """
         self.energy = energy
         self._reasons = reasons
@@ -90,6 +98,8 @@ class OwnerRules:
         self._worked_at = float("-inf")
         self._is_serving = False
         self._is_kept = False  # never before the setup is done
+        self._settings = settings
+        self._seen = Signals()  # as the rules have it
         self.signals = open_signals(self._on_signals)
         self.keeper = RulesKeeper(
             rule_settings(settings),
@@ -101,6 +111,14 @@ class OwnerRules:
             on_change=on_change,
             on_pace=on_pace,
             wall=wall,
+            monotonic=monotonic,
+        )
+        self.gpu_look = GpuLook(
+            admission=admission,
+            reasons=reasons,
+            use=lambda: self._seen.gpu_use_by_others,
+            settings=lambda: self._settings,
+            sample=sample,
             monotonic=monotonic,
         )
         self.signals.use_apps(settings.listed_apps)
@@ -117,6 +135,7 @@ class OwnerRules:
 
     def use_settings(self, settings: Settings) -> None:
         """Work by changed settings from now on."""
+        self._settings = settings
         self.energy.use_figures(tariff_per_kwh=settings.tariff_per_kwh, owners_figure_w=settings.serving_power_w)
         self.keeper.use_settings(rule_settings(settings))
         self.signals.use_apps(settings.listed_apps)
@@ -130,6 +149,7 @@ class OwnerRules:
         self.energy.take_gpu_power(stats.gpu_power_w)
         self.signals.take_engine_use(self._owner_use())
         self.signals.take_stats(stats, cpu_percent_others)
+        self.gpu_look.step()
 
     def take_ram(self, ram: RamReading) -> None:
         """The RAM between two samples."""
@@ -142,9 +162,14 @@ class OwnerRules:
             self._note_own_work()
         self.energy.serve(self._is_serving)
         self.keeper.sessions_changed()
+        self.gpu_look.step()
 
     def snapshot_fields(self) -> Mapping[str, Any]:
-        return {"rules": self.keeper.views, "energy": self.energy.view()}
+        return {
+            "rules": self.keeper.views,
+            "energy": self.energy.view(),
+            "processor_heat": _heat_view(self.signals.current.processor_heat),
+        }
 
     async def run(self) -> None:
         """Look at the signals and keep the rules, for ever. After `begin`."""
@@ -153,6 +178,7 @@ class OwnerRules:
             tasks.create_task(self.keeper.run(), name="rules")
 
     async def close(self) -> None:
+        await self.gpu_look.close()
         await self.keeper.close()
         await self.signals.close()
         await self.energy.close()
@@ -161,13 +187,16 @@ class OwnerRules:
         if not self._is_kept:
             return
         self._reasons.put_or_drop("going_to_sleep", going_to_sleep() if signals.is_going_to_sleep else None)
-        self.keeper.take_signals(self._without_own_work(signals))
+        self._seen = self._without_own_work(signals)
+        self.keeper.take_signals(self._seen)
 
     def _without_own_work(self, signals: Signals) -> Signals:
         """What other programs use can't be told while an engine works whose programs nobody knows."""
-        if self._engine_name() != "openai" or self._monotonic() - self._worked_at >= OWN_WORK_SHOWS_S:
+        quiet_s = self._monotonic() - self._worked_at
+        if self._engine_name() != "openai" or quiet_s >= OWN_WORK_SHOWS_S:
             return signals
-        return replace(signals, cpu_percent_others=_ENGINE_NOT_TOLD, gpu_use_by_others=_ENGINE_NOT_TOLD)
+        signals = replace(signals, cpu_percent_others=_ENGINE_NOT_TOLD)
+        return signals if quiet_s >= SETTLE_S else replace(signals, gpu_use_by_others=_ENGINE_NOT_TOLD)
 
     def _note_own_work(self) -> None:
         self._worked_at = self._monotonic()
@@ -184,3 +213,9 @@ class OwnerRules:
             kwh_today=self.energy.kwh_today,
             measured_kwh_today=self.energy.measured_kwh_today,
         )
+
+
+def _heat_view(heat: ProcessorHeat | Unknown) -> ProcessorHeatView:
+    if isinstance(heat, Unknown):
+        return ProcessorHeatView(problem=heat.cause)
+    return ProcessorHeatView(celsius=heat.celsius, sensor=heat.sensor, high_c=heat.high_c, critical_c=heat.critical_c)

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from core.plurals import counted
-from core.rules import Holding, SessionsThen
+from core.rules import CannotTell, Holding, SessionsThen
 from core.rules.effects import DEFAULT_EFFECTS, effect_in_words, parse_effect
+from core.rules.look import time_text, within_sentence
 from core.snapshot import Reason
 
 
@@ -140,6 +141,22 @@ CATALOGUE = (
         icon="heat",
     ),
     _rule(
+        "cpu_hot",
+        "The processor is too hot",
+        "The processor has reached the temperature that you allow, or has come near to its own critical mark.",
+        setting="cpu_max_c",
+        icon="heat",
+    ),
+    ReasonKind(
+        code="cpu_warm",
+        title="Slowed down for the processor",
+        meaning="The processor is warmer than your target.",
+        effect="Fewer sessions run at once; if one alone is still too many, the processor gets breaks to cool down.",
+        setting="cpu_target_c",
+        blocks=False,
+        icon="heat",
+    ),
+    _rule(
         "vram_short",
         "Graphics memory is short",
         "Other programs need the graphics memory that stays yours.",
@@ -239,6 +256,24 @@ CATALOGUE = (
         setting="public_host",
     ),
     ReasonKind(
+        code="rule_blind",
+        title="A rule can't tell any more",
+        meaning="What a rule looks at was told, and isn't any more: a sensor, a driver or a service fell silent.",
+        effect="A rule that doesn't hold can't begin before it is told again; one that holds goes on for a while.",
+        blocks=False,
+    ),
+    ReasonKind(
+        code="gpu_look",
+        title="Looking at the graphics card",
+        meaning="While sessions run its driver can't tell whether another program uses the card, and they have followed "
+        "each other for some time.",
+        effect="New sessions wait until the running ones have ended and the card was looked at, 3 s later; if they don't "
+        "end within 30 s it is tried again later.",
+        setting="gpu_look_after_s",
+        blocks=False,
+        icon="gpu",
+    ),
+    ReasonKind(
         code="engine_resting",
         title="The engine rests after failures",
         meaning="The engine failed three times in a row.",
@@ -271,7 +306,7 @@ def rule_holds(holding: Holding, sessions_end_at: float | None = None) -> Reason
     kind = KINDS[holding.code]
     return Reason(
         code=holding.code,
-        sentence=holding.sentence,
+        sentence=holding.words,
         icon=kind.icon,
         setting=holding.setting or kind.setting,
         ends_at=holding.ends_at,
@@ -280,13 +315,49 @@ def rule_holds(holding: Holding, sessions_end_at: float | None = None) -> Reason
     )
 
 
-def gpu_warm(sessions: int, of: int, target_c: float) -> Reason:
-    """Slowed down for the owner's target temperature; without any session it is a break, and blocks."""
-    kind = KINDS["gpu_warm"]
+def slowed_for_heat(code: str, sessions: int, of: int, target_c: float, untold: str = "") -> Reason:
+    """`code` is "gpu_warm" or "cpu_warm". Without any session it is a break, and blocks.
+
+    `untold` is why its temperature can't be told now, one sentence.
+    """
+    kind = KINDS[code]
     what = f"Serves {sessions} of {of} sessions" if sessions else "A break to cool down"
-    # Also on the way back, when the card is well below it: one session more each half minute.
-    sentence = f"{what}, to keep the graphics card at your target of {target_c:g} °C."
-    return Reason(code="gpu_warm", sentence=sentence, icon=kind.icon, setting=kind.setting, blocks=sessions == 0)
+    part = "processor" if code == "cpu_warm" else "graphics card"
+    # Also on the way back, when it is well below it: one session more each half minute.
+    sentence = f"{what}, to keep the {part} at your target of {target_c:g} °C."
+    if untold:
+        sentence += f" How warm it is can't be told now: {within_sentence(untold)}"
+    return Reason(code=code, sentence=sentence, icon=kind.icon, setting=kind.setting, blocks=sessions == 0)
+
+
+def rule_blind(unknown: Iterable[CannotTell], wall: float) -> Reason | None:
+    """Rules that could tell before, and can't any more; None where there is none. `wall` is now."""
+    lost: dict[str, list[CannotTell]] = {}
+    for item in unknown:
+        if item.lost_at is not None:
+            lost.setdefault(item.cause, []).append(item)
+    if not lost:
+        return None
+    sentences = []
+    for cause, items in lost.items():
+        titles = ", ".join(f"“{KINDS[item.code].title}”" for item in items)
+        since = time_text(min(item.lost_at or wall for item in items), wall, None)
+        sentences.append(f"Since {since} it can't be told whether {titles} should hold: {within_sentence(cause)}")
+    first = next(iter(lost.values()))[0].code
+    return Reason(
+        code="rule_blind", sentence=" ".join(sentences), icon="attention", setting=KINDS[first].setting, blocks=False
+    )
+
+
+def gpu_look(*, is_waiting: bool = False, is_used: bool = False) -> Reason:
+    """`is_waiting`: sessions still run. `is_used`: another program does use the card, and it is looked at for longer."""
+    kind = KINDS["gpu_look"]
+    sentence = "Looking whether somebody else uses the graphics card: new sessions wait for a moment."
+    if is_waiting:
+        sentence = "New sessions wait for the running ones, to look whether somebody else uses the graphics card."
+    elif is_used:
+        sentence = "Another program seems to use the graphics card: looking for some seconds more."
+    return Reason(code="gpu_look", sentence=sentence, icon=kind.icon, setting=kind.setting, blocks=False)
 
 
 def stopping() -> Reason:

@@ -8,18 +8,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection
+from dataclasses import replace
 
 from core.errors import AgentError
 from core.logs import get_logger
-from core.reasons import ReasonBook, gpu_warm, rule_holds
+from core.reasons import ReasonBook, rule_blind, rule_holds, slowed_for_heat
 from core.rules import Holding, MemoryThen, Now, Own, SessionsThen
 from core.rules.effects import format_effect
 from core.rules.evaluate import Evaluation, active_rules, evaluate, wanted_signals
-from core.rules.pace import Pace, next_pace
+from core.rules.pace import Heat, Pace, next_pace
 from core.rules.settings import RuleSettings
 from core.rules.table import RULES
 from core.sessions import Admission, EndReason
-from core.signals import Signals
+from core.signals import Signals, Unknown
 from core.snapshot import RuleView
 
 log = get_logger(__name__)
@@ -87,10 +88,10 @@ class RulesKeeper:
         self._want(wanted_signals(settings))
 
     def use_max_jobs(self, most: int) -> None:
-        """As many as the owner and the loaded model allow; fewer may run while the card is warmer than the target."""
+        """As many as the owner and the loaded model allow; fewer may run while it is warmer than the target."""
         is_slowed = self._pace.sessions < self._most_jobs
         self._most_jobs = most
-        self._pace = Pace(min(self._pace.sessions, most) if is_slowed else most, self._pace.changed_at)
+        self._pace = replace(self._pace, sessions=min(self._pace.sessions, most) if is_slowed else most)
         self._keep_pace(self._monotonic(), told=False)
         if self._admission.max_jobs != max(1, self._pace.sessions):
             self._admission.resize(max(1, self._pace.sessions))
@@ -211,24 +212,36 @@ class RulesKeeper:
     # Fewer sessions
 
     def _keep_pace(self, now: float, *, told: bool = True) -> None:
-        before, values = self._pace, self._settings.values
-        celsius = self._signals.gpu_temperature_c
-        self._pace = next_pace(before, target_c=values.gpu_target_c, celsius=celsius, most=self._most_jobs, now=now)
+        before, heats = self._pace, self._heats()
+        self._pace = next_pace(before, heats, most=self._most_jobs, now=now)
         sessions = self._pace.sessions
         is_slowed = sessions < self._most_jobs
-        self._reasons.put_or_drop(
-            "gpu_warm", gpu_warm(sessions, self._most_jobs, values.gpu_target_c) if is_slowed else None
-        )
+        for heat in heats:
+            is_it = is_slowed and heat.code == self._pace.code
+            untold = heat.celsius.cause if isinstance(heat.celsius, Unknown) else ""
+            reason = slowed_for_heat(heat.code, sessions, self._most_jobs, heat.target_c, untold) if is_it else None
+            self._reasons.put_or_drop(heat.code, reason)
         if told and sessions != before.sessions:
             log.info("sessions for the target temperature", sessions=sessions, of=self._most_jobs)
             self._admission.resize(max(1, sessions))
             self._on_pace()
+
+    def _heats(self) -> tuple[Heat, ...]:
+        values, processor = self._settings.values, self._signals.processor_heat
+        return (
+            Heat("gpu_warm", self._signals.gpu_temperature_c, values.gpu_target_c),
+            Heat("cpu_warm", processor if isinstance(processor, Unknown) else processor.mean_c, values.cpu_target_c),
+        )
 
     # What is shown
 
     def _show(self) -> None:
         for holding in self._last.holdings:
             self._reasons.put(rule_holds(holding, self._sessions_end_at(holding)))
+        held = {holding.code for holding in self._last.holdings}  # those name the cause in their own sentence
+        named = {item.cause for item in self._last.unknown if item.code in held}
+        blind = [item for item in self._last.unknown if item.cause not in named]
+        self._reasons.put_or_drop("rule_blind", rule_blind(blind, self._wall()))
         is_running = self._admission.running_jobs > 0
         shown = (self._settings, self._last.holdings, self._last.unknown, is_running, tuple(self._ended_for))
         if shown != self._shown:
@@ -257,7 +270,7 @@ class RulesKeeper:
             code=code,
             is_on=is_on,
             holds=holding is not None,
-            sentence=holding.sentence if holding else "",
+            sentence=holding.words if holding else "",
             unknown=unknown,
             effect=format_effect(self._settings.effects.get(code)),
             since=holding.since if holding else None,

@@ -48,6 +48,17 @@ class RuleView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessorHeatView:
+    """The processor's temperature by its own sensor, °C; `problem` says why there is none, one sentence."""
+
+    celsius: float | None = None
+    sensor: str = ""  # "k10temp, Tdie"
+    high_c: float | None = None  # the sensor's own marks
+    critical_c: float | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EnergyView:
     """What serving took today (since local midnight). None means "not measured", or no tariff."""
 
@@ -132,6 +143,7 @@ class PullView:
     bytes_per_second: float | None = None
     problem: str = ""  # one sentence, when failed
     hint: str = ""
+    served_as: str = ""  # when done: the offered name that it serves now, "" where it is offered to nobody
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +192,7 @@ class AgentSnapshot:
     reasons: tuple[Reason, ...] = ()  # strongest first
     rules: tuple[RuleView, ...] = ()  # all of the owner's rules, strongest first; () while they aren't looked at
     energy: EnergyView = EnergyView()
+    processor_heat: ProcessorHeatView = ProcessorHeatView()
     pause_until: float | None = None  # seconds since the epoch; None: not paused, or until resumed
     is_draining: bool = False
     running_jobs: int = 0
@@ -200,6 +213,7 @@ class AgentSnapshot:
     capacity: CapacityView = CapacityView()
     machine: SystemStats | None = None  # the raw meter; None before the first sample
     speeds: tuple[Speed, ...] = ()  # of models, as measured on this machine
+    measuring: Measuring | None = None  # the measurement that runs
     first_tokens: tuple[FirstToken, ...] = ()  # how long sessions waited for one, by model
     tier: str = ""  # quantisation tier for this machine
     tier_reason: str = ""  # the memory behind it, in one sentence
@@ -212,7 +226,6 @@ class AgentSnapshot:
     @property
     def is_busy(self) -> bool:
         return self.running_jobs > 0
-    measuring: Measuring | None = None  # the measurement that runs
 
     @property
     def blocking_reasons(self) -> tuple[Reason, ...]:

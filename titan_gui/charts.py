@@ -9,10 +9,10 @@ import math
 import time
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from titan_gui.history import NAN, Card, History, Metric, Part, Points, SeriesKey, Span, Stretch
+from titan_gui.history import CPU_HEAT, NAN, Card, History, Metric, Part, Points, SeriesKey, Span, Stretch
 from titan_gui.view_model import memory_text
 
 Xy = tuple[float, float]
@@ -93,9 +93,10 @@ def specs_of(history: History) -> tuple[ChartSpec, ...]:
     specs.append(ChartSpec("ram", "RAM", Unit.MEMORY, ram_top, _split_lines(Metric.RAM), is_stacked=True))
     specs.append(ChartSpec("cpu", "CPU", Unit.PERCENT, 100.0, _split_lines(Metric.CPU), is_stacked=True))
     if cards:
-        load, heat = (_card_lines(metric, cards) for metric in (Metric.GPU_LOAD, Metric.GPU_TEMPERATURE))
+        load = _card_lines(Metric.GPU_LOAD, cards)
         specs.append(ChartSpec("gpu_load", "GPU load", Unit.PERCENT, 100.0, load, is_stacked=False))
-        specs.append(ChartSpec("gpu_temperature", "GPU temperature", Unit.CELSIUS, 100.0, heat, is_stacked=False))
+    if cards or history.has_cpu_heat:
+        specs.append(_heat_spec(cards, has_cpu=history.has_cpu_heat))
     return tuple(specs)
 
 
@@ -148,6 +149,16 @@ def _vram_spec(card: Card, number: int, count: int) -> ChartSpec:
     title = "VRAM" if count == 1 else f"VRAM {number + 1}: {card.name}"
     lines = _split_lines(Metric.VRAM, card.uuid)
     return ChartSpec(f"vram-{card.uuid}", title, Unit.MEMORY, float(card.total_mb or 1024), lines, is_stacked=True)
+
+
+def _heat_spec(cards: tuple[Card, ...], *, has_cpu: bool) -> ChartSpec:
+    """Cards and processor in one: in a laptop they share a cooler."""
+    lines = _card_lines(Metric.GPU_TEMPERATURE, cards)
+    if has_cpu and len(lines) == 1:
+        lines = (replace(lines[0], label="GPU:"),)
+    title = "GPU temperature" if not has_cpu else "Temperature" if cards else "CPU temperature"
+    cpu = (Line(CPU_HEAT, "CPU:" if cards else "", "whole"),) if has_cpu else ()
+    return ChartSpec("temperature", title, Unit.CELSIUS, 100.0, (*lines, *cpu), is_stacked=False)
 
 
 def _split_lines(metric: Metric, gpu: str = "") -> tuple[Line, ...]:

@@ -29,6 +29,7 @@ class Metric(StrEnum):
     CPU = "cpu"  # percent over all cores
     GPU_LOAD = "gpu_load"  # percent
     GPU_TEMPERATURE = "gpu_temperature"  # °C
+    CPU_TEMPERATURE = "cpu_temperature"
 
 
 class Part(StrEnum):
@@ -43,6 +44,9 @@ class SeriesKey(NamedTuple):
     metric: Metric
     part: Part
     gpu: str = ""
+
+
+CPU_HEAT = SeriesKey(Metric.CPU_TEMPERATURE, Part.WHOLE)
 
 
 class Span(StrEnum):
@@ -105,6 +109,7 @@ class History:
 
     def __init__(self) -> None:
         self.total_ram_mb: int | None = None
+        self.has_cpu_heat = False  # whether the processor's temperature was ever told
         self._cards: dict[str, Card] = {}
         self._recent = _Table(600)  # one sample each second at the most
         self._minutes = _Table(1440)
@@ -136,6 +141,7 @@ class History:
         cards = machine.gpus[:MAX_CARDS]
         self._see(cards)
         values = values_of(snapshot)
+        self.has_cpu_heat = self.has_cpu_heat or CPU_HEAT in values
         self._recent.append(machine.taken_at, values)
         done = self._minute.add(machine.taken_at, values)
         if done is not None:
@@ -198,6 +204,8 @@ def values_of(snapshot: AgentSnapshot) -> dict[SeriesKey, float]:
         used_ram = float(machine.total_ram_mb - machine.free_ram_mb)
     _split(values, Metric.RAM, "", used_ram, machine.own_ram_mb)
     _split(values, Metric.CPU, "", machine.cpu_percent, machine.cpu_percent_ours)
+    if snapshot.processor_heat.celsius is not None:
+        values[CPU_HEAT] = snapshot.processor_heat.celsius
     cards = [card for card in machine.gpus[:MAX_CARDS] if not card.is_lost]
     for card in cards:
         _split(values, Metric.VRAM, card.uuid, card.used_mb, _ours_on(card, snapshot, is_only=len(cards) == 1))

@@ -75,6 +75,7 @@ GROUPS = (
                     "gpu_others_for_s",
                     "gpu_others_resume_percent",
                     "gpu_others_resume_s",
+                    "gpu_look_after_s",
                 ),
             ),
             RuleForm(
@@ -112,6 +113,11 @@ GROUPS = (
                 code="gpu_hot",
                 title="Let the graphics card cool down",
                 fields=("gpu_max_c", "gpu_resume_c", "gpu_target_c"),
+            ),
+            RuleForm(
+                code="cpu_hot",
+                title="Let the processor cool down",
+                fields=("cpu_max_c", "cpu_resume_c", "cpu_target_c"),
             ),
             RuleForm(code="gpu_lost", title="Stop when the graphics card is gone"),
             RuleForm(code="metered", title="Don't share over a metered network", switch="pause_on_metered"),
@@ -206,8 +212,9 @@ def figures_text(code: str, settings: Settings) -> str:
         case "battery_low":
             return f"Below {s.battery_low_percent:g} %." if s.battery_low_percent else ""
         case "gpu_hot":
-            target = f" Slows down above {s.gpu_target_c:g} °C." if s.gpu_target_c else ""
-            return f"From {s.gpu_max_c:g} °C; shares again at {s.gpu_resume_c:g} °C.{target}"
+            return _heat_text(s.gpu_max_c, s.gpu_resume_c, s.gpu_target_c)
+        case "cpu_hot":
+            return _heat_text(s.cpu_max_c, s.cpu_resume_c, s.cpu_target_c)
         case "schedule":
             return hours_text(grid_of(s.schedule))
         case "budget_spent":
@@ -298,6 +305,11 @@ def _effect_words(effect: Effect) -> str:
             sessions = f"Lets sessions finish within {limit}" if limit else "Lets sessions finish"
     memory = "gives the memory back" if effect.memory is MemoryThen.UNLOAD else "keeps the model in memory"
     return f"{sessions}, {memory}"
+
+
+def _heat_text(most_c: float, resume_c: float, target_c: float) -> str:
+    target = f" Slows down above {target_c:g} °C." if target_c else ""
+    return f"From {most_c:g} °C; shares again at {resume_c:g} °C.{target}"
 
 
 def _apps_text(apps: tuple[str, ...]) -> str:

@@ -87,6 +87,7 @@ def _rows(snapshot: Snapshot, now: float) -> list[tuple[str, str]]:
         ("Capacity", _capacity(as_object(snapshot["capacity"]), str(snapshot["tier"]))),
         ("Given back", _given_back(snapshot.get("give_back"), now)),
         ("Machine", _machine(snapshot["machine"])),
+        ("Processor", _processor(as_object(snapshot.get("processor_heat")))),
         ("Cards", _cards(snapshot["machine"])),
         ("Rules", _untold(snapshot["rules"])),
         ("Energy", _energy(as_object(snapshot["energy"]))),
@@ -204,6 +205,15 @@ def _machine(machine: object) -> str:
     if machine["gpu_power_w"] is not None:
         parts.append(f"{machine['gpu_power_w']:.0f} W")
     return ", ".join(parts)
+
+
+def _processor(heat: Mapping[str, Any]) -> str:
+    """Its temperature, or why nothing tells it; with the sensor, and the marks that the sensor names itself."""
+    if heat.get("celsius") is None:
+        return str(heat.get("problem", ""))
+    marks = (("high", heat["high_c"]), ("critical", heat["critical_c"]))
+    said = "".join(f"; {name} at {celsius:.0f}" for name, celsius in marks if celsius is not None)
+    return f"{heat['celsius']:.0f} °C ({heat['sensor']}{said})"
 
 
 def _cards(machine: object) -> str:

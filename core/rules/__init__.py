@@ -44,6 +44,12 @@ class Holding:
     ends_at: float | None = None  # seconds since the epoch; None: not known
     setting: str = ""  # the setting behind it, "" where it is the one that the catalogue names
     is_urgent: bool = False  # sessions that it ends are ended at once: waiting would cost more than them
+    doubt: str = ""  # since when, and why, it can't be told whether it still should; "" while it can
+
+    @property
+    def words(self) -> str:
+        """The sentence, and the doubt about it."""
+        return f"{self.sentence} {self.doubt}" if self.doubt else self.sentence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +80,7 @@ class RuleState:
     began_at: float = 0.0  # while it holds
     turning_since: float | None = None  # since when without a break the signal says the opposite of what holds
     known_at: float | None = None  # when the signal was last known; None: it isn't now
+    lost_at: float | None = None  # wall seconds: since when the signal, which was told before, isn't any more
     is_in_doubt: bool = False  # it began because the signal could not be told
     held_mb: int = 0  # memory rules: the most that our engine held since the rule began
 
@@ -84,3 +91,4 @@ class CannotTell:
 
     code: str
     cause: str  # a sentence for the owner
+    lost_at: float | None = None  # wall seconds; None: it was never told, or nothing is broken, or it just came

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from core.reasons import CATALOGUE, KINDS, ReasonKind
 from core.rules.effects import DEFAULT_EFFECTS
@@ -20,6 +20,9 @@ told on this machine. The ribbon on the dashboard (`titan time`) shows which rea
 What can't be told (no desktop session, no battery sensor, a desktop that doesn't say whether a window is full screen)
 is shown with its cause, and never read as "nobody is there": the rule about mouse and keyboard, where you switched it
 on, blocks when it can't tell; the others don't.
+
+A signal that was told, and then isn't any more, is another matter: [what follows](#when-a-signal-is-lost) differs from
+rule to rule.
 """
 
 _RULES = """
@@ -35,6 +38,52 @@ came, *keep* leaves it.
 |---|---|---|---|
 """
 
+_HEAT = """
+## Heat
+
+A graphics card stops serving at 80 °C and begins again at 75 (`gpu_max_c`, `gpu_resume_c`). The processor has a limit
+of its own, 90 and 85 °C (`cpu_max_c`, `cpu_resume_c`): 85 to 95 is what most laptops run at while they work hard, and a
+card's 80 would close nearly every one at once; at 90 its fan is loud and it begins to slow itself down. A desktop
+processor that is built to run at 95 wants 96 or more here. What counts is the mean of about 10 s, for 10 s, since a
+processor jumps by 20 °C within a second; and it shares again after a minute at or below the lower figure. Where the
+processor's own sensor names a critical mark, sharing ends 5 below it whatever the setting says. It counts whoever heats
+it, and also where the graphics card does the serving: in a laptop both share one cooler.
+
+With `gpu_target_c` or `cpu_target_c` fewer sessions run above that temperature, one fewer each 30 s down to a break,
+and one more each 30 s from 5 below it.
+
+The processor is read on Linux: the sensor of the processor itself (`coretemp`: the package; `k10temp`, `zenpower`:
+Tdie, else Tctl), else of the chip that holds it (`cpu_thermal`), else the board's (`acpitz`). Values that can't be are
+ignored. Windows and macOS don't tell other programs; the rule then holds nothing, and says so.
+"""
+
+_LOST = """
+## When a signal is lost
+
+A battery that no longer says whether it is in use, a driver that fell silent: one failed reading changes nothing. After
+30 s without a break (a rule's own time of holding where that is longer) this is what a rule does. Until then, and
+afterwards, `titan rules` and the Rules page name the cause. While a rule holds on because nothing tells it that it
+needn't, its own sentence says since when and why ("The machine runs on its battery. Since 14:05 that can't be told:
+…"); of one that doesn't hold you are told on the dashboard and in `titan status`, for it can't begin before it is told
+again. What is gone rather than lost (a card that you no longer lend) ends its rule. The way out, at any time, is the
+rule's switch on the Rules page.
+
+| rules | once their signal is lost | why |
+|---|---|---|
+"""
+_WHY_LOST = (
+    (("in_use",), "You may be there."),
+    (("on_battery", "battery_low"), "Serving on a guess would empty the battery."),
+    (("gpu_hot", "cpu_hot"), "A sensor that falls silent on what is hot is no sign that it has cooled."),
+    (("vram_short", "ram_short"), "The model's return could take what your programs need."),
+    (("metered",), "Serving on a guess would cost you money."),
+    (
+        ("listed_app", "gpu_in_use", "full_screen"),
+        "If it still runs you are there, and are told; if not, the machine would stay closed for nobody.",
+    ),
+    (("memory_tight", "cpu_busy"), "It costs you little if it is wrong."),
+)
+
 _OTHERS = """
 ## Other reasons
 
@@ -45,9 +94,27 @@ _OTHERS = """
 
 def rules_document() -> str:
     """The whole document, as Markdown; rules and reasons strongest first."""
-    codes = {rule.code for rule in RULES}
-    rules = [_rule_row(rule.code) for rule in RULES]
-    return _INTRODUCTION + _RULES + "\n".join(rules) + "\n" + _OTHERS + "\n".join(_reason_rows(codes)) + "\n"
+    rules = {rule.code for rule in RULES}
+    return "".join(
+        (
+            _INTRODUCTION,
+            *_table(_RULES, (_rule_row(rule.code) for rule in RULES)),
+            _HEAT,
+            *_table(_LOST, (_lost_row(codes, why) for codes, why in _WHY_LOST)),
+            *_table(_OTHERS, _reason_rows(rules)),
+        )
+    )
+
+
+def _table(head: str, rows: Iterable[str]) -> Iterator[str]:
+    yield head
+    yield from (f"{row}\n" for row in rows)
+
+
+def _lost_row(codes: tuple[str, ...], why: str) -> str:
+    (does,) = {rule.when_lost.value for rule in RULES if rule.code in codes}
+    titles = ", ".join(f"*{KINDS[code].title}*" for code in codes)
+    return _row(titles, f"{does[0].upper()}{does[1:]}.", why)
 
 
 def _rule_row(code: str) -> str:

@@ -82,6 +82,7 @@ DEFAULT_EFFECTS: Mapping[str, str] = MappingProxyType(
     {
         "gpu_lost": "stop, unload",
         "gpu_hot": "stop, unload",
+        "cpu_hot": "stop, unload",
         "battery_low": "stop, unload",
         "vram_short": _TAKE_BACK,
         "ram_short": _TAKE_BACK,

@@ -32,7 +32,7 @@ def evaluate(settings: RuleSettings, signals: Signals, own: Own, now: Now, befor
         scene = Scene(settings=settings, signals=signals, own=own, now=now, before=state)
         state, cause = next_state(rule, scene, settings.effects[rule.code])
         if cause:
-            unknown.append(CannotTell(code=rule.code, cause=cause))
+            unknown.append(CannotTell(code=rule.code, cause=cause, lost_at=state.lost_at))
         memory[rule.code] = _with_held_memory(rule, state, own)
     holdings = tuple(state.holding for state in memory.values() if state.holding is not None)
     return Evaluation(holdings=holdings, unknown=tuple(unknown), memory=memory)
@@ -48,6 +48,8 @@ def wanted_signals(settings: RuleSettings) -> frozenset[str]:
     wanted = {name for rule in active_rules(settings) for name in rule.signals}
     if settings.values.gpu_target_c:
         wanted.add("gpu_temperature_c")
+    if settings.values.cpu_target_c:
+        wanted.add("processor_heat")
     return frozenset(wanted)
 
 

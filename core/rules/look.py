@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime, tzinfo
 from enum import Enum
 
 from core.rules import Effect, Holding, Now, Own, RuleState
@@ -13,6 +14,8 @@ from core.signals import Signals, Unknown
 # One reading that fails (a busy driver) changes nothing; a signal that stays away is one that can't be told.
 UNKNOWN_GRACE_S = 30.0
 UNKNOWN_USE_GRACE_S = 5.0
+# What is more likely over than not after so long, once nothing tells it any more.
+LOST_S = 600.0
 # An end that is worked out anew from each reading moves by fractions of a second: the first one is kept.
 SAME_END_S = 3.0
 
@@ -21,6 +24,15 @@ class Level(Enum):
     ON = "on"  # the rule has a reason to begin
     OFF = "off"  # it has none to go on
     BETWEEN = "between"  # between its two thresholds: whatever is, stays
+
+
+class WhenLost(Enum):
+    """What a rule does once its signal, which was told, isn't any more. One failed reading never counts."""
+
+    BLOCKS = "doubt counts as a reason: it holds until somebody is known to be away"
+    STAYS = "if it holds, it goes on holding until it is told that it needn't; if not, you are told"
+    STAYS_A_WHILE = "if it holds, it goes on holding for 10 minutes at most; if not, you are told"
+    ENDS = "it ends"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +75,7 @@ class Rule:
     begins_after: Seconds = lambda _: 0.0  # for how long it must be ON without a break
     ends_after: Seconds = lambda _: 0.0  # for how long OFF
     least: Seconds = lambda _: 0.0  # the shortest time that it holds
-    blocks_when_unknown: bool = False  # "can't be told" counts as a reason of its own
-    stays_when_unknown: bool = False  # what holds goes on holding: only a reading ends it
+    when_lost: WhenLost = WhenLost.ENDS
 
 
 def hold_time_s(rule: Rule, settings: RuleSettings) -> float:
@@ -81,14 +92,14 @@ def next_state(rule: Rule, scene: Scene, effect: Effect) -> tuple[RuleState, str
         cause = look.cause
         if before.known_at is not None and now - before.known_at < _grace_s(rule, scene.settings):
             return before, cause
-        if not rule.blocks_when_unknown:
-            return (before if before.holding and rule.stays_when_unknown else RuleState()), cause
+        if rule.when_lost is not WhenLost.BLOCKS:
+            return _lost(rule, scene, look, effect), cause
         look = Look(Level.ON, cause)
         before = replace(before, known_at=None)
     elif before.holding is None and look.level is not Level.ON:
         return RuleState(known_at=now), ""  # nothing, as nearly always: nothing else is worth remembering
     else:
-        before = replace(before, known_at=now)
+        before = _told(before, now)
     wanted = Level.OFF if before.holding else Level.ON
     if look.level is not wanted:
         return _stay(replace(before, turning_since=None), look, effect), cause
@@ -104,6 +115,47 @@ def next_state(rule: Rule, scene: Scene, effect: Effect) -> tuple[RuleState, str
     return began, cause
 
 
+def time_text(moment: float, wall: float, zone: tzinfo | None) -> str:
+    """ "14:05", with the day where it is another one than today: "14:05 on Saturday". Seconds since the epoch."""
+    when = datetime.fromtimestamp(moment, zone)
+    is_today = when.date() == datetime.fromtimestamp(wall, zone).date()
+    return f"{when:%H:%M}" if is_today else f"{when:%H:%M} on {when:%A}"
+
+
+def within_sentence(sentence: str) -> str:
+    """The cause as the end of a longer sentence: "No desktop session." → "no desktop session."."""
+    is_word = len(sentence) > 1 and sentence[1].islower()
+    return f"{sentence[0].lower()}{sentence[1:]}" if is_word else sentence
+
+
+def _told(state: RuleState, now: float) -> RuleState:
+    """The signal is known, be it again: what was said in doubt is said no longer."""
+    holding = state.holding
+    if holding is not None and holding.doubt:
+        state = replace(state, holding=replace(holding, doubt="", ends_at=None))
+    return replace(state, known_at=now, lost_at=None)
+
+
+def _lost(rule: Rule, scene: Scene, unknown: Unknown, effect: Effect) -> RuleState:
+    """The signal has been away for longer than the grace, or was never there."""
+    before, now = scene.before, scene.now
+    if unknown.is_no_loss or (before.known_at is None and before.lost_at is None):
+        return RuleState()
+    away_s = now.monotonic - before.known_at if before.known_at is not None else 0.0
+    lost_at = now.wall - away_s if before.lost_at is None else before.lost_at
+    lasts_s = max(LOST_S, _grace_s(rule, scene.settings))
+    is_over = rule.when_lost is WhenLost.ENDS or (rule.when_lost is WhenLost.STAYS_A_WHILE and away_s >= lasts_s)
+    if before.holding is None or is_over:
+        return RuleState(lost_at=lost_at)
+    since = time_text(lost_at, now.wall, scene.settings.zone)
+    holding = replace(
+        before.holding, effect=effect, doubt=f"Since {since} that can't be told: {within_sentence(unknown.cause)}"
+    )
+    if rule.when_lost is WhenLost.STAYS_A_WHILE and not before.holding.doubt:
+        holding = replace(holding, ends_at=now.wall + lasts_s - away_s)
+    return replace(before, holding=holding, turning_since=None, lost_at=lost_at)
+
+
 def _is_over(rule: Rule, settings: RuleSettings, state: RuleState, off_since: float, now: float) -> bool:
     if state.is_in_doubt:  # it began because nothing was known: now it is
         return now - off_since >= UNKNOWN_USE_GRACE_S
@@ -111,7 +163,9 @@ def _is_over(rule: Rule, settings: RuleSettings, state: RuleState, off_since: fl
 
 
 def _grace_s(rule: Rule, settings: RuleSettings) -> float:
-    return UNKNOWN_USE_GRACE_S if rule.blocks_when_unknown else max(UNKNOWN_GRACE_S, hold_time_s(rule, settings))
+    if rule.when_lost is WhenLost.BLOCKS:
+        return UNKNOWN_USE_GRACE_S
+    return max(UNKNOWN_GRACE_S, hold_time_s(rule, settings))
 
 
 def _holding(rule: Rule, scene: Scene, look: Look, effect: Effect) -> Holding:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from core.capacity import kept_free_mb
 from core.rules import SessionsThen
-from core.rules.look import BETWEEN, OFF, Level, Look, Rule, Scene
+from core.rules.look import BETWEEN, OFF, Level, Look, Rule, Scene, WhenLost, time_text, within_sentence
 from core.rules.schedule import ALWAYS, is_allowed, next_change
 from core.rules.settings import RuleSettings
 from core.signals import Unknown
@@ -17,6 +17,10 @@ MEMORY_BEGINS_S = 5.0
 MEMORY_ENDS_S = 30.0
 METERED_BEGINS_S, METERED_ENDS_S = 5.0, 30.0
 BATTERY_MARGIN_PERCENT = 5.0
+# A processor cools within seconds of our leaving it alone, and its fan takes longer to get quiet: without a minute
+# between, it would be warmed up again three times in that time.
+CPU_HOT_BEGINS_S, CPU_HOT_ENDS_S = 10.0, 60.0
+CRITICAL_MARGIN_C = 5.0  # below the processor's own mark, whatever the owner allows
 # An end to be told only once the owner seems to have left: before, every key would move it.
 QUIET_S = 15.0
 # Of what stays the owner's, this much free is no shortage yet: engines take a little more than was planned.
@@ -33,15 +37,13 @@ def _schedule(scene: Scene) -> Look:
     opens_at = next_change(grid, wall, zone)
     if opens_at is None:
         return Look(Level.ON, "Your hours say never.")
-    when = datetime.fromtimestamp(opens_at, zone)
-    is_today = when.date() == datetime.fromtimestamp(wall, zone).date()
-    return Look(Level.ON, f"Outside your hours until {when:%H:%M}{'' if is_today else f' on {when:%A}'}.", opens_at)
+    return Look(Level.ON, f"Outside your hours until {time_text(opens_at, wall, zone)}.", opens_at)
 
 
 def _in_use(scene: Scene) -> Look | Unknown:
     idle_s = scene.signals.idle_s
     if isinstance(idle_s, Unknown):
-        return Unknown(f"Whether somebody uses this machine can't be told: {_within_sentence(idle_s.cause)}")
+        return Unknown(f"Whether somebody uses this machine can't be told: {within_sentence(idle_s.cause)}")
     limit_s = scene.settings.values.idle_minutes * 60
     if idle_s >= limit_s:
         return OFF
@@ -103,6 +105,22 @@ def _gpu_hot(scene: Scene) -> Look | Unknown:
         resume = f"it shares again at {values.gpu_resume_c:g} °C"
         return Look(Level.ON, f"The graphics card is too hot ({values.gpu_max_c:g} °C or more): {resume}.")
     return OFF if celsius <= values.gpu_resume_c else BETWEEN
+
+
+def _cpu_hot(scene: Scene) -> Look | Unknown:
+    """By the mean of the last seconds, whoever heats it: serving adds to it also where the card does the work."""
+    heat, values = scene.signals.processor_heat, scene.settings.values
+    if isinstance(heat, Unknown):
+        return heat
+    limit_c, why = values.cpu_max_c, ""
+    if heat.critical_c is not None and heat.critical_c - CRITICAL_MARGIN_C < limit_c:
+        limit_c = heat.critical_c - CRITICAL_MARGIN_C
+        why = f"; its own critical mark is {heat.critical_c:g} °C"
+    resume_c = min(values.cpu_resume_c, limit_c - CRITICAL_MARGIN_C) if why else values.cpu_resume_c
+    if heat.mean_c >= limit_c:
+        resume = f"it shares again at {resume_c:g} °C"
+        return Look(Level.ON, f"The processor is too hot ({limit_c:g} °C or more{why}): {resume}.")
+    return OFF if heat.mean_c <= resume_c else BETWEEN
 
 
 def _vram_short(scene: Scene) -> Look | Unknown:
@@ -175,6 +193,12 @@ def _memory_tight(scene: Scene) -> Look | Unknown:
     ]
     if not spare:
         return signals.free_ram_mb if isinstance(signals.free_ram_mb, Unknown) else Unknown("No memory is measured.")
+    held = scene.before.holding
+    for what, total_mb, free_mb, _, _ in memories:  # the other one says nothing of the one that got short
+        if held is not None and held.sentence.startswith(what):
+            for told in (total_mb, free_mb):
+                if isinstance(told, Unknown):
+                    return told
     share, what = min(spare)
     if share < MEMORY_TIGHT:
         return Look(Level.ON, f"{what} is getting short: no new sessions until what stays yours is free again.")
@@ -238,7 +262,7 @@ RULES = (
         is_on=lambda rules: rules.values.pause_while_in_use,
         look=_in_use,
         least=lambda rules: rules.values.idle_minutes * 60,
-        blocks_when_unknown=True,
+        when_lost=WhenLost.BLOCKS,
     ),
     Rule(
         code="listed_app",
@@ -246,6 +270,7 @@ RULES = (
         is_on=lambda rules: bool(rules.values.listed_apps),
         look=_listed_app,
         ends_after=lambda rules: rules.values.listed_app_hold_s,
+        when_lost=WhenLost.STAYS_A_WHILE,
     ),
     Rule(
         code="gpu_in_use",
@@ -254,6 +279,7 @@ RULES = (
         look=_gpu_in_use,
         begins_after=lambda rules: rules.values.gpu_others_for_s,
         ends_after=lambda rules: rules.values.gpu_others_resume_s,
+        when_lost=WhenLost.STAYS_A_WHILE,
     ),
     Rule(
         code="full_screen",
@@ -261,6 +287,7 @@ RULES = (
         is_on=lambda rules: rules.values.pause_in_full_screen,
         look=_full_screen,
         ends_after=_seconds(SETTLE_S),
+        when_lost=WhenLost.STAYS_A_WHILE,
     ),
     Rule(
         code="on_battery",
@@ -268,6 +295,7 @@ RULES = (
         is_on=lambda rules: rules.values.pause_on_battery,
         look=_on_battery,
         ends_after=_seconds(SETTLE_S),
+        when_lost=WhenLost.STAYS,
     ),
     Rule(
         code="battery_low",
@@ -275,6 +303,7 @@ RULES = (
         is_on=lambda rules: rules.values.battery_low_percent > 0,
         look=_battery_low,
         ends_after=_seconds(SETTLE_S),
+        when_lost=WhenLost.STAYS,
     ),
     Rule(
         code="gpu_hot",
@@ -282,7 +311,16 @@ RULES = (
         is_on=_always,
         look=_gpu_hot,
         ends_after=_seconds(SETTLE_S),
-        stays_when_unknown=True,  # a driver that falls silent on a hot card is no sign of a cool one
+        when_lost=WhenLost.STAYS,  # a driver that falls silent on a hot card is no sign of a cool one
+    ),
+    Rule(
+        code="cpu_hot",
+        signals=("processor_heat",),
+        is_on=_always,
+        look=_cpu_hot,
+        begins_after=_seconds(CPU_HOT_BEGINS_S),
+        ends_after=_seconds(CPU_HOT_ENDS_S),
+        when_lost=WhenLost.STAYS,
     ),
     Rule(
         code="vram_short",
@@ -291,6 +329,7 @@ RULES = (
         look=_vram_short,
         begins_after=_seconds(MEMORY_BEGINS_S),
         ends_after=_seconds(MEMORY_ENDS_S),
+        when_lost=WhenLost.STAYS,
     ),
     Rule(
         code="ram_short",
@@ -299,6 +338,7 @@ RULES = (
         look=_ram_short,
         begins_after=_seconds(MEMORY_BEGINS_S),
         ends_after=_seconds(MEMORY_ENDS_S),
+        when_lost=WhenLost.STAYS,
     ),
     Rule(
         code="memory_tight",
@@ -307,6 +347,7 @@ RULES = (
         look=_memory_tight,
         begins_after=_seconds(TIGHT_BEGINS_S),
         ends_after=_seconds(SETTLE_S),
+        when_lost=WhenLost.STAYS_A_WHILE,
     ),
     Rule(
         code="cpu_busy",
@@ -315,6 +356,7 @@ RULES = (
         look=_cpu_busy,
         begins_after=lambda rules: rules.values.cpu_others_for_s,
         ends_after=lambda rules: rules.values.cpu_others_resume_s,
+        when_lost=WhenLost.STAYS_A_WHILE,
     ),
     Rule(
         code="metered",
@@ -323,6 +365,7 @@ RULES = (
         look=_metered,
         begins_after=_seconds(METERED_BEGINS_S),
         ends_after=_seconds(METERED_ENDS_S),
+        when_lost=WhenLost.STAYS,
     ),
     Rule(
         code="budget_spent",
@@ -362,9 +405,3 @@ def _and(names: tuple[str, ...]) -> str:
 def _minutes(seconds: float) -> str:
     minutes = seconds / 60
     return "1 minute" if minutes == 1 else f"{minutes:g} minutes"
-
-
-def _within_sentence(sentence: str) -> str:
-    """The cause as the end of a longer sentence: "No desktop session." → "no desktop session."."""
-    is_word = len(sentence) > 1 and sentence[1].islower()
-    return f"{sentence[0].lower()}{sentence[1:]}" if is_word else sentence

@@ -15,6 +15,8 @@ class Unknown:
     """This machine doesn't tell it. `cause` is a sentence for the owner: "No desktop session: …"."""
 
     cause: str
+    is_no_loss: bool = False  # nothing is broken: there is nothing to be told of, or it is measured in gaps alone
+    is_own_work: bool = False  # our engine hides it: it can be told once that has been quiet for a moment
 
 
 NOT_ASKED = Unknown("Not looked at yet.")
@@ -45,6 +47,17 @@ class GpuUse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessorHeat:
+    """The processor's temperature by its own sensor, °C, and the marks that the sensor itself names."""
+
+    celsius: float
+    mean_c: float  # of the last seconds: what a rule goes by, for a processor jumps
+    sensor: str = ""  # "k10temp, Tdie"
+    high_c: float | None = None
+    critical_c: float | None = None  # where it slows itself down, or turns the machine off
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Signals:
     """Everything that the rules look at, at one instant. Memory in MiB."""
 
@@ -55,6 +68,7 @@ class Signals:
     gpu_use_by_others: GpuUse | Unknown = NOT_ASKED
     gpu_temperature_c: float | Unknown = NOT_ASKED  # the hottest card that serves; Unknown without a card
     gpu_power_w: float | Unknown = NOT_ASKED
+    processor_heat: ProcessorHeat | Unknown = NOT_ASKED
     is_gpu_lost: bool = False  # a card was there, and the driver says that it is gone
     free_vram_mb: int | Unknown = NOT_ASKED
     total_vram_mb: int | Unknown = NOT_ASKED

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Any
 
 from core.signals import Unknown
-from core.signals.gpu_use import serving_cards
+from core.signals.gpu_use import no_card, serving_cards
 from core.stats_collector import SystemStats, vram_totals_mb
 
 
@@ -16,17 +16,17 @@ def machine_signals(stats: SystemStats, own_pids: Collection[int], cpu_percent_o
     `cpu_percent_others` is smoothed (core/capacity.CpuOfOthers), and counts only where the sample has such a figure.
     """
     cards = serving_cards(stats.gpus, own_pids)
-    no_card = Unknown(stats.gpu_problem or "No graphics card can be read.")
+    absent = no_card(stats)
     total_vram_mb, free_vram_mb = vram_totals_mb(stats.gpus)
     heats = [card.temperature_c for card in cards if card.temperature_c is not None]
     powers = [card.power_w for card in cards if card.power_w is not None]
     no_ram = Unknown("This system doesn't tell how much RAM is free.")
     return {
-        "gpu_temperature_c": max(heats) if heats else _untold(cards, no_card, "how hot it is"),
-        "gpu_power_w": sum(powers) if powers else _untold(cards, no_card, "how much power it takes"),
+        "gpu_temperature_c": max(heats) if heats else _untold(cards, absent, "how hot it is"),
+        "gpu_power_w": sum(powers) if powers else _untold(cards, absent, "how much power it takes"),
         "is_gpu_lost": any(card.is_lost and card.is_lent for card in stats.gpus),
-        "free_vram_mb": _untold(cards, no_card, "its memory") if free_vram_mb is None else free_vram_mb,
-        "total_vram_mb": _untold(cards, no_card, "its memory") if total_vram_mb is None else total_vram_mb,
+        "free_vram_mb": _untold(cards, absent, "its memory") if free_vram_mb is None else free_vram_mb,
+        "total_vram_mb": _untold(cards, absent, "its memory") if total_vram_mb is None else total_vram_mb,
         "free_ram_mb": no_ram if stats.free_ram_mb is None else stats.free_ram_mb,
         "total_ram_mb": no_ram if stats.total_ram_mb is None else stats.total_ram_mb,
         "cpu_percent_others": (
@@ -37,5 +37,5 @@ def machine_signals(stats: SystemStats, own_pids: Collection[int], cpu_percent_o
     }
 
 
-def _untold(cards: Collection[Any], no_card: Unknown, what: str) -> Unknown:
-    return Unknown(f"The graphics card doesn't tell {what}.") if cards else no_card
+def _untold(cards: Collection[Any], absent: Unknown, what: str) -> Unknown:
+    return Unknown(f"The graphics card doesn't tell {what}.") if cards else absent

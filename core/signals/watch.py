@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any, cast
 
+from core.gpu.drm_programs import DrmPrograms
 from core.logs import get_logger
 from core.signals import BusProbe, SignalProbe, Signals
 from core.signals.bus import Bus, session_address, system_address
@@ -21,6 +22,7 @@ from core.signals.machine import machine_signals
 from core.signals.metered import metered_probe
 from core.signals.power import power_probe
 from core.signals.processes import ListedApps
+from core.signals.processor_heat import processor_heat_probe
 from core.signals.sleep import SleepSignal
 from core.signals.windows_gpu import WindowsGpuUse
 from core.stats_collector import SystemStats
@@ -35,11 +37,14 @@ INTERVALS_S: Mapping[str, float] = {
     "full_screen": 2.0,
     "listed_apps": 2.0,
     "gpu_use_by_others": 2.0,  # Windows; elsewhere it comes with the sample
+    "gpu_programs": 2.0,  # Linux: who uses AMD's and Intel's cards, which no sample tells
+    "processor_heat": 2.0,
     "power": 3.0,
     "is_metered": 10.0,
     "is_going_to_sleep": 10.0,  # to listen again when the bus broke: logind tells of itself
 }
-_ALWAYS = frozenset({"is_going_to_sleep"})
+# Wanted whatever the rules look at; the processor's temperature is shown to the owner also where its rule is off.
+_ALWAYS = frozenset({"is_going_to_sleep", "processor_heat"})
 Reader = Guarded[Any]
 
 
@@ -91,6 +96,8 @@ class SignalWatch:
     def want(self, names: Collection[str]) -> None:
         """Fields of `Signals` that a rule looks at. A new one is read at the next tick, one left out is forgotten."""
         wanted = frozenset(names) | _ALWAYS
+        if "gpu_use_by_others" in wanted:
+            wanted |= {"gpu_programs"}
         for name in self._wanted - wanted:
             self._values.pop(name, None)
         for name in wanted - self._wanted:
@@ -161,8 +168,11 @@ class SignalWatch:
         yield self._guard(full_screen_probe(environ, system=system), "The desktop")
         yield self._guard(self._apps, "The list of programs")
         yield self._guard(power_probe(system=system), "The battery")
+        yield self._guard(processor_heat_probe(system=system), "The processor's sensor")
         yield self._guard(metered_probe(self._system_bus, system=system), "The network's manager")
         yield self._guard(self._sleeping, "The system's login service")
+        if system.startswith("linux"):
+            yield self._guard(DrmPrograms(), "The list of programs on the graphics card")
         if system == "win32":
             yield self._guard(WindowsGpuUse(self._own_pids), "The list of programs on the graphics card")
 
@@ -185,7 +195,9 @@ class SignalWatch:
             # A little early rather than a whole tick late.
             self._due[reader.name] = now + INTERVALS_S[reader.name] - TICK_S / 2
         for name, value in (await read_all(due)).items():
-            if name in self._wanted:  # it may have been left out meanwhile
+            if name == "gpu_programs":  # no signal by itself: it counts with the next sample
+                self._gpu_use.take_programs(value)
+            elif name in self._wanted:  # it may have been left out meanwhile
                 self._values[name] = value
 
     def _on_sleep(self, is_going: bool) -> None:

@@ -17,7 +17,7 @@ from core.cli.render_tables import models_table, sessions_table
 from core.demo import DemoResult
 from core.gpu import GpuSample
 from core.inference_client import AnswerEnd
-from core.snapshot import AgentSnapshot, GiveBack, GiveBackView
+from core.snapshot import AgentSnapshot, GiveBack, GiveBackView, ProcessorHeatView
 from core.state import AgentState
 from core.updates.release_index import Release
 from tests.fakes.snapshots import NOW, busy_snapshot, paused_snapshot
@@ -55,6 +55,15 @@ def test_status_of_a_busy_agent() -> None:
         "             CPU 25 % (ours 2 %), GPU 61 °C, GPU use 97 %, 180 W\n"
         "Totals       1,200 answered, 3 failed, 4 refused, 98,765 tokens"
     )
+
+
+def test_status_says_how_hot_the_processor_is_or_why_nothing_tells_it() -> None:
+    heat = ProcessorHeatView(celsius=71.4, sensor="coretemp, Package id 0", high_c=84.0, critical_c=100.0)
+    text = text_of(render_status(through_the_door(replace(busy_snapshot(), processor_heat=heat)), NOW))
+    assert "\nProcessor    71 °C (coretemp, Package id 0; high at 84; critical at 100)\n" in text
+    untold = ProcessorHeatView(problem="macOS doesn't tell other programs how hot the processor is.")
+    text = text_of(render_status(through_the_door(replace(busy_snapshot(), processor_heat=untold)), NOW))
+    assert "\nProcessor    macOS doesn't tell other programs how hot the processor is.\n" in text
 
 
 def test_status_lists_the_cards_where_there_are_several_or_one_is_kept() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Collection
 from dataclasses import replace
 from typing import Any
@@ -16,7 +17,7 @@ from core.rules import Own
 from core.rules.settings import rule_settings
 from core.rules_keeper import END_LIMIT_S, RETRY_UNLOAD_S, RulesKeeper
 from core.sessions import END_SENTENCES, Admission, EndReason, absorb_cancel, ended_error
-from core.signals import FullScreen, Power, Signals, Unknown
+from core.signals import FullScreen, Power, ProcessorHeat, Signals, Unknown
 from core.snapshot import RuleView
 from tests.fakes.calm_signals import CALM
 from tests.fakes.manual_clock import ManualClock
@@ -374,10 +375,51 @@ async def test_what_cannot_be_told_is_in_the_views_with_its_cause(kept: Kept) ->
     await kept.see(replace(CALM, is_metered=Unknown("NetworkManager doesn't run here.")), 60)
     view = kept.view("metered")
     assert (view.is_on, view.holds, view.unknown) == (True, False, "NetworkManager doesn't run here.")
+    assert not kept.reasons.is_blocked
+
+
+async def test_a_rule_that_lost_its_signal_is_told_where_the_owner_looks(kept: Kept) -> None:
+    began = kept.clock.wall()
+    silent = Unknown("The battery does not answer.")
+    await kept.see(replace(CALM, power=silent), 20)
+    assert kept.codes() == []  # a few readings that fail are no loss
+    await kept.clock.advance(60)
+    (reason,) = kept.reasons.all
+    clock = time.strftime("%H:%M", time.localtime(began))
+    assert reason.sentence == (
+        f"Since {clock} it can't be told whether “On battery”, “Battery low” should hold: the battery does not answer."
+    )
+    assert (reason.code, reason.blocks, reason.setting) == ("rule_blind", False, "pause_on_battery")
+    assert kept.view("on_battery").unknown == silent.cause
+    await kept.see(CALM, 1)
     assert kept.codes() == []
 
 
+async def test_a_rule_that_stays_in_doubt_says_so_in_its_own_sentence_alone(kept: Kept) -> None:
+    await kept.see(replace(CALM, power=Power(on_mains=False, battery_percent=80.0)), 1)
+    await kept.see(replace(CALM, power=Unknown("The battery does not answer.")), 3000)
+    assert kept.reasons.is_blocked
+    assert "that can't be told: the battery does not answer." in kept.view("on_battery").sentence
+    assert kept.codes() == ["on_battery"]  # the same cause isn't told a second time for “Battery low”
+
+
 # The target temperature
+
+
+async def test_a_warm_processor_slows_down_by_a_target_of_its_own_and_the_reason_names_it() -> None:
+    kept = Kept(cpu_target_c=75.0)
+    warm = ProcessorHeat(celsius=82.0, mean_c=80.0)
+    await kept.see(replace(CALM, processor_heat=warm), 31)
+    assert kept.admission.max_jobs == 2
+    (reason,) = kept.reasons.all
+    assert reason.sentence == "Serves 2 of 4 sessions, to keep the processor at your target of 75 °C."
+    assert (reason.code, reason.setting, reason.blocks) == ("cpu_warm", "cpu_target_c", False)
+    await kept.see(replace(CALM, processor_heat=Unknown("The processor's sensor does not answer.")), 31)
+    assert kept.admission.max_jobs == 2
+    assert kept.reasons.all[0].sentence.endswith("can't be told now: the processor's sensor does not answer.")
+    await kept.see(replace(CALM, processor_heat=replace(warm, mean_c=70.0)), 61)
+    assert (kept.admission.max_jobs, kept.codes()) == (4, [])
+    await kept.close()
 
 
 async def test_a_warm_card_serves_fewer_sessions_then_takes_a_break_and_says_so() -> None:

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from core.reasons import STRENGTH
 from core.rules import Now, Own
 from core.rules.evaluate import Evaluation, evaluate
-from core.rules.look import UNKNOWN_USE_GRACE_S, hold_time_s
+from core.rules.look import UNKNOWN_USE_GRACE_S, WhenLost, hold_time_s
 from core.rules.table import RULES
-from core.signals import NOT_ASKED, FullScreen, GpuUse, Power, Signals, Unknown
+from core.signals import NOT_ASKED, FullScreen, GpuUse, Power, ProcessorHeat, Signals, Unknown
 from tests.core.rules_fixtures import NOON, Machine, rules_of
 
-UNKNOWN = st.just(Unknown("It doesn't answer."))
+UNKNOWN = st.sampled_from([Unknown("It doesn't answer."), Unknown("There is no such thing.", is_no_loss=True)])
 percent = st.floats(0, 100) | st.sampled_from([9.0, 10.0, 15.0, 20.0, 21.0, 50.0, 51.0])
 memory_mb = st.integers(0, 30_000) | st.sampled_from([0, 300, 1_000, 20_000])
 values: dict[str, st.SearchStrategy[Any]] = {
@@ -28,6 +28,13 @@ values: dict[str, st.SearchStrategy[Any]] = {
     "full_screen": UNKNOWN | st.builds(FullScreen, is_on=st.booleans(), program=st.sampled_from(["", "VLC"])),
     "gpu_use_by_others": UNKNOWN | st.builds(GpuUse, percent=percent, program=st.sampled_from(["", "Blender"])),
     "gpu_temperature_c": UNKNOWN | st.floats(-50, 200) | st.sampled_from([74.0, 75.0, 77.0, 80.0]),
+    "processor_heat": UNKNOWN
+    | st.builds(
+        ProcessorHeat,
+        celsius=st.just(60.0),
+        mean_c=st.floats(-50, 200) | st.sampled_from([84.0, 85.0, 87.0, 90.0]),
+        critical_c=st.none() | st.sampled_from([85.0, 100.0]),
+    ),
     "gpu_power_w": UNKNOWN | st.floats(0, 1000),
     "is_gpu_lost": st.booleans(),
     "free_vram_mb": UNKNOWN | memory_mb,
@@ -65,7 +72,7 @@ def test_no_sequence_of_signals_flaps_or_raises(moments: list[tuple[float, Signa
         holds = set(codes)
     for rule in RULES:
         hold_s = hold_time_s(rule, machine.settings)
-        if rule.blocks_when_unknown:
+        if rule.when_lost is WhenLost.BLOCKS:
             hold_s = UNKNOWN_USE_GRACE_S  # what begins in doubt may end soon after somebody is known to be away
         for is_on in (True, False):
             times = turns.get((rule.code, is_on), [])

@@ -7,14 +7,23 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.rules.pace import STEP_S, Pace, next_pace
+from core.rules.look import LOST_S
+from core.rules.pace import STEP_S, Heat, Pace, next_pace
 from core.signals import Unknown
+
+
+def card(celsius: float | Unknown, target_c: float = 70.0) -> Heat:
+    return Heat("gpu_warm", celsius, target_c)
+
+
+def processor(celsius: float | Unknown, target_c: float = 80.0) -> Heat:
+    return Heat("cpu_warm", celsius, target_c)
 
 
 def paces(*celsius: float | Unknown, most: int = 4, target_c: float = 70.0, every_s: float = STEP_S) -> list[int]:
     pace, seen = Pace(most), []
     for number, value in enumerate(celsius):
-        pace = next_pace(pace, target_c=target_c, celsius=value, most=most, now=1000.0 + number * every_s)
+        pace = next_pace(pace, [card(value, target_c)], most=most, now=1000.0 + number * every_s)
         seen.append(pace.sessions)
     return seen
 
@@ -33,19 +42,53 @@ def test_what_cannot_be_told_changes_nothing_and_no_target_means_no_limit() -> N
 
 
 def test_the_owners_own_limit_is_never_passed() -> None:
-    before = next_pace(Pace(4), target_c=70, celsius=70, most=4, now=1000.0)
-    assert next_pace(before, target_c=70, celsius=70, most=2, now=1001.0).sessions == 2
+    before = next_pace(Pace(4), [card(70)], most=4, now=1000.0)
+    assert next_pace(before, [card(70)], most=2, now=1001.0).sessions == 2
+
+
+def test_card_and_processor_each_have_a_target_and_the_one_that_is_passed_further_is_named() -> None:
+    pace = next_pace(Pace(4), [card(60), processor(85)], most=4, now=1000.0)
+    assert (pace.sessions, pace.code) == (3, "cpu_warm")
+    pace = next_pace(pace, [card(76), processor(81)], most=4, now=1030.0)
+    assert (pace.sessions, pace.code) == (2, "gpu_warm")
+    assert next_pace(pace, [card(60), processor(78)], most=4, now=1060.0).sessions == 2  # not cool enough yet
+    assert next_pace(pace, [card(60), processor(75)], most=4, now=1060.0).sessions == 3
+    assert next_pace(pace, [card(60), processor(99, 0.0)], most=4, now=1060.0).sessions == 3
+
+
+def test_a_card_that_never_tells_leaves_the_processors_target_to_decide() -> None:
+    pace = next_pace(Pace(4), [card(Unknown("no card")), processor(85)], most=4, now=1000.0)
+    assert (pace.sessions, pace.code) == (3, "cpu_warm")
+    assert next_pace(pace, [card(Unknown("no card")), processor(75)], most=4, now=1030.0).sessions == 4
+
+
+def test_a_break_whose_temperature_is_lost_ends_after_ten_minutes_with_one_session() -> None:
+    silent = [card(Unknown("The driver does not answer."))]
+    broken = Pace(0, 1000.0, "gpu_warm")
+    assert next_pace(broken, silent, most=4, now=1000.0 + LOST_S - 1).sessions == 0
+    after = next_pace(broken, silent, most=4, now=1000.0 + LOST_S)
+    assert after.sessions == 1
+    assert next_pace(after, silent, most=4, now=1000.0 + 10 * LOST_S).sessions == 1
+
+
+def test_a_target_that_the_owner_takes_back_lets_the_other_one_decide() -> None:
+    slowed = Pace(2, 1000.0, "cpu_warm")
+    assert next_pace(slowed, [card(60), processor(99, 0.0)], most=4, now=1030.0).sessions == 3
+    assert next_pace(slowed, [card(60, 0.0), processor(99, 0.0)], most=4, now=1001.0).sessions == 4
+
+
+degrees = st.just(Unknown("It does not answer.")) | st.floats(-20, 150)
 
 
 @settings(deadline=None)  # a busy machine is no failure
-@given(st.lists(st.tuples(st.floats(0, 60), st.floats(-20, 150)), max_size=60), st.integers(1, 8))
+@given(st.lists(st.tuples(st.floats(0, 60), degrees, degrees), max_size=60), st.integers(1, 8))
 def test_no_sequence_of_temperatures_changes_it_twice_within_a_step(
-    moments: list[tuple[float, float]], most: int
+    moments: list[tuple[float, float | Unknown, float | Unknown]], most: int
 ) -> None:
     pace, now, changed = Pace(most), 1000.0, []
-    for passed_s, celsius in moments:
+    for passed_s, of_card, of_processor in moments:
         now += passed_s
-        after = next_pace(pace, target_c=70.0, celsius=celsius, most=most, now=now)
+        after = next_pace(pace, [card(of_card), processor(of_processor)], most=most, now=now)
         assert 0 <= after.sessions <= most
         assert abs(after.sessions - pace.sessions) <= 1
         if after.sessions != pace.sessions:

@@ -11,8 +11,10 @@ from core.reasons import KINDS, STRENGTH, rule_holds
 from core.rules import Own
 from core.rules.effects import DEFAULT_EFFECTS, parse_effect
 from core.rules.evaluate import active_rules, wanted_signals
-from core.rules.look import UNKNOWN_GRACE_S
+from core.rules.look import LOST_S, UNKNOWN_GRACE_S
 from core.rules.table import (
+    CPU_HOT_BEGINS_S,
+    CPU_HOT_ENDS_S,
     MEMORY_BEGINS_S,
     MEMORY_ENDS_S,
     METERED_BEGINS_S,
@@ -21,10 +23,17 @@ from core.rules.table import (
     SETTLE_S,
     TIGHT_BEGINS_S,
 )
-from core.signals import NOT_ASKED, FullScreen, GpuUse, Power, Signals, Unknown
+from core.signals import NOT_ASKED, FullScreen, GpuUse, Power, ProcessorHeat, Signals, Unknown
 from tests.core.rules_fixtures import BERLIN, CALM, NOON, Machine, rules_of
 
 UNPLUGGED = replace(CALM, power=Power(on_mains=False, battery_percent=90.0))
+
+
+def heat(mean_c: float, critical_c: float | None = None) -> ProcessorHeat:
+    """As the sensor of a Ryzen tells it; the value of this very second says nothing to a rule."""
+    return ProcessorHeat(celsius=99.0, mean_c=mean_c, sensor="k10temp, Tdie", critical_c=critical_c)
+
+
 CASES = [
     # code, signals that begin it, hold before it begins, hold before it ends, its words
     ("in_use", {"idle_s": 0.0}, 0, 180, "In use: it shares after 3 minutes without mouse and keyboard."),
@@ -50,6 +59,13 @@ CASES = [
         0,
         SETTLE_S,
         "The graphics card is too hot (80 °C or more): it shares again at 75 °C.",
+    ),
+    (
+        "cpu_hot",
+        {"processor_heat": heat(90.0)},
+        CPU_HOT_BEGINS_S,
+        CPU_HOT_ENDS_S,
+        "The processor is too hot (90 °C or more): it shares again at 85 °C.",
     ),
     (
         "vram_short",
@@ -133,6 +149,7 @@ def test_several_rules_hold_at_once_strongest_first() -> None:
         ({"pause_in_full_screen": False}, {"full_screen": FullScreen(is_on=True)}),
         ({"pause_on_battery": False}, {"power": Power(on_mains=False, battery_percent=80.0)}),
         ({"gpu_hot_effect": "off"}, {"gpu_temperature_c": 99.0}),
+        ({"cpu_hot_effect": "off"}, {"processor_heat": heat(99.0)}),
         ({"cpu_busy_effect": "off"}, {"cpu_percent_others": 99.0}),
         ({"pause_on_metered": False}, {"is_metered": True}),
         ({"vram_short_effect": "off", "memory_tight_effect": "off"}, {"free_vram_mb": 0}),
@@ -164,6 +181,7 @@ def test_only_what_is_told_serves_on() -> None:
     [
         ("gpu_in_use", {"gpu_use_by_others": GpuUse(percent=30)}, {"gpu_use_by_others": GpuUse(percent=15)}),
         ("gpu_hot", {"gpu_temperature_c": 85.0}, {"gpu_temperature_c": 77.0}),
+        ("cpu_hot", {"processor_heat": heat(95.0)}, {"processor_heat": heat(87.0)}),
     ],
 )
 def test_between_its_thresholds_a_rule_stays_as_it_is(
@@ -231,6 +249,7 @@ def test_what_cannot_be_told_elsewhere_does_not_block_and_is_listed_with_its_cau
         "on_battery",
         "battery_low",
         "gpu_hot",
+        "cpu_hot",
         "vram_short",
         "ram_short",
         "memory_tight",
@@ -240,14 +259,87 @@ def test_what_cannot_be_told_elsewhere_does_not_block_and_is_listed_with_its_cau
     assert {item.cause for item in machine.last.unknown} == {NOT_ASKED.cause}
 
 
-def test_a_signal_that_goes_away_is_not_read_as_an_end_for_a_while() -> None:
+SILENT = Unknown("The battery does not answer.")
+
+
+def test_a_battery_that_is_told_no_more_stays_in_use_and_says_since_when() -> None:
     machine = Machine()
     machine.see(UNPLUGGED)
-    gone = replace(CALM, power=Unknown("The battery doesn't answer."))
+    gone = replace(CALM, power=SILENT)
     assert machine.see_for(UNKNOWN_GRACE_S - 1, gone) == ("on_battery",)
-    machine.wait(2)
+    assert machine.only.words == "The machine runs on its battery."  # a few readings that fail are no loss
+    assert [item.lost_at for item in machine.last.unknown] == [None, None]
+    assert machine.see_for(24 * 3600, gone) == ("on_battery",)
+    said = "The machine runs on its battery. Since 12:00 on Wednesday that can't be told: the battery does not answer."
+    assert machine.only.words == said
+    assert rule_holds(machine.only).sentence == said
+    assert {item.code: item.lost_at for item in machine.last.unknown} == {"on_battery": NOON, "battery_low": NOON}
+    assert machine.see(UNPLUGGED) == ("on_battery",)
+    assert machine.only.words == "The machine runs on its battery."
+    assert machine.see_for(SETTLE_S, CALM) == ()
+
+
+def test_the_owner_has_a_way_out_of_a_rule_that_stays_in_doubt() -> None:
+    machine = Machine()
+    machine.see(UNPLUGGED)
+    gone = replace(CALM, power=SILENT)
+    machine.see_for(60, gone)
+    machine.settings = rules_of(pause_on_battery=False)
     assert machine.see(gone) == ()
-    assert [item.code for item in machine.last.unknown] == ["on_battery", "battery_low"]
+
+
+LOST = [
+    # code, signals that begin it, its signals lost, the time in which it holds on
+    ("listed_app", {"listed_apps": ("Steam",)}, {"listed_apps": SILENT}, LOST_S),
+    ("gpu_in_use", {"gpu_use_by_others": GpuUse(percent=45)}, {"gpu_use_by_others": SILENT}, LOST_S),
+    ("full_screen", {"full_screen": FullScreen(is_on=True)}, {"full_screen": SILENT}, LOST_S),
+    ("memory_tight", {"free_vram_mb": 300}, {"free_vram_mb": SILENT}, LOST_S),
+    ("cpu_busy", {"cpu_percent_others": 80.0}, {"cpu_percent_others": SILENT}, LOST_S),
+    ("battery_low", {"power": Power(on_mains=False, battery_percent=5.0)}, {"power": SILENT}, None),
+    ("gpu_hot", {"gpu_temperature_c": 85.0}, {"gpu_temperature_c": SILENT}, None),
+    ("cpu_hot", {"processor_heat": heat(95.0)}, {"processor_heat": SILENT}, None),
+    ("vram_short", {"free_vram_mb": 100}, {"free_vram_mb": SILENT}, None),
+    ("ram_short", {"free_ram_mb": 100}, {"free_ram_mb": SILENT}, None),
+    ("metered", {"is_metered": True}, {"is_metered": SILENT}, None),
+]
+
+
+@pytest.mark.parametrize(("code", "on", "lost", "lasts_s"), LOST, ids=[case[0] for case in LOST])
+def test_what_a_lost_signal_means_to_each_rule_that_holds(
+    code: str, on: dict[str, object], lost: dict[str, object], lasts_s: float | None
+) -> None:
+    machine = Machine(rules_of(pause_on_battery=False))
+    holding = replace(CALM, **on)  # type: ignore[arg-type]
+    gone = replace(holding, **lost)  # type: ignore[arg-type]
+    assert code in machine.see_for(30, holding)
+    began = machine.now.wall
+    assert code in machine.see_for(LOST_S - 1, gone)
+    (item,) = (item for item in machine.last.holdings if item.code == code)
+    assert item.doubt.endswith("that can't be told: the battery does not answer.")
+    assert item.ends_at == (None if lasts_s is None else began + lasts_s)
+    assert (code in machine.see_for(3600, gone)) is (lasts_s is None)
+    untold = {unknown.code for unknown in machine.last.unknown if unknown.lost_at == began}
+    assert code in untold or code == "memory_tight"  # that goes on with the memory that is told
+
+
+def test_what_is_gone_and_not_lost_ends_its_rule() -> None:
+    machine = Machine()
+    machine.see(replace(CALM, gpu_temperature_c=85.0))
+    gone = replace(CALM, gpu_temperature_c=Unknown("None of the cards that you lend is here.", is_no_loss=True))
+    assert machine.see_for(UNKNOWN_GRACE_S - 1, gone) == ("gpu_hot",)
+    assert machine.see_for(2, gone) == ()
+    assert [(item.code, item.lost_at) for item in machine.last.unknown] == [("gpu_hot", None)]
+
+
+def test_a_rule_that_does_not_hold_remembers_since_when_it_can_not_tell() -> None:
+    machine = Machine()
+    machine.see(CALM)
+    gone = replace(CALM, power=SILENT)
+    assert machine.see_for(3600, gone) == ()
+    assert {item.lost_at for item in machine.last.unknown} == {NOON}
+    machine.see(CALM)
+    assert machine.see_for(10, gone) == ()
+    assert {item.lost_at for item in machine.last.unknown} == {None}
 
 
 def test_a_hot_card_whose_driver_falls_silent_stays_hot_until_it_is_known_to_be_cool() -> None:
@@ -258,6 +350,25 @@ def test_a_hot_card_whose_driver_falls_silent_stays_hot_until_it_is_known_to_be_
     assert "gpu_hot" in [item.code for item in machine.last.unknown]
     assert machine.see_for(30, CALM) == ()
     assert machine.see_for(3600, silent) == ()
+
+
+def test_a_processor_stays_below_its_own_critical_mark_whatever_the_owner_allows() -> None:
+    machine = Machine(rules_of(cpu_max_c=105.0, cpu_resume_c=100.0))
+    hot = replace(CALM, processor_heat=heat(95.0, critical_c=100.0))
+    assert machine.see_for(CPU_HOT_BEGINS_S, hot) == ("cpu_hot",)
+    assert machine.only.sentence == (
+        "The processor is too hot (95 °C or more; its own critical mark is 100 °C): it shares again at 90 °C."
+    )
+    assert machine.see_for(300, replace(CALM, processor_heat=heat(91.0, critical_c=100.0))) == ("cpu_hot",)
+    assert machine.see_for(CPU_HOT_ENDS_S, replace(CALM, processor_heat=heat(90.0, critical_c=100.0))) == ()
+    far = Machine()
+    assert far.see_for(60, replace(CALM, processor_heat=heat(89.0, critical_c=100.0))) == ()
+
+
+def test_a_processor_that_is_hot_for_a_few_seconds_is_no_reason() -> None:
+    machine = Machine()
+    assert machine.see_for(CPU_HOT_BEGINS_S - 1, replace(CALM, processor_heat=heat(97.0))) == ()
+    assert machine.see_for(60, CALM) == ()
 
 
 # The single rules

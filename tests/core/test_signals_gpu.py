@@ -19,7 +19,11 @@ from core.stats_collector import SystemStats
 from tests.fakes.fake_clock import FakeClock
 
 OURS = 100
-NOT_SPLIT = Unknown("While a session runs, the graphics driver can't tell our part of the card's use from others'.")
+NOT_SPLIT = Unknown(
+    "While a session runs, the graphics driver can't tell our part of the card's use from others'.",
+    is_no_loss=True,
+    is_own_work=True,
+)
 
 
 def process(pid: int, percent: float | None, name: str = "") -> GpuProcess:
@@ -139,6 +143,18 @@ def test_machine_without_figures_says_why() -> None:
     lost = machine_signals(SystemStats(gpus=(card(is_lost=True, temperature_c=99.0),), gpu_problem="Lost it."), (), 0.0)
     assert lost["is_gpu_lost"] is True
     assert lost["gpu_temperature_c"] == Unknown("Lost it.")
+
+
+def test_card_that_is_lent_no_more_is_no_loss_and_a_silent_driver_is() -> None:
+    kept = SystemStats(
+        gpus=(card(kept_because="not in your list"),), gpu_problem="None of those that you lend is here."
+    )
+    silent = SystemStats(gpu_problem="The nvidia graphics driver has not answered within 1 s.")
+    none = SystemStats()
+    for stats, is_no_loss in ((kept, True), (silent, False), (none, True)):
+        told = machine_signals(stats, (), 0.0)["gpu_temperature_c"]
+        assert told == GpuUseByOthers(FakeClock(1_000.0)).read(stats, ())
+        assert told.is_no_loss is is_no_loss
 
 
 class Pdh:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from core.config_rules import EFFECT_SETTINGS
-from core.signals import FullScreen, GpuUse, Power, Signals
+from core.signals import FullScreen, GpuUse, Power, ProcessorHeat, Signals
 from core.stats_collector import SystemStats
 
 CALM = Signals(
@@ -19,6 +19,7 @@ CALM = Signals(
     gpu_use_by_others=GpuUse(percent=0.0),
     gpu_temperature_c=50.0,
     gpu_power_w=100.0,
+    processor_heat=ProcessorHeat(celsius=55.0, mean_c=55.0, sensor="k10temp, Tdie"),
     free_vram_mb=20_000,
     total_vram_mb=24_000,
     free_ram_mb=20_000,

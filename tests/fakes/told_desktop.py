@@ -23,7 +23,7 @@ import titan_gui  # before Qt (titan_gui/constants_guard.py)  # isort: skip
 from PySide6.QtCore import QPoint, QTimer
 from PySide6.QtWidgets import QWidget
 
-from core.signals import FullScreen, GpuUse, Power, Signals
+from core.signals import FullScreen, GpuUse, Power, ProcessorHeat, Signals
 from tests.fakes.calm_signals import FakeSignals
 
 INTERVAL_S = 0.1
@@ -34,6 +34,7 @@ _MADE_OF: Mapping[str, Callable[..., Any]] = {
     "power": Power,
     "full_screen": FullScreen,
     "gpu_use_by_others": GpuUse,
+    "processor_heat": ProcessorHeat,
 }
 
 

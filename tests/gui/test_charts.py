@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
-from core.snapshot import Reason
+from core.snapshot import ProcessorHeatView, Reason
 from tests.fakes.machines import card, measured
 from titan_gui.charts import ChartSpec, Unit, axis_steps, chart_data, specs_of, time_ticks, value_text
 from titan_gui.history import History, Span
@@ -41,6 +42,19 @@ def test_each_card_has_its_memory_chart_and_its_line() -> None:
         "GPU temperature",
     ]
     assert [line.key.gpu for line in specs[4].lines] == ["a", "b"]
+
+
+def test_the_processors_temperature_has_its_line_where_it_is_told() -> None:
+    alone, beside = History(), History()
+    for history, cards in ((alone, ()), (beside, ("a",))):
+        for second in range(0, 10, 2):
+            sample = measured(NOW - 60 + second, *map(card, cards))
+            history.record(replace(sample, processor_heat=ProcessorHeatView(celsius=71.0 + second)), NOW)
+    heat = spec_named(alone, "temperature")
+    assert (heat.title, [line.label for line in heat.lines]) == ("CPU temperature", [""])
+    heat = spec_named(beside, "temperature")
+    assert (heat.title, [line.label for line in heat.lines]) == ("Temperature", ["GPU:", "CPU:"])
+    assert [*chart_data(beside, heat, Span.MINUTES, NOW).values_at(None).values()][1] == 79.0
 
 
 def test_others_use_stands_on_top_of_ours() -> None:

@@ -69,7 +69,7 @@ def test_every_chart_shows_its_newest_values(panel: ChartsPanel) -> None:
 
     assert texts["vram-a"] == "ours 3.9 GB, others 2.0 GB"
     assert texts["gpu_load"] == "GPU 1: 50 %, GPU 2: 10 %"
-    assert texts["gpu_temperature"] == "GPU 1: 60 °C, GPU 2: 60 °C"
+    assert texts["temperature"] == "GPU 1: 60 °C, GPU 2: 60 °C"
     assert texts["cpu"] == "ours 10 %, others 30 %"
 
 

@@ -50,6 +50,7 @@ def test_the_defaults_say_what_they_do() -> None:
     )
     assert said["cpu_busy"].endswith("Lets sessions finish, keeps the model in memory.")
     assert said["gpu_hot"].startswith("From 80 °C; shares again at 75 °C. Stops sessions at once,")
+    assert said["cpu_hot"].startswith("From 90 °C; shares again at 85 °C. Stops sessions at once,")
     assert said["vram_short"].startswith("A tenth, at least 1 GB, of the graphics memory stays yours.")
     assert said["battery_low"].startswith("Below 20 %.")
     assert said["schedule"].startswith("Lets sessions finish within 120 s")

@@ -52,7 +52,8 @@ def test_every_reason_that_the_core_makes_is_in_the_catalogue() -> None:
         if keyword.arg == "code" and isinstance(keyword.value, ast.Constant)
     }
 
-    assert made | set(DEFAULT_EFFECTS) == set(STRENGTH)  # the rules' come from one function
+    heats = {"gpu_warm", "cpu_warm"}  # from one function, as the rules' are
+    assert made | heats | set(DEFAULT_EFFECTS) == set(STRENGTH)
 
 
 def test_every_kind_is_explained_and_names_a_setting_that_exists() -> None:
