@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QLabel, QLineEdit, QWidget
+from PySide6.QtWidgets import QLineEdit
 from pytestqt.qtbot import QtBot
 
 from core.config_load import load_settings
 from core.errors import AgentError
 from core.instance_lock import InstanceLock
+from tests.fakes.page_words import words
 from tests.fakes.tray import FakePanel
 from titan_gui.app import Desktop
 from titan_gui.autostart import Autostart, autostart_of
@@ -45,10 +46,6 @@ def page(qtbot: QtBot) -> SettingsPage:
 def is_known(switch: LoginSwitch) -> bool:
     """Whether the system has answered."""
     return switch.box.isEnabled()
-
-
-def words(widget: QWidget) -> str:
-    return "\n".join(label.text() for label in widget.findChildren(QLabel) if not label.isHidden())
 
 
 def click(qtbot: QtBot, switch: LoginSwitch) -> None:

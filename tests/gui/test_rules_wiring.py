@@ -7,7 +7,6 @@ import threading
 from typing import cast
 
 import pytest
-from PySide6.QtWidgets import QLabel
 from pytestqt.qtbot import QtBot
 
 from core.commands import CommandOutcome
@@ -15,34 +14,15 @@ from core.config_edit import change_settings
 from core.config_load import load_settings
 from core.errors import AgentError, StorageError
 from tests.fakes.fake_bridge import FakeBridge
+from tests.fakes.page_words import words
 from titan_gui.bridge import AgentBridge
 from titan_gui.pages.rules import RulesPage
 from titan_gui.pages.settings import SettingsPage
 from titan_gui.rules_wiring import RulesWiring, running_programs
 from titan_gui.settings_files import SettingsFiles
-from titan_gui.settings_wiring import SettingsWiring
 from titan_gui.widgets.rule_fields import NumberField
 
 pytestmark = pytest.mark.qt_log_ignore("propagateSizeHints")
-
-
-@pytest.fixture
-def bridge() -> FakeBridge:
-    return FakeBridge()
-
-
-@pytest.fixture
-def files() -> SettingsFiles:
-    return SettingsFiles(load_settings({}), environ={})
-
-
-@pytest.fixture
-def settings(qtbot: QtBot, files: SettingsFiles, bridge: FakeBridge) -> SettingsPage:
-    made = SettingsPage()
-    qtbot.addWidget(made)
-    with qtbot.waitSignal(files.secrets_read):
-        SettingsWiring(made, files, cast(AgentBridge, bridge))
-    return made
 
 
 @pytest.fixture
@@ -53,10 +33,6 @@ def page(qtbot: QtBot, files: SettingsFiles, bridge: FakeBridge, settings: Setti
     with qtbot.waitExposed(made):
         made.show()
     return made
-
-
-def words(page: SettingsPage) -> str:
-    return "\n".join(label.text() for label in page.findChildren(QLabel) if not label.isHidden())
 
 
 def test_a_switch_is_written_and_the_agent_takes_it(

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QAbstractButton, QCheckBox, QComboBox, QLabel, QLineEdit, QPushButton, QWidget
+from PySide6.QtWidgets import QAbstractButton, QCheckBox, QComboBox, QLineEdit, QPushButton, QWidget
 from pytestqt.qtbot import QtBot
 
 from core.atomic_file import Disk
@@ -24,6 +24,7 @@ from core.secrets import SecretStore
 from core.snapshot import AgentSnapshot
 from core.state import AgentState
 from tests.fakes.keyrings import FakeKeyring
+from tests.fakes.page_words import words
 from titan_gui.pages.settings import SettingsPage
 from titan_gui.settings_files import SettingsFiles
 from titan_gui.settings_text import HIDDEN
@@ -52,10 +53,6 @@ def type_into(page: SettingsPage, name: str, text: str) -> None:
 
 def button(page: QWidget, text: str) -> QPushButton:
     return next(found for found in page.findChildren(QPushButton) if found.text().startswith(text))
-
-
-def words(page: QWidget) -> str:
-    return "\n".join(label.text() for label in page.findChildren(QLabel) if not label.isHidden())
 
 
 def test_every_setting_is_there_with_help_range_and_an_accessible_name(page: SettingsPage) -> None:

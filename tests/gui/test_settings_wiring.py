@@ -2,40 +2,22 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import pytest
-from PySide6.QtWidgets import QLabel, QLineEdit, QPushButton
+from PySide6.QtWidgets import QLineEdit, QPushButton
 from pytestqt.qtbot import QtBot
 
 from core.commands import CommandOutcome
 from core.config_edit import change_settings
-from core.config_load import load_settings
 from core.errors import AgentError, ConfigError
 from tests.fakes.fake_bridge import FakeBridge
-from titan_gui.bridge import AgentBridge
+from tests.fakes.page_words import words
 from titan_gui.pages.settings import SettingsPage
 from titan_gui.settings_files import SettingsFiles
-from titan_gui.settings_wiring import SettingsWiring
 
 
 @pytest.fixture
-def bridge() -> FakeBridge:
-    return FakeBridge()
-
-
-@pytest.fixture
-def files() -> SettingsFiles:
-    return SettingsFiles(load_settings({}), environ={})
-
-
-@pytest.fixture
-def page(qtbot: QtBot, files: SettingsFiles, bridge: FakeBridge) -> SettingsPage:
-    widget = SettingsPage()
-    qtbot.addWidget(widget)
-    with qtbot.waitSignal(files.secrets_read):
-        SettingsWiring(widget, files, cast(AgentBridge, bridge))
-    return widget
+def page(settings: SettingsPage) -> SettingsPage:
+    return settings
 
 
 def save(page: SettingsPage, name: str, text: str) -> None:
@@ -44,10 +26,6 @@ def save(page: SettingsPage, name: str, text: str) -> None:
     line.setText(text)
     line.textEdited.emit(text)
     next(found for found in page.findChildren(QPushButton) if found.text() == "Save").click()
-
-
-def words(page: SettingsPage) -> str:
-    return "\n".join(label.text() for label in page.findChildren(QLabel) if not label.isHidden())
 
 
 def test_a_saved_change_is_applied_by_the_agent_and_the_page_says_what_waits(
