@@ -198,9 +198,10 @@ class ModelShelf:
             if is_new:
                 await self._keep(self._pulled.add, name)
             await self._refresh()
+            local = self._here_as(name)
             if when_here is not None:
-                await when_here(self._here_as(name))
-            self._end(key, phase="done")
+                await when_here(local)
+            self._end(key, phase="done", served_as=self._served_as(local))
         except asyncio.CancelledError:
             self._end(key, phase="cancelled")
             raise
@@ -269,8 +270,13 @@ class ModelShelf:
         self._views[key] = replace(self._views[key], **changes)
         self._on_change()
 
-    def _end(self, key: str, *, phase: str, problem: str = "", hint: str = "") -> None:
-        self._show(key, phase=phase, problem=problem, hint=hint, bytes_per_second=None)
+    def _served_as(self, local: str) -> str:
+        """The offered name that a model (the engine's name) serves, "" where none."""
+        served = ((name, self._models.model_for(name)) for name in self._models.offered)
+        return next((name for name, model in served if model is not None and model.name == local), "")
+
+    def _end(self, key: str, *, phase: str, problem: str = "", hint: str = "", served_as: str = "") -> None:
+        self._show(key, phase=phase, problem=problem, hint=hint, bytes_per_second=None, served_as=served_as)
         log.info("download ended", model=self._views[key].model, phase=phase, problem=problem)
         self._views[key] = self._views.pop(key)  # the one that ended last is the last to be forgotten
         ended = [known for known, view in self._views.items() if view.phase != "running"]

@@ -5,11 +5,12 @@ Pure. Nothing is forbidden here for its need of memory: what is too big is said 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from core.engines.names import find_model, same_model
-from core.fit import OLD_RULE, Fit, Room, judge
+from core.fit import OLD_RULE, Fit, FitVerdict, Room, judge
 from core.hub.look_up import RepositoryLook
 from core.hub.names import DEFAULT_QUANT, HubModel, download_name
 from core.load_ladder import Candidate, best_quant, guided
@@ -85,14 +86,27 @@ def name_offer(
 ) -> PullOffer:
     """Of a name in Ollama's own library, which says nothing beforehand."""
     size_bytes = size_by_name(asked)
-    verdict = judge(size_bytes, room) if size_bytes else None
+    verdict = verdict_by_name(size_bytes, room)
     is_here = any(same_model(asked, name) for name in here)
     choice = PullChoice(pull_name=asked, is_here=is_here)
     if verdict is not None:
-        sentence = f"{verdict.sentence.removesuffix(OLD_RULE)}{BY_NAME}"
-        choice = replace(choice, size_bytes=size_bytes, fit=verdict.fit.value, sentence=sentence)
+        choice = replace(choice, size_bytes=size_bytes, fit=verdict.fit.value, sentence=verdict.sentence)
     note = f"{IS_HERE} {SIZE_COMES_LATER}" if is_here else SIZE_COMES_LATER
     return PullOffer(asked=asked, engine=engine, choices=(choice,), free_bytes=free_bytes, note=note)
+
+
+def verdict_by_name(size_bytes: int | None, room: Room) -> FitVerdict | None:
+    """The verdict on a model of which the name alone is known (core/missing_models.py); None where it tells nothing."""
+    if size_bytes is None:
+        return None
+    verdict = judge(size_bytes, room)
+    return replace(verdict, sentence=f"{verdict.sentence.removesuffix(OLD_RULE)}{BY_NAME}")
+
+
+def offer_of_json(offer: Mapping[str, Any]) -> PullOffer:
+    """What the command look_up_model answers, as a value again."""
+    choices = tuple(PullChoice(**choice) for choice in offer["choices"])
+    return PullOffer(**{**offer, "choices": choices})
 
 
 def _best(look: RepositoryLook, choices: list[PullChoice], room: Room) -> int:

@@ -21,7 +21,9 @@ def models(
     unload: Annotated[bool, typer.Option("--unload", help="Give the memory of all models back.")] = False,
     offer: Annotated[str | None, _named("--offer", "Offer this model to the network.")] = None,
     withdraw: Annotated[str | None, _named("--withdraw", "Offer it no more.")] = None,
-    pull: Annotated[str | None, _named("--pull", "Download this model (Ollama).")] = None,
+    pull: Annotated[
+        str | None, _named("--pull", "Download this model; titan pull also says first whether it fits.")
+    ] = None,
     cancel_pull: Annotated[str | None, _named("--cancel-pull", "End its download.")] = None,
     delete: Annotated[str | None, _named("--delete", "Delete it, if it was downloaded here.")] = None,
     profile: ProfileOption = None,
@@ -47,7 +49,10 @@ def models(
         return
     snapshot = door.fetch_snapshot(profile)
     if as_json:
-        names = ("models", "offered_models", "chosen_quants", "loaded_models", "pulls", "pulled_models", "first_tokens")
+        names = [
+            *("models", "offered_models", "missing_models", "chosen_quants", "loaded_models", "pulls"),
+            *("pulled_models", "first_tokens", "speeds"),
+        ]
         output.print_json({name: snapshot[name] for name in names} | {"engine": snapshot["engine"]["name"]})
         return
     from core.cli.render_tables import models_table

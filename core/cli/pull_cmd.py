@@ -1,51 +1,93 @@
-"""`titan pull`: download a model through the running agent, and watch it come."""
+"""`titan pull`: say what a model needs, download it through the running agent, and watch it come."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Mapping
 from contextlib import aclosing
-from typing import Annotated, Any
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from core.cli import door, output
-from core.cli.durations import format_duration
 from core.cli.output import ProfileOption
+from core.cli.render_pull import choice_line, choice_name, offer_lines, progress_line
 from core.errors import CommandRefused, ControlError
 
-BAR_WIDTH = 30
+if TYPE_CHECKING:
+    from core.pull_offer import PullChoice, PullOffer
+
+LOOK_LIMIT_S = 120.0  # the hub may be slow
+TOO_BIG = "too big"
 
 
 def pull(
     model: Annotated[str, typer.Argument(help="llama3.2:3b with Ollama, owner/repository:Q4_K_M without.")],
+    serve_as: Annotated[
+        str,
+        typer.Option("--as", metavar="NAME", help="Serve it under this name, one that you offer and that isn't here."),
+    ] = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing, and take it though it is too big.")] = False,
     profile: ProfileOption = None,
 ) -> None:
-    """Download a model. Ctrl+C ends it; what has come is kept, and the same command goes on from there."""
-    last = door.run(_follow(profile, model, _Line()))
+    """Download a model, once it is said whether it fits. Ctrl+C ends it; what has come is kept, and the same command
+    goes on from there."""
+    from core.pull_offer import offer_of_json
+
+    _, result = door.execute(profile, "look_up_model", {"model": model}, timeout_s=LOOK_LIMIT_S)
+    offer = offer_of_json(result)
+    for line in offer_lines(offer):
+        typer.echo(line, err=True)
+    choice = _chosen(offer, is_asking=not yes and _is_somebody_there(), is_sure=yes)
+    last = door.run(_follow(profile, {"model": choice.pull_name, **({"serve_as": serve_as} if serve_as else {})}))
     if last["phase"] != "done":
         raise CommandRefused(last["problem"] or f"the download of {model} was cancelled", hint=last["hint"])
-    typer.echo(f"{output.plain(last['model'])} is there. Offer it: titan models --offer NAME (titan models lists it)")
+    name = output.plain(last["model"])
+    if served_as := output.plain(last.get("served_as", "")):
+        typer.echo(f"{name} is there, and offered as {served_as}.")
+    else:
+        typer.echo(f"{name} is there. Offer it: titan models --offer NAME (titan models lists it)")
 
 
-def progress_line(view: Mapping[str, Any]) -> str:
-    """One line of text: a bar, how much of how much, how fast, and how long it will take."""
-    done, total = view["completed_bytes"], view["total_bytes"]
-    if not total or done is None:
-        return output.plain(str(view["status"]))
-    filled = int(BAR_WIDTH * min(1.0, done / total))
-    parts = [
-        f"[{'#' * filled}{'.' * (BAR_WIDTH - filled)}]",
-        f"{done / total:4.0%}",
-        f"{_size(done)} of {_size(total)}",
-    ]
-    if speed := view["bytes_per_second"]:
-        parts += [f"{_size(speed)}/s", f"{format_duration((total - done) / speed)} left"]
-    return "  ".join(parts)
+def _is_somebody_there() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def _size(count: float) -> str:
-    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+def _chosen(offer: PullOffer, *, is_asking: bool, is_sure: bool) -> PullChoice:
+    """What the owner wants of it. Raises CommandRefused, and typer.Abort for a no."""
+    number = offer.best
+    is_named = len(offer.choices) == 1 or offer.asked.endswith(f":{choice_name(offer.choices[0])}")
+    if is_asking and not is_named:
+        number = _asked_for(offer)
+    choice = offer.choices[number]
+    if choice.disk_problem:
+        raise CommandRefused(
+            choice.disk_problem,
+            hint="Free some space, raise the setting models_disk_budget_gb, or choose a smaller one.",
+        )
+    if choice.fit == TOO_BIG and not is_sure:
+        if not is_asking:
+            raise CommandRefused(
+                f"{choice.pull_name} is too big. {choice.sentence}",
+                hint=f"Choose a smaller one, or download it all the same: titan pull {quote(choice.pull_name)} --yes",
+            )
+        typer.confirm("It is too big for what you lend. Download it all the same?", abort=True, err=True)
+    return choice
+
+
+def _asked_for(offer: PullOffer) -> int:
+    names = [choice_name(choice) for choice in offer.choices]
+    while True:
+        wanted = typer.prompt("Which one?", default=names[offer.best], err=True).strip()
+        number = next((number for number, name in enumerate(names) if name.casefold() == wanted.casefold()), None)
+        if number is None:
+            typer.echo("It isn't in the list.", err=True)
+            continue
+        if number != offer.best:
+            typer.echo(output.plain(choice_line(offer, number)), err=True)
+        return number
 
 
 class _Line:
@@ -72,10 +114,12 @@ class _Line:
             typer.echo("", err=True)
 
 
-async def _follow(profile: str | None, model: str, line: _Line) -> Mapping[str, Any]:
+async def _follow(profile: str | None, arguments: Mapping[str, str]) -> Mapping[str, Any]:
     """The download's last view. Raises CommandRefused, AgentNotRunning, ControlError when the agent ends meanwhile."""
+    line = _Line()
     async with door.open_client(profile) as client:
-        name = str((await client.execute("pull_model", {"model": model})).result.get("model", model))
+        result = (await client.execute("pull_model", arguments)).result
+        name = str(result.get("model", arguments["model"]))
         try:
             async with aclosing(client.watch()) as snapshots:
                 async for snapshot in snapshots:

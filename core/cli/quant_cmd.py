@@ -40,6 +40,7 @@ def quant(
     if measure:
         if share is not None or file is not None:
             raise typer.BadParameter("--measure goes alone, or with --model")
+        typer.echo("Measuring: 20 seconds once the model is in memory. Ctrl+C stops it.", err=True)
         message, result = door.execute(profile, "measure_speed", {"model": model}, timeout_s=MEASURE_LIMIT_S)
         output.print_json({"message": message, **result}) if as_json else typer.echo(output.plain(message))
         return

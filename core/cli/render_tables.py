@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from shlex import quote
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -53,19 +54,23 @@ def sessions_table(snapshot: Mapping[str, Any], now: float) -> RenderableType:
 
 
 def models_table(snapshot: Mapping[str, Any]) -> RenderableType:
-    """What the engine has. A name that the owner offers and the engine lacks can't be seen here; `status` says it."""
+    """What the engine has, what is wanted and not here, and the downloads."""
     engine = snapshot["engine"]["name"] or "no engine yet"
     pulls = Text("\n".join(_pull_line(pull) for pull in snapshot.get("pulls", ())))
+    missing = Text(plain("\n".join(_missing_lines(snapshot))))
     if not snapshot["models"]:
-        return Group(Text(f"The engine ({engine}) has no model."), pulls)
+        return Group(Text(f"The engine ({engine}) has no model."), missing, pulls)
     offered = set(snapshot["offered_models"])
     loaded = {model["name"] for model in snapshot["loaded_models"]}
     from core.fit import judge, room_of_json, shape_of_json
 
     room = room_of_json(snapshot)
     from core.first_tokens import FirstToken, find_first_token, first_token_words
+    from core.speed_book import Speed, find_speed, speed_words
 
     first_tokens = tuple(FirstToken(**found) for found in snapshot.get("first_tokens", ()))
+    speeds = tuple(Speed(**found) for found in snapshot.get("speeds", ()))
+    device = snapshot["engine"]["status"]["device"]
     served_as = {choice["model"]: choice for choice in snapshot.get("chosen_quants", ())}
     table = _table(("model", False), ("size", True), ("quant", False), ("context", True), ("", False), ("fit", False))
     said = []
@@ -78,6 +83,8 @@ def models_table(snapshot: Mapping[str, Any]) -> RenderableType:
         if not model["is_selftest"]:
             said.append(f"{model['name']}: {verdict.sentence}")
         if words := first_token_words(find_first_token(first_tokens, model["name"])):
+            said.append(f"{model['name']}: {words}.")
+        if words := speed_words(find_speed(speeds, model["name"], device)):
             said.append(f"{model['name']}: {words}.")
         if (choice := served_as.get(model["name"])) is not None:
             marks.append(f"served as {choice['offered']}")
@@ -93,7 +100,35 @@ def models_table(snapshot: Mapping[str, Any]) -> RenderableType:
         )
     said += [f"{model['name']}: {model['note']}" for model in snapshot["loaded_models"] if model.get("note")]
     notes = Text("\n".join(plain(line) for line in said), style="dim")
-    return Group(Text(f"Engine: {engine}", style="bold"), table, notes, pulls)
+    return Group(Text(f"Engine: {engine}", style="bold"), table, notes, missing, pulls)
+
+
+def _missing_lines(snapshot: Mapping[str, Any]) -> list[str]:
+    """A line for each model that is offered and not here, with the command that gets it."""
+    from core.fit import room_of_json
+    from core.pull_offer import verdict_by_name
+
+    lines = []
+    for model in snapshot.get("missing_models", ()):
+        lines.append(f"{model['name']}: wanted, not here. {_how_to_get(model, snapshot['engine']['name'])}")
+        verdict = verdict_by_name(model["size_bytes"], room_of_json(snapshot))
+        if verdict is not None:
+            lines.append(
+                f"  {model['size_bytes'] / 1e9:.1f} GB by its name. {verdict.fit.capitalize()}. {verdict.sentence}"
+            )
+    return lines
+
+
+def _how_to_get(model: Mapping[str, Any], engine: str) -> str:
+    name = quote(model["name"])
+    if model["pull_name"]:
+        same = model["pull_name"] == model["name"]
+        get = f"Get it: titan pull {quote(model['pull_name'])}{'' if same else f' --as {name}'}"
+    elif engine == "embedded":
+        get = f"Get it from a page of the hub: titan pull OWNER/REPOSITORY --as {name}"
+    else:
+        get = "Load it in the engine"
+    return f"{get}. Or offer it no more: titan models --withdraw {name}"
 
 
 def _pull_line(pull: Mapping[str, Any]) -> str:

@@ -135,7 +135,7 @@ class FakeHub:
                     return
                 half = len(rest) // 2
                 self.wfile.write(rest[:half])
-                if hub.faults.gate is not None:
+                if hub.faults.gate is not None and not last:  # a look at a file's head isn't its download
                     self.wfile.flush()
                     hub.faults.gate.wait(30)
                 self.wfile.write(rest[half:])

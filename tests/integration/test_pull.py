@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 from core.assets_path import selftest_model_path
-from core.cli.pull_cmd import progress_line
+from core.cli.render_pull import progress_line
 from tests.fakes.agent_process import ROOT, child_environment, run_titan
 from tests.fakes.fake_hub import FakeHub
 from tests.integration.running import ID, embedded_agent
@@ -38,6 +38,37 @@ async def test_a_pulled_model_is_there_whole_and_not_offered_by_itself(home: Pat
             assert snapshot["offered_models"] == [MODEL]
             code, _, err = await run_titan(home, "pull", "no-such-name", AGENT_ID=ID)
             assert (code, "names no model on the hub" in err) == (1, True)
+
+
+async def test_it_says_first_what_fits_and_asks_before_what_is_too_big(home: Path) -> None:
+    tiny = selftest_model_path().read_bytes()
+    with FakeHub({REPO: {"Tiny-Q8_0.gguf": tiny + bytes(900_000), "Tiny-Q4_K_M.gguf": tiny}}) as hub:
+        settings = {"TITAN_HUB_ENDPOINT": hub.url, "TITAN_RAM_BUDGET_MB": "20"}  # less than any model takes
+        async with embedded_agent(home, **settings) as (_, agent):
+            code, _, err = await run_titan(home, "pull", REPO, AGENT_ID=ID)
+            assert code == 1
+            assert "Q8_0    " in err
+            assert "→ Q4_K_M" in err
+            assert f"{REPO}:Q4_K_M is too big." in err
+            assert f"titan pull {REPO}:Q4_K_M --yes" in err
+            assert (await agent.snapshot())["pulls"] == []
+            code, out, err = await run_titan(home, "pull", REPO, "--yes", AGENT_ID=ID)
+            assert (code, out.startswith(f"{REPO}:Q4_K_M is there.")) == (0, True), err
+
+
+async def test_what_is_wanted_and_not_here_is_named_with_its_command_and_served_once_it_came(home: Path) -> None:
+    tiny = selftest_model_path().read_bytes()
+    with FakeHub({REPO: {"Tiny-Q8_0.gguf": tiny}}) as hub:
+        settings = {"TITAN_HUB_ENDPOINT": hub.url, "SUPPORTED_MODELS": f"{MODEL},tiny:8b-q8_0"}
+        async with embedded_agent(home, **settings) as (_, agent):
+            code, out, _ = await run_titan(home, "models", AGENT_ID=ID)
+            assert code == 0
+            assert "tiny:8b-q8_0: wanted, not here." in out
+            assert "titan pull OWNER/REPOSITORY --as tiny:8b-q8_0" in " ".join(out.split())
+            assert hub.headers == []  # nothing is asked for before the owner does
+            code, out, err = await run_titan(home, "pull", REPO, "--as", "tiny:8b-q8_0", AGENT_ID=ID)
+            assert (code, f"{REPO}:Q8_0 is there, and offered as tiny:8b-q8_0." in out) == (0, True), err
+            assert (await agent.snapshot())["offered_models"] == [MODEL, "tiny:8b-q8_0"]
 
 
 async def test_ctrl_c_ends_the_download_and_the_next_one_goes_on(home: Path) -> None:
