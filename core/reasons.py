@@ -265,10 +265,10 @@ CATALOGUE = (
     ReasonKind(
         code="gpu_look",
         title="Looking at the graphics card",
-        meaning="While sessions run its driver can't tell whether another program uses the card, and they have followed "
-        "each other for some time.",
-        effect="New sessions wait until the running ones have ended and the card was looked at, 3 s later; if they don't "
-        "end within 30 s it is tried again later.",
+        meaning="While sessions run, the driver can't tell whether another program uses the card too, and there was no "
+        "moment without one for some time.",
+        effect="New sessions wait until the running ones have ended and the card was looked at, 3 s later at most; if "
+        "they don't end within 30 s, it is tried again later.",
         setting="gpu_look_after_s",
         blocks=False,
         icon="gpu",
@@ -350,7 +350,7 @@ def rule_blind(unknown: Iterable[CannotTell], wall: float) -> Reason | None:
 
 
 def gpu_look(*, is_waiting: bool = False, is_used: bool = False) -> Reason:
-    """`is_waiting`: sessions still run. `is_used`: another program does use the card, and it is looked at for longer."""
+    """`is_waiting`: sessions still run. `is_used`: another program does use the card, so it is looked at for longer."""
     kind = KINDS["gpu_look"]
     sentence = "Looking whether somebody else uses the graphics card: new sessions wait for a moment."
     if is_waiting:
