@@ -48,7 +48,7 @@ async def apply_settings(agent: Agent, new: Settings) -> Applied:
         agent.use_settings(replace(agent.settings, **{name: getattr(new, name) for name in at_once}))
         if "supported_models" in at_once or "model_names" in at_once:
             await agent.keeper.refresh()
-        agent.tell_coordinator()
+        agent.switch.tell_coordinator()
         log.info("settings applied", settings=at_once)
     return Applied(tuple(at_once), tuple(name for name in changed if name not in at_once))
 
@@ -73,9 +73,9 @@ def _session_limits(agent: Agent, new: Settings) -> bool:
 
 def _output_limit(agent: Agent, new: Settings) -> bool:
     """Only the answer's length: the server's message size follows max_prompt_bytes, the engine's load the context."""
-    if agent.service is not None:
-        limits = agent.service.limits
-        agent.service.limits = replace(limits, max_output_tokens=request_limits(new).max_output_tokens)
+    if agent.public.service is not None:
+        limits = agent.public.service.limits
+        agent.public.service.limits = replace(limits, max_output_tokens=request_limits(new).max_output_tokens)
     return True
 
 

@@ -56,7 +56,7 @@ async def run_self_test(
         validator = JwtValidator(agent.settings.agent_id)
         validator.set_key(coordinator.public_key_pem)
         server = AgentServer(
-            service=agent.make_service(SelfTestDoor(validator, ReplayStore(None)), is_owner=True),
+            service=agent.services.make(SelfTestDoor(validator, ReplayStore(None)), is_owner=True),
             options=ServerOptions(addresses=("127.0.0.1:0",), max_calls=1, max_prompt_bytes=64 * 1024),
             snapshot=lambda: agent.store.current,
         )

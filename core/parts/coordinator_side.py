@@ -23,9 +23,9 @@ class CoordinatorSide:
     def __init__(
         self,
         settings: Settings,
-        *,
         report: Reporter,
         reasons: ReasonBook,
+        *,
         on_link: Callable[[], None],
         on_woke: Callable[[float], None],
     ) -> None:
@@ -46,6 +46,13 @@ class CoordinatorSide:
             ca_path=settings.coordinator_ca,
         )
         self.keys = KeyKeeper(JwtValidator(settings.agent_id), self.client.fetch_key)
+
+    def check_capacity(self) -> None:
+        """Register again where the coordinator works with a capacity that is no longer true."""
+        if self._report.is_registration_outdated():
+            total_mb, kind = self._report.capacity().total_mb, self._report.memory_kind
+            log.info("capacity changed", total_mb=total_mb, kind=kind)
+            self.client.register_again()
 
     def _on_key(self, pem: str) -> None:
         try:

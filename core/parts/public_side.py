@@ -1,20 +1,20 @@
-"""The network's way in: the port that listens, the tokens that are spent, and the key that hides clients' names."""
+"""The network's way in: the port that listens, and the tokens that are spent already."""
 
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Callable
 
 from core.agent_server import AgentServer, ServerOptions
-from core.client_key import load_client_key
 from core.config import Settings
-from core.inference import InferenceService, TokenDoor
+from core.inference import InferenceService
 from core.key_keeper import KeyKeeper
 from core.logs import get_logger
-from core.network import effective_listen_addresses, has_ipv6
+from core.network import effective_listen_addresses, has_ipv6, public_address_problem
+from core.parts.services import Services
 from core.paths import ProfilePaths
 from core.public_door import AgentDoor, tls_material
+from core.reasons import ReasonBook, no_public_address
 from core.replay_store import ReplayStore
 from core.reporting import Reporter
 from core.snapshot import AgentSnapshot
@@ -31,8 +31,9 @@ class PublicSide:
         paths: ProfilePaths,
         *,
         keys: KeyKeeper,
-        make_service: Callable[[TokenDoor], InferenceService],
+        services: Services,
         report: Reporter,
+        reasons: ReasonBook,
         snapshot: Callable[[], AgentSnapshot],
         on_change: Callable[[], None],
     ) -> None:
@@ -40,33 +41,30 @@ class PublicSide:
         self._settings = settings
         self._paths = paths
         self._keys = keys
-        self._make_service = make_service
+        self._services = services
         self._report = report
+        self._reasons = reasons
         self._snapshot = snapshot
         self._on_change = on_change
         self._spent: ReplayStore | None = None  # from `load` on
         self._spent_notice = ""
         self._server: AgentServer | None = None
-        self.client_key = secrets.token_bytes(16)  # until the installation's own is read
         self.service: InferenceService | None = None  # once it listens
 
     async def load(self) -> None:
-        """Read the spent tokens and the clients' key, before the ledger is begun. Raises StorageError."""
-        paths = self._paths
-        self._spent = await asyncio.to_thread(ReplayStore, paths.spent_tokens_file, on_notice=self._on_spent_notice)
+        """Read the spent tokens, and see whether this machine can be reached at all. Raises StorageError."""
+        path = self._paths.spent_tokens_file
+        self._spent = await asyncio.to_thread(ReplayStore, path, on_notice=self._on_spent_notice)
         self._on_spent_notice(self._spent.notice)
-        has_ledger = paths.ledger_file.exists()
-        self.client_key, notice = await asyncio.to_thread(
-            load_client_key, paths.client_key_file, is_expected=has_ledger
-        )
-        self._report.add_notice(notice)
+        if (problem := public_address_problem(self._settings)) is not None:
+            self._reasons.put(no_public_address(problem.sentence, problem.remedy))
 
     async def listen(self) -> None:
         """After `load`; not serving yet. Raises PortTakenError, ConfigError and StorageError."""
         assert self._spent is not None
         settings, report = self._settings, self._report
         tls = await asyncio.to_thread(tls_material, settings, self._paths.tls_dir)
-        self.service = self._make_service(AgentDoor(self._keys, self._spent))
+        self.service = self._services.make(AgentDoor(self._keys, self._spent))
         self._server = server = AgentServer(
             service=self.service,
             options=ServerOptions(

@@ -41,8 +41,8 @@ async def serve(agent: Agent, token: str) -> None:
     async def take(text: str) -> None:
         pass
 
-    assert agent.service is not None
-    await agent.service.serve(InferenceCall(session_token=token, prompt="hello"), take)
+    assert agent.public.service is not None
+    await agent.public.service.serve(InferenceCall(session_token=token, prompt="hello"), take)
 
 
 async def until_queued(agent: Agent) -> None:
@@ -90,7 +90,7 @@ async def test_session_that_the_engine_failed_makes_the_keeper_ask_it_at_once(re
     engine = FakeEngine(models=(MODEL,))
     async with small_agent(engine, ONE_AT_A_TIME) as agent:
         before = engine.calls.count("check")
-        agent._on_ended(ended(end_reason=reason))
+        agent.services.take_own(ended(end_reason=reason))
         for _ in range(20):
             await asyncio.sleep(0)
         assert (engine.calls.count("check") > before) is looks

@@ -101,13 +101,13 @@ async def test_sessions_at_once_follow_what_the_loaded_model_has_room_for() -> N
     engine = engine_with("Q4_K_M")
     async with small_agent(engine, {"supported_models": (f"{MODEL}-q4_k_m",), "max_concurrent_jobs": 4}) as agent:
         agent.models.loaded = (LoadedModel(name=f"{MODEL}-q4_k_m", sessions=2, context_tokens=2048),)
-        agent._on_sample(agent.stats.collect())
+        agent.sampling.take(agent.stats.collect())
         assert agent.admission.max_jobs == 2
         registration = agent.report.registration()
         assert registration.max_jobs == 2  # type: ignore[union-attr]
         assert registration.capabilities["context_tokens"] == "2048"  # type: ignore[union-attr]
         agent.models.loaded = ()
-        agent._on_sample(agent.stats.collect())
+        agent.sampling.take(agent.stats.collect())
         assert agent.admission.max_jobs == 4
 
 

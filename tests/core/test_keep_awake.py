@@ -301,21 +301,21 @@ async def test_each_system_has_its_own_way(system: str, kind: type[Inhibitor]) -
 async def test_agent_holds_only_while_a_session_runs_and_lets_go_when_paused() -> None:
     async with small_agent(FakeEngine(models=("tiny",)), {"supported_models": ("tiny",)}) as agent:
         fake = FakeInhibitor()
-        agent.awake = KeepAwake(fake, lambda: Power(on_mains=True))
+        agent.owner_side.awake = KeepAwake(fake, lambda: Power(on_mains=True))
         async with agent.admission.slot(model="tiny", client="c", job_id="j", spend=lambda: None):
-            agent.keep_awake_if_serving()
+            agent.owner_side.keep_awake_if_serving()
             await soon(lambda: fake.is_held)
             agent.owner.pause()
             assert not fake.is_held
-            agent.keep_awake_if_serving()
+            agent.owner_side.keep_awake_if_serving()
             assert not fake.is_held
             agent.owner.resume()
             await soon(lambda: not agent.reasons.is_blocked)
-            agent.keep_awake_if_serving()
+            agent.owner_side.keep_awake_if_serving()
             await soon(lambda: fake.is_held)
         assert not fake.is_held
         agent.settings = type(agent.settings)(keep_awake=False)
         async with agent.admission.slot(model="tiny", client="c", job_id="k", spend=lambda: None):
-            agent.keep_awake_if_serving()
+            agent.owner_side.keep_awake_if_serving()
             assert fake.holds == 2
-        await agent.awake.close()
+        await agent.owner_side.awake.close()

@@ -45,10 +45,10 @@ async def serve(agent: Agent, *clients: str) -> None:
 
     signer = await TokenSigner.generate()
     agent.keys.adopt(signer.public_key_pem)
-    assert agent.service is not None
+    assert agent.public.service is not None
     for client in clients:
         token = signer.issue(agent_id="agent-1", model=MODEL, client_id=client)
-        await agent.service.serve(InferenceCall(session_token=token, prompt=CANARY), take)
+        await agent.public.service.serve(InferenceCall(session_token=token, prompt=CANARY), take)
 
 
 async def ask(agent: Agent, name: str, **arguments: str) -> CommandOutcome:

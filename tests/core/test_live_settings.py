@@ -55,6 +55,7 @@ CHANGES = {
     "gpu_others_for_s": "5",
     "gpu_others_resume_percent": "15",
     "gpu_others_resume_s": "30",
+    "gpu_look_after_s": "30",
     "gpu_in_use_effect": "off",
     "engine_used_by_owner_effect": "off",
     "pause_on_battery": "false",
@@ -108,9 +109,9 @@ async def test_every_live_setting_counts_at_once() -> None:
         limits = agent.admission.limits
         assert (limits.queue_wait_s, limits.max_session_s, limits.slow_client_s) == (4, 66, 7)
         assert (limits.first_token_timeout_s, limits.token_gap_timeout_s) == (8, 9)
-        assert agent.service is not None
-        assert agent.service.limits.max_output_tokens == 55
-        assert agent.service.limits.context_tokens == 4096
+        assert agent.public.service is not None
+        assert agent.public.service.limits.max_output_tokens == 55
+        assert agent.public.service.limits.context_tokens == 4096
         assert agent.store.current.capacity.total_mb == 5000
         assert (agent.drain_limit_s, agent.owner.finish_limit_s) == (11, 12)
         assert agent.keeper.unload_after_idle_s == 60

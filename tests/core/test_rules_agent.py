@@ -76,8 +76,8 @@ async def serve(agent: Agent, token: str) -> None:
     async def take(text: str) -> None:
         pass
 
-    assert agent.service is not None
-    await agent.service.serve(InferenceCall(session_token=token, prompt="hello"), take)
+    assert agent.public.service is not None
+    await agent.public.service.serve(InferenceCall(session_token=token, prompt="hello"), take)
 
 
 async def test_a_listed_program_refuses_at_once_ends_the_session_and_unloads() -> None:
@@ -107,9 +107,9 @@ async def test_a_warm_card_stays_slowed_whatever_else_says_how_many_may_run() ->
     async with small_agent(FakeEngine(models=(MODEL,)), settings) as agent:
         machine_of(agent).show(gpu_temperature_c=72.0)
         assert agent.admission.max_jobs == 3
-        agent._on_sample(FixedStats().sample)
+        agent.sampling.take(FixedStats().sample)
         assert agent.admission.max_jobs == 3
-        agent._on_sample(FixedStats().sample)
+        agent.sampling.take(FixedStats().sample)
         assert agent.admission.max_jobs == 3
         assert "gpu_warm" in agent.reasons
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -55,24 +56,29 @@ async def test_memory_that_is_taken_back_is_measured_shown_and_remembered(home: 
     assert len(json.loads((paths.state_dir / "give-back.json").read_text())) == 2
 
 
-CARD = "card uuid=GPU-a name=Double_4090 total=24564 used={used} reserved=400 util=0 temp=51 power=80500"
+CARD = "card uuid=GPU-a name=Double_4090 total=24564 used={used} reserved=400 util=0 temp=51 power=80500 procs={procs}"
 
 
 @asynccontextmanager
-async def card_of(engine: FakeOllama, folder: Path) -> AsyncIterator[dict[str, str]]:
-    """A graphics card whose memory is what this Ollama has loaded; the environment in which an agent sees it."""
+async def card_of(engine: FakeOllama, folder: Path, taker: int = 1) -> AsyncIterator[dict[str, str]]:
+    """A graphics card whose memory is what this Ollama has loaded; the environment in which an agent sees it.
+
+    While the folder has a file "taken", the process `taker` takes at once what the model leaves.
+    """
     (folder / LIBRARY_NAME).symlink_to(build(folder.parent))
     state = folder / "state"
 
     async def follow() -> None:
-        shown = -1
+        shown = ""
         while True:
-            used = 1000 + len(engine.loaded) * (engine.size_vram >> 20)
-            if used != shown:
+            held = len(engine.loaded) * (engine.size_vram >> 20)
+            taken = (engine.size_vram >> 20) - held if (folder / "taken").exists() else 0
+            line = CARD.format(used=1000 + held + taken, procs=f"g:{taker}:{100 + taken}")
+            if line != shown:
                 fresh = state.with_name("state.new")
-                fresh.write_text(f"{CARD.format(used=used)}\n")
+                fresh.write_text(f"{line}\n")
                 fresh.replace(state)
-                shown = used
+                shown = line
             await asyncio.sleep(0.02)
 
     following = asyncio.create_task(follow())
@@ -113,13 +119,44 @@ async def test_graphics_memory_is_measured_on_the_card_and_who_keeps_it_is_named
             assert (snapshot["give_back"]["last"]["kind"], snapshot["give_back"]["count"]) == ("vram", 1)
 
 
+@pytest.mark.skipif(find_compiler() is None, reason="no C compiler to build the NVML double")
+async def test_program_that_takes_the_cards_memory_at_once_is_named_in_red(home: Path, tmp_path: Path) -> None:
+    """Which is what happens when a game starts in that second; the engine's processes are not told here."""
+    folder = tmp_path / "driver"
+    folder.mkdir()
+    game = await asyncio.create_subprocess_exec("sleep", "300")
+    try:
+        async with (
+            FaultyCoordinator() as coordinator,
+            FakeOllama() as engine,
+            card_of(engine, folder, game.pid) as card,
+        ):
+            engine.size = engine.size_vram = 4000 << 20
+            settings = {"COORDINATOR_ENDPOINT": coordinator.endpoint, "AGENT_ID": ID, **card}
+            async with AgentProcess(home, **ollama(engine.url, **settings)) as agent:
+                await agent.wait_state("ready")
+                async with client_of(agent.endpoint) as client:
+                    assert (await client.ask(token_of(coordinator, ID, TINY))).code is OK
+                await until(lambda: "used=5000" in (folder / "state").read_text())
+                (folder / "taken").touch()
+                message, _ = await agent.command("take_back")
+                sentence = "Only 0 MB of 3.9 GB back after 5 s; sleep still holds the rest"
+                assert sentence in message
+                code, out, err = await run_titan(agent.home, "status", "--profile", ID, COLUMNS="120", FORCE_COLOR="1")
+                assert code == 0, err
+                assert re.search(rf"\x1b\[(1;)?31m[^\x1b]*{sentence}", out), out
+    finally:
+        game.kill()
+        await game.wait()
+
+
 @pytest.mark.parametrize("loads", ["other:latest", "tiny:latest"])
 async def test_owner_who_uses_the_shared_ollama_is_made_way_for(
     home: Path, monkeypatch: pytest.MonkeyPatch, loads: str
 ) -> None:
     """Whichever model it is: the one that we offer isn't ours to unload either."""
     monkeypatch.setattr("core.engine_keeper.WATCH_INTERVAL_S", 0.05)
-    monkeypatch.setattr("core.agent.SAMPLE_INTERVAL_S", 0.05)
+    monkeypatch.setattr("core.parts.sampling.SAMPLE_INTERVAL_S", 0.05)
     async with FakeOllama() as engine:
         engine.tags.append(tag("other:latest"))
         effect = {"TITAN_ENGINE_USED_BY_OWNER_EFFECT": DEFAULT_EFFECTS["engine_used_by_owner"]}

@@ -1,0 +1,104 @@
+"""Models in memory: loaded before serving begins, given back when the owner or a rule wants the memory, and watched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from core.config import Settings
+from core.give_back import MemoryKeeper
+from core.give_back_file import GiveBackFile
+from core.host_meter import RamReading
+from core.memory_meter import SystemMemoryMeter
+from core.memory_watch import MemoryWatch
+from core.model_starter import ModelStarter
+from core.model_use import ModelUse
+from core.parts.serving import Serving
+from core.paths import ProfilePaths
+from core.reasons import memory_going_back
+from core.snapshot import GiveBack
+from core.stats_collector import StatsCollector
+
+
+class ModelMemory:
+    """What gives memory back and what loads again afterwards belong together: the one leaves a wish to the other."""
+
+    def __init__(
+        self,
+        settings: Callable[[], Settings],
+        paths: ProfilePaths,
+        *,
+        serving: Serving,
+        stats: StatsCollector,
+        model_use: ModelUse,
+        kept_mb: Callable[[RamReading], int],
+        on_ram: Callable[[RamReading], None],
+        on_change: Callable[[], None],
+    ) -> None:
+        """`settings` as they are now; `kept_mb` is what of the RAM must stay free, `on_ram` gets each reading of it."""
+        self._models = models = serving.models
+        self._reasons = reasons = serving.reasons
+        self._model_use = model_use
+        self.keeper = MemoryKeeper(
+            models=models,
+            admission=serving.admission,
+            meter=SystemMemoryMeter(stats.memory, serving.processes, lambda: models.engine.name),
+            file=GiveBackFile(paths.state_dir / "give-back.json"),
+            on_change=on_change,
+            on_going_back=lambda is_going: reasons.put_or_drop(
+                "memory_going_back", memory_going_back() if is_going else None
+            ),
+        )
+        self.watch = MemoryWatch(
+            stats.ram,
+            is_needed=lambda: bool(models.loaded) or serving.admission.running_jobs > 0,
+            kept_mb=kept_mb,
+            on_reading=on_ram,
+        )
+        self.starter = ModelStarter(
+            models=models,
+            reasons=reasons,
+            last_used=lambda: self.keeper.unloaded,
+            most_used=lambda: model_use.names,
+            how_many=lambda: settings().preload_models,
+            is_enabled=lambda: settings().preload_on_resume,
+            limit_s=lambda: settings().first_token_timeout_s,
+            on_failed=serving.keeper.show,
+        )
+
+    def begin(self, *, is_paused: bool, is_wanted: bool) -> None:
+        """The agent is up. `is_wanted`: a model is to be there before the first request."""
+        if is_paused:
+            self.starter.want()
+        elif is_wanted:
+            self.starter.want_at_start()
+            if not self._reasons.is_blocked:
+                self.starter.begin()
+
+    def follow_owner(self, *, is_paused: bool) -> None:
+        """A pause gives the memory back once the last session has ended; a resume before that keeps it."""
+        if is_paused:
+            self.keeper.give_back_when_idle(also=self._stop_loading())
+        else:
+            self.keeper.keep()
+
+    async def give_back_for_rule(self, also: Collection[str]) -> GiveBack | None:
+        """A rule wants the memory, now; raises EngineError."""
+        return await self.keeper.give_back({*also, *self._stop_loading()})
+
+    def check_after_sleep(self) -> None:
+        """A card may have lost what was on it."""
+        if self._models.loaded:
+            self.starter.want_check()
+            if not self._reasons.is_blocked:
+                self.starter.begin()
+
+    async def close(self) -> None:
+        await self.starter.close()
+        await self.keeper.close()
+
+    def _stop_loading(self) -> tuple[str, ...]:
+        """The models that may still be loading. Serving again begins with loading one."""
+        loading = self.starter.stop()
+        self.starter.want()
+        self._model_use.refresh_soon()
+        return loading

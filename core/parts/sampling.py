@@ -1,0 +1,61 @@
+"""The machine, sampled: once before anybody hears of it, then every two seconds, and what follows from a sample."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from core.parts.owner_side import OwnerSide
+from core.parts.serving import Serving
+from core.reporting import Reporter
+from core.stats_collector import StatsCollector, SystemStats
+
+SAMPLE_INTERVAL_S = 2.0
+
+
+class Sampling:
+    """Hands each sample to whoever works by it, in an order that matters."""
+
+    def __init__(
+        self,
+        stats: StatsCollector,
+        report: Reporter,
+        serving: Serving,
+        owner_side: OwnerSide,
+        *,
+        on_sampled: Callable[[], None],
+    ) -> None:
+        """`on_sampled` is called after each sample but the first."""
+        self._stats = stats
+        self._report = report
+        self._serving = serving
+        self._owner_side = owner_side
+        self._on_sampled = on_sampled
+
+    async def start(self) -> None:
+        """Choose the engine, and look at the machine meanwhile."""
+        rules = self._owner_side.rules
+        sampling = asyncio.create_task(asyncio.to_thread(self._stats.collect), name="first-sample")
+        looking = asyncio.create_task(rules.look(), name="first-look")
+        try:
+            await self._serving.keeper.start()
+            self._report.take_sample(stats := await sampling)
+            rules.take_sample(stats, self._report.cpu_percent_others)
+            await looking  # a game that runs already keeps us closed: nobody hears of this machine, nothing is loaded
+        finally:
+            sampling.cancel()  # when it didn't come to that
+            looking.cancel()
+
+    async def run(self) -> None:
+        """Sample for ever."""
+        await self._stats.run(SAMPLE_INTERVAL_S, self.take)
+
+    def take(self, stats: SystemStats) -> None:
+        """One sample, on the loop."""
+        self._report.take_sample(stats)
+        self._owner_side.fit_sessions()
+        self._owner_side.rules.take_sample(stats, self._report.cpu_percent_others)
+        self._serving.keeper.show()  # a child may have given up between two looks
+        self._owner_side.keep_awake_if_serving()
+        self._serving.look_for_unseen()
+        self._on_sampled()
