@@ -24,6 +24,7 @@ from core.memory_need import (
 )
 from core.model_shape import ModelShape
 from core.quantization import BITS_PER_WEIGHT, size_as, size_at
+from tests.fakes.gguf_architectures import WRITERS
 from tests.fakes.gguf_models import MODELS, TinyModel, write_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,6 +69,16 @@ def test_estimate_meets_the_engine_s_own_report(tmp_path: Path, model: TinyModel
     assert (need.weights + need.cache + need.compute) / MIB == pytest.approx(said.total, rel=0.035)
     # The whole process is never more than was said; a repacked copy's original is mapped, and the system's to take.
     assert said.resident <= need.total / MIB + said.repacked
+
+
+@pytest.mark.parametrize("architecture", WRITERS)
+def test_keys_values_and_states_of_odd_architectures_are_the_engines_own(tmp_path: Path, architecture: str) -> None:
+    """Latent attention, windows, experts, recurrent layers: what a rule of thumb gets wrong several times over."""
+    path = tmp_path / "model.gguf"
+    WRITERS[architecture](path)
+    need, said = CHECK["estimate"](path, 2, 2048), CHECK["report"](path, 2, 2048)
+    assert need.cache / MIB == pytest.approx(said.cache, abs=0.02)
+    assert (need.weights + need.cache + need.compute) / MIB == pytest.approx(said.total, rel=0.035)
 
 
 @pytest.mark.parametrize("quant", PUBLISHED_GB)
