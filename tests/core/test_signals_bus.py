@@ -196,6 +196,13 @@ async def test_network_that_network_manager_cannot_tell_is_unknown(private: Priv
         assert await metered.read() == Unknown("NetworkManager can't tell whether this network is metered.")
 
 
+async def test_no_network_at_all_is_nothing_that_was_lost(private: PrivateBus, bus: Bus) -> None:
+    manager = NetworkManager()
+    manager.connection = "/"
+    async with Served(private.address, manager):
+        assert await BusMetered(bus).read() == Unknown("No network is connected.", is_no_loss=True)
+
+
 async def test_sleep_is_heard_the_moment_that_logind_says_so(private: PrivateBus, bus: Bus, clock: FakeClock) -> None:
     heard: list[bool] = []
     sleeping = SleepSignal(bus, heard.append, clock=clock)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+import struct
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +15,7 @@ from core.signals import FullScreen, Unknown
 from core.signals.bus import Bus
 from core.signals.full_screen import WindowsFullScreen, full_screen_probe
 from core.signals.idle import MacIdle, WindowsIdle, idle_probe
+from core.signals.mac_network import MacMetered
 from core.signals.metered import BusMetered, metered_probe
 from core.signals.not_told import NotTold
 from core.signals.watch import SignalWatch
@@ -158,6 +161,86 @@ def test_windows_network_that_is_not_told_is_unknown_and_nothing_is_kept(cost: i
     assert (ole32.initialised, ole32.held) == (0, 0)
 
 
+class Network:
+    """Network.framework: a path monitor that calls its block on a thread of its own, as the system does."""
+
+    GLOBAL_BLOCK = 0x7FFF_1234_0000
+
+    def __init__(self, *, is_silent: bool = False, **path: bool) -> None:
+        """`path`: status, expensive, constrained."""
+        self.path, self.is_silent = path, is_silent
+        self.calls: list[str] = []
+        self.invoke: Any = None
+        self.block = 0
+        self.nw_path_monitor_create = _Function(lambda: self._note("create", 0x7FFF_0000_0000_0001))
+        self.dispatch_queue_create = _Function(lambda label, kind: self._note("queue", 0x7FFF_0000_0000_0002))
+        self.nw_path_monitor_set_queue = _Function(lambda monitor, queue: self._note(f"set {queue & 0xF}"))
+        self.nw_path_monitor_set_update_handler = _Function(self._set_handler)
+        self.nw_path_monitor_start = _Function(self._start)
+        self.nw_path_monitor_cancel = _Function(lambda monitor: self._note("cancel"))
+        self.nw_path_get_status = _Function(lambda path: self._of(path, "status"))
+        self.nw_path_is_expensive = _Function(lambda path: self._of(path, "expensive"))
+        self.nw_path_is_constrained = _Function(lambda path: self._of(path, "constrained"))
+
+    def change(self, **path: bool) -> None:
+        self.path = path
+        thread = threading.Thread(target=self.invoke, args=(self.block, 0x7FFF_0000_0000_0003))
+        thread.start()
+        thread.join()
+
+    def _note(self, call: str, made: int = 0) -> int:
+        self.calls.append(call)
+        return made
+
+    def _of(self, path: int, what: str) -> int:
+        assert path == 0x7FFF_0000_0000_0003
+        return int(self.path.get(what, what == "status"))
+
+    def _set_handler(self, monitor: int, block: int) -> None:
+        """What the runtime reads in a block (clang's Block-ABI-Apple): on 64 bits, 32 bytes."""
+        self._note("handler")
+        isa, flags, invoke, descriptor = struct.unpack("=QixxxxQQ", ctypes.string_at(block, 32))
+        assert (isa, flags) == (self.GLOBAL_BLOCK, 1 << 28)
+        assert struct.unpack("=QQ", ctypes.string_at(descriptor, 16)) == (0, 32)
+        self.block, self.invoke = block, ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(invoke)
+
+    def _start(self, monitor: int) -> None:
+        self._note("start")
+        if not self.is_silent:
+            self.change(**self.path)
+
+
+def mac(network: Network) -> MacMetered:
+    return MacMetered(network, block_class=Network.GLOBAL_BLOCK, first_answer_s=0.01)
+
+
+@pytest.mark.parametrize(
+    ("path", "is_metered"),
+    [({}, False), ({"expensive": True}, True), ({"constrained": True}, True)],  # a phone's hotspot; Low Data Mode
+)
+def test_mac_network_is_as_its_path_says(path: dict[str, bool], is_metered: bool) -> None:
+    assert mac(Network(**path)).read() is is_metered
+
+
+def test_mac_network_follows_each_change_with_one_monitor_and_lets_go_of_it() -> None:
+    network = Network()
+    probe = mac(network)
+    assert probe.read() is False
+    network.change(expensive=True)
+    assert probe.read() is True
+    network.change(status=False, expensive=True)
+    assert probe.read() == Unknown("No network is connected.", is_no_loss=True)
+    assert network.calls == ["create", "queue", "set 2", "handler", "start"]
+    probe.close()
+    probe.close()
+    assert network.calls[5:] == ["cancel"]
+    network.change(expensive=True)  # one that was under way: the block is still there
+
+
+def test_mac_network_that_is_not_told_is_unknown() -> None:
+    assert mac(Network(is_silent=True)).read() == Unknown("macOS hasn't told whether this network is metered.")
+
+
 def test_each_system_gets_its_own_probes() -> None:
     bus = Bus("session", "")
     assert isinstance(idle_probe(bus, {}, system="win32"), WindowsIdle)
@@ -165,7 +248,7 @@ def test_each_system_gets_its_own_probes() -> None:
     assert isinstance(full_screen_probe({}, system="win32"), WindowsFullScreen)
     assert isinstance(full_screen_probe({}, system="darwin"), NotTold)
     assert isinstance(metered_probe(bus, system="win32"), WindowsMetered)
-    assert isinstance(metered_probe(bus, system="darwin"), NotTold)
+    assert isinstance(metered_probe(bus, system="darwin"), MacMetered)
     assert isinstance(metered_probe(bus, system="linux"), BusMetered)
 
 

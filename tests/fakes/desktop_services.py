@@ -10,7 +10,7 @@ from typing import Annotated, Self
 
 from dbus_fast import BusType, Message, MessageType
 from dbus_fast.aio import MessageBus
-from dbus_fast.annotations import DBusBool, DBusSignature, DBusUInt32
+from dbus_fast.annotations import DBusBool, DBusObjectPath, DBusSignature, DBusUInt32
 from dbus_fast.constants import PropertyAccess
 from dbus_fast.service import ServiceInterface, dbus_method, dbus_property, dbus_signal
 
@@ -49,17 +49,22 @@ class ScreenSaver(ServiceInterface):
 
 
 class NetworkManager(ServiceInterface):
-    """`metered` is an NMMetered."""
+    """`metered` is an NMMetered, `connection` the path of the one over which the internet is reached; "/": none."""
 
     bus_name, path = "org.freedesktop.NetworkManager", "/org/freedesktop/NetworkManager"
 
     def __init__(self) -> None:
         super().__init__("org.freedesktop.NetworkManager")
         self.metered = 0
+        self.connection = "/org/freedesktop/NetworkManager/ActiveConnection/1"
 
     @dbus_property(access=PropertyAccess.READ)
     def Metered(self) -> DBusUInt32:
         return self.metered
+
+    @dbus_property(access=PropertyAccess.READ)
+    def PrimaryConnection(self) -> DBusObjectPath:
+        return self.connection
 
 
 class Login1(ServiceInterface):
