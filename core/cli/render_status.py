@@ -53,7 +53,7 @@ def render_status(snapshot: Snapshot, now: float) -> RenderableType:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in _rows(snapshot, now):
-        table.add_row(name, Text(plain(value)))
+        table.add_row(name, Text(plain(value), style="red" if _is_trouble(name, snapshot) else ""))
     parts += [Text(), table]
     if snapshot["notices"]:
         parts += [Text(), *(Text(f"Note: {plain(notice)}", style="dim") for notice in snapshot["notices"])]
@@ -187,6 +187,12 @@ def _given_back(given: object, now: float) -> str:
         return ""
     text = f"{given['sentence']}, {format_duration(now - given['last']['at'])} ago"
     return f"{text}; median of {given['count']}: {given['median_s']:.1f} s" if given["median_s"] is not None else text
+
+
+def _is_trouble(name: str, snapshot: Snapshot) -> bool:
+    """Whether a row tells of what failed: memory that didn't come back."""
+    given = snapshot.get("give_back")
+    return name == "Given back" and isinstance(given, Mapping) and not given["last"]["ok"]
 
 
 def _machine(machine: object) -> str:
