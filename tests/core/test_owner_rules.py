@@ -13,7 +13,8 @@ from core.energy_log import EnergyLog
 from core.owner_rules import OwnerRules
 from core.reasons import ReasonBook, model_loading
 from core.sessions import Admission
-from core.signals import Signals
+from core.signals import ProcessorHeat, Signals, Unknown
+from core.snapshot import ProcessorHeatView
 from core.stats_collector import SystemStats
 from tests.fakes.calm_signals import FakeSignals
 
@@ -100,3 +101,12 @@ async def test_nobody_is_let_in_from_the_moment_that_the_machine_is_about_to_sle
     assert house.reasons.is_blocked
     house.signals.show()
     assert house.reasons.all == ()
+
+
+async def test_snapshot_says_how_hot_the_processor_is_or_why_nothing_tells_it(house: House) -> None:
+    house.signals.show(processor_heat=ProcessorHeat(celsius=71.0, mean_c=69.0, sensor="k10temp, Tdie", critical_c=95.0))
+    shown = house.rules.snapshot_fields()["processor_heat"]
+    assert shown == ProcessorHeatView(celsius=71.0, sensor="k10temp, Tdie", critical_c=95.0)
+    house.signals.show(processor_heat=Unknown("The processor's sensor could not be read."))
+    shown = house.rules.snapshot_fields()["processor_heat"]
+    assert shown == ProcessorHeatView(problem="The processor's sensor could not be read.")

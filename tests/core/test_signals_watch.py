@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from core.gpu import GpuProcess, GpuSample
-from core.signals import NOT_ASKED, GpuUse, Power, Signals, Unknown
-from core.signals.guard import Guarded
+from core.signals import NOT_ASKED, GpuUse, Power, ProcessorHeat, Signals, Unknown
+from core.signals.guard import Guarded, ProbeThreads, guard_probe
+from core.signals.processor_heat import SysfsHeat
 from core.signals.watch import SignalWatch
 from core.stats_collector import SystemStats
 from tests.fakes.desktop_services import Login1, MutterIdle, NetworkManager, Served
@@ -99,6 +100,31 @@ async def test_each_is_read_at_its_own_pace() -> None:
         await house.ticks(20)
         assert (house.idle.reads, house.apps.reads, house.power.reads) == (21, 11, 7)
     assert house.watch.current == Signals(idle_s=10.0, power=Power(on_mains=True), listed_apps=())
+
+
+async def test_the_processors_temperature_is_read_whatever_the_rules_want(tmp_path: Path) -> None:
+    """It is shown to the owner also where its rule is off; through the real probe, its guard and its thread."""
+    chip = tmp_path / "hwmon" / "hwmon0"
+    chip.mkdir(parents=True)
+    for name, text in {"name": "k10temp", "temp1_input": "91500", "temp1_label": "Tctl"}.items():
+        (chip / name).write_text(f"{text}\n")
+    threads = ProbeThreads()
+    reader = guard_probe(SysfsHeat(tmp_path), threads, "The processor's sensor")
+    watch = SignalWatch(lambda signals: None, environ={}, readers=[reader])
+    watch.want(())
+    await watch.look()
+    assert watch.current.processor_heat == ProcessorHeat(celsius=91.5, mean_c=91.5, sensor="k10temp, Tctl")
+    await watch.close()
+    threads.close()
+
+
+@pytest.mark.parametrize("system", ["win32", "darwin"])
+async def test_a_system_that_does_not_tell_the_temperature_says_so(system: str) -> None:
+    watch = SignalWatch(lambda signals: None, environ={}, system=system)
+    await watch.look()
+    assert isinstance(watch.current.processor_heat, Unknown)
+    assert "how hot the processor is" in watch.current.processor_heat.cause
+    await watch.close()
 
 
 async def test_what_no_rule_wants_is_not_read_and_is_forgotten() -> None:
