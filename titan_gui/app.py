@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QEventLoop, QObject, QSettings, QTimer
@@ -27,6 +27,7 @@ from titan_gui.notifications import Kind, Message, NotificationRules, Notifier, 
 from titan_gui.plain_text import plain
 from titan_gui.quitting import AT_ONCE, BY_HAND, SESSION_ENDS, Quitting
 from titan_gui.remedies import error_text
+from titan_gui.step_builder import StepBuilder, Steps
 from titan_gui.tray import Tray
 from titan_gui.tray_host import TrayHost
 from titan_gui.waiting_door import WaitingDoor
@@ -42,6 +43,13 @@ log = get_logger(__name__)
 ANSWER_MS = 10_000
 NO_TRAY_GRACE_MS = 5000  # at login the panel may come after us, and a restarted panel is away for a moment
 MEMORY_NAME = "window.ini"  # where the window stood, when which message was shown
+WINDOW = "window"
+WINDOW_MODULES = (
+    "titan_gui.main_window",
+    "titan_gui.overview_wiring",
+    "titan_gui.settings_files",
+    "titan_gui.window_pages",
+)
 # Their answers stand in the window's status line (or in a balloon); other commands' pages show their own.
 TOLD = frozenset({"pause", "resume", "finish", "take_back", "cancel_session", "export_ledger", "retry_engine"})
 
@@ -67,6 +75,10 @@ class Desktop(QObject):
         self.quitting = Quitting(self.bridge)
         self._door = WaitingDoor(lock)
         self._setup: SetupWiring | None = None  # while the first questions are open
+        self._maker = StepBuilder(self)  # of the window
+        self._maker.built.connect(self._on_window_built)
+        self._maker.start()
+        self._use_window: Callable[[MainWindow], object] | None = None  # what is to become of it once it is made
         self._no_tray = QTimer(self, singleShot=True, interval=NO_TRAY_GRACE_MS)
         self._connect()
 
@@ -183,12 +195,14 @@ class Desktop(QObject):
         if not page and not self.loaded.settings.setup_done:
             self.open_setup()
             return
-        if self.window is None:
-            self.window = self._make_window()
-        if page:
-            self.window.show_page(page)
-        self.window.bring_up()
-        log.info("window shown", page=self.window.current_page)
+
+        def show(window: MainWindow) -> None:
+            if page:
+                window.show_page(page)
+            window.bring_up()
+            log.info("window shown", page=window.current_page)
+
+        self._with_window(show)
 
     def leave(self, timeout_s: float) -> bool:
         """After Qt's loop has ended: everything away; False when a thread of ours still runs."""
@@ -202,7 +216,17 @@ class Desktop(QObject):
         self.messages.close()
         return self.bridge.join(timeout_s) and self._door.join(timeout_s) and self.messages.join(timeout_s)
 
-    def _make_window(self) -> MainWindow:
+    def _with_window(self, use: Callable[[MainWindow], object]) -> None:
+        """Hand the window to `use`: at once; the first time when it is made, to the last one that asked until then."""
+        if self.window is not None:
+            use(self.window)
+            return
+        self._use_window = use
+        if WINDOW not in self._maker:
+            self._maker.add(WINDOW, self._make_window)
+
+    def _make_window(self) -> Steps:
+        yield WINDOW_MODULES
         from titan_gui.main_window import MainWindow
         from titan_gui.tray_icon import app_icon
         from titan_gui.window_pages import add_pages
@@ -213,11 +237,18 @@ class Desktop(QObject):
         window.quit_requested.connect(self.quit)
         window.all_built.connect(lambda: log.info("pages built"))
         window.all_built.connect(gc.freeze)  # a collection stops Qt's thread too, and pages are many objects
+        yield None
         add_pages(window, self)
         window.render_snapshot(self.bridge.snapshot)
         return window
 
     # What the others report
+
+    def _on_window_built(self, _: str, window: MainWindow) -> None:
+        self.window = window
+        if self._use_window is not None:
+            self._use_window(window)
+            self._use_window = None
 
     def _on_setup_finished(self, loaded: LoadedSettings) -> None:
         """The last click: written already, so from now on the agent shares."""
@@ -292,10 +323,11 @@ class Desktop(QObject):
         if not self.loaded.settings.setup_done:
             self.open_setup()
         elif self.window is None or not self.window.isVisible():
-            if self.window is None:
-                self.window = self._make_window()
-            self.window.showMinimized()
-            log.info("window minimised: no tray")
+            self._with_window(self._show_minimised)
+
+    def _show_minimised(self, window: MainWindow) -> None:
+        window.showMinimized()
+        log.info("window minimised: no tray")
 
     def _on_quitting_finished(self, code: int) -> None:
         QApplication.exit(code)

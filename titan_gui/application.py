@@ -7,6 +7,7 @@ from collections.abc import Callable
 from PySide6.QtCore import QEvent
 from PySide6.QtWidgets import QApplication
 
+from titan_gui.qt_imports import skip_source_reading
 from titan_gui.system_theme import SystemTheme
 
 DESKTOP_FILE_NAME = "titancompute"  # of the .desktop file: Wayland finds the window's icon through it
@@ -18,6 +19,7 @@ class DesktopApplication(QApplication):
 
     def __init__(self, arguments: list[str]) -> None:
         super().__init__(arguments)
+        skip_source_reading()
         self.setApplicationName("TitanCompute")
         self.setApplicationDisplayName("TitanCompute")
         self.setDesktopFileName(DESKTOP_FILE_NAME)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Protocol, cast
 
-from PySide6.QtCore import QByteArray, QEvent, QSettings, QSize, Qt, QTimer, Signal
+from PySide6.QtCore import QByteArray, QEvent, QSettings, QSize, Qt, Signal
 from PySide6.QtGui import QCloseEvent, QHideEvent, QKeySequence, QShowEvent
 from PySide6.QtWidgets import (
     QHBoxLayout,
@@ -17,13 +17,11 @@ from PySide6.QtWidgets import (
 )
 
 from core.snapshot import AgentSnapshot
+from titan_gui.step_builder import Make, StepBuilder
+from titan_gui.turns import next_turn
 from titan_gui.widgets.page_list import PageList
 
 DEFAULT_SIZE = QSize(960, 640)
-
-
-Steps = Generator[None, None, QWidget]  # yields between two steps of some milliseconds, returns the page
-Make = Callable[[], Steps]
 
 
 class Page(Protocol):
@@ -52,9 +50,10 @@ class MainWindow(QMainWindow):
         self.setWindowTitle("TitanCompute")
         self._memory = memory
         self._names: list[str] = []
-        self._makers: dict[str, Make] = {}  # pages that are still to be built
-        self._begun: dict[str, Steps] = {}  # of these, the ones that are being built
-        self._is_seen = False
+        self._builder = StepBuilder(self, wanted=lambda: self.current_page)
+        self._builder.built.connect(self._on_page_built)
+        self._builder.all_built.connect(self.all_built)
+        self._when_built: dict[str, list[Callable[[QWidget], object]]] = {}
         self._snapshot: AgentSnapshot | None = None
         self._may_close = False
         self._list = PageList()
@@ -105,17 +104,23 @@ class MainWindow(QMainWindow):
 
         So a window that is opened minimised, or not at all, costs next to nothing, and Qt's thread never stands still.
         """
-        self._makers[name] = make
+        self._builder.add(name, make)
         self.add_page(name, title, QWidget())
 
     def page(self, name: str) -> QWidget:
-        """The page of that name, built if need be; KeyError when there is none."""
-        while name in self._makers:
-            self._build_step(name)
+        """The page of that name, built if need be, in one go; KeyError when there is none."""
+        self._builder.finish(name)
         widget = self._stack.widget(self._names.index(name)) if name in self._names else None
         if widget is None:
             raise KeyError(name)
         return widget
+
+    def when_built(self, name: str, call: Callable[[QWidget], object]) -> None:
+        """Call `call` with the page: at once, or when it stands. Nothing happens where there is no such page."""
+        if name in self._builder:
+            self._when_built.setdefault(name, []).append(call)
+        elif name in self._names:
+            call(self.page(name))
 
     def show_page(self, name: str) -> None:
         """Turn to a page; an unknown name changes nothing (a link may name a page that isn't built yet)."""
@@ -166,36 +171,14 @@ class MainWindow(QMainWindow):
 
     def _on_list_current_row_changed(self, row: int) -> None:
         if row >= 0:
-            if self._is_seen:
-                self.page(self._names[row])
-            self._stack.setCurrentIndex(row)
+            self._stack.setCurrentIndex(row)  # to an empty page while its own is still to be built: it is the next one
 
     def _begin_building(self) -> None:
         """In a turn of its own: the frame and the list are on the screen before the first page is built."""
-        if not self._is_seen and self.isVisible() and not self.isMinimized():
-            self._is_seen = True
-            QTimer.singleShot(0, self, self._build_next)
+        if not self._builder.is_started and self.isVisible() and not self.isMinimized():
+            next_turn(self, self._builder.start)
 
-    def _build_next(self) -> None:
-        if self._makers:
-            QTimer.singleShot(0, self, self._build_next)
-            shown = self.current_page
-            self._build_step(shown if shown in self._makers else next(iter(self._makers)))
-
-    def _build_step(self, name: str) -> None:
-        steps = self._begun.get(name)
-        if steps is None:
-            self._begun[name] = steps = self._makers[name]()
-        try:
-            next(steps)
-        except StopIteration as end:
-            del self._makers[name], self._begun[name]
-            self._place(name, end.value)
-        except BaseException:  # a bug: that page stays empty, the others come
-            del self._makers[name], self._begun[name]
-            raise
-
-    def _place(self, name: str, widget: QWidget) -> None:
+    def _on_page_built(self, name: str, widget: QWidget) -> None:
         """Put the page in the place that was kept for it."""
         row = self._names.index(name)
         is_current = self._stack.currentIndex() == row
@@ -208,8 +191,8 @@ class MainWindow(QMainWindow):
             empty.deleteLater()
         if self._snapshot is not None:
             _render(widget, self._snapshot)
-        if not self._makers:
-            self.all_built.emit()
+        for call in self._when_built.pop(name, ()):
+            call(widget)
 
     def _restore_place(self) -> None:
         place = self._memory.value("geometry")

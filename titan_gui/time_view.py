@@ -68,20 +68,27 @@ def time_view_of(result: Mapping[str, object]) -> TimeView:
 
 def runs_of(view: TimeView, width: int) -> tuple[Run, ...]:
     """What each of `width` columns shows, neighbours joined."""
-    runs: list[Run] = []
+    begun: list[tuple[int, Stretch]] = []  # the first column of each run, and what that column shows
+    last: list[Stretch] = []  # what the run's last column shows
     number = 0
     step = (view.until - view.since) / max(1, width)
     for column in range(width if view.stretches else 0):
         start, end = view.since + column * step, view.since + (column + 1) * step
         while number < len(view.stretches) - 1 and view.stretches[number].end <= start:
             number += 1
-        stretch = _heaviest(view.stretches, number, start, end)
-        if runs and runs[-1].stretch.does(stretch.what, stretch.reason_code):
-            whole = replace(runs[-1].stretch, end=stretch.end)
-            runs[-1] = Run(first=runs[-1].first, end=column + 1, stretch=whole)
+        stretch = view.stretches[number]
+        if stretch.end < end:  # else it has the column to itself
+            stretch = _heaviest(view.stretches, number, start, end)
+        if last and last[-1].does(stretch.what, stretch.reason_code):
+            last[-1] = stretch
         else:
-            runs.append(Run(first=column, end=column + 1, stretch=stretch))
-    return tuple(runs)
+            begun.append((column, stretch))
+            last.append(stretch)
+    ends = (*(column for column, _ in begun[1:]), width)
+    return tuple(
+        Run(first=first, end=end, stretch=replace(stretch, end=until.end))
+        for (first, stretch), until, end in zip(begun, last, ends, strict=False)  # without any, `ends` has one too many
+    )
 
 
 def text_of(run: Run, view: TimeView) -> str:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from titan_gui.main_window import MainWindow, Steps
+from PySide6.QtWidgets import QWidget
+
+from titan_gui.main_window import MainWindow
+from titan_gui.step_builder import Steps
 
 if TYPE_CHECKING:
     from titan_gui.app import Desktop
@@ -13,7 +16,8 @@ if TYPE_CHECKING:
 
 
 def add_pages(window: MainWindow, desktop: Desktop) -> None:
-    """Fill the window. Each page is imported, then built, when its turn comes (MainWindow.add_page_later).
+    """Fill the window. Each page is imported, then built, when its turn comes (MainWindow.add_page_later): modules are
+    named one step ahead, so that a worker thread imports them.
 
     `desktop` has what pages ask for: `bridge` (snapshots and commands), `loaded` (the settings as they are),
     `use_settings` (they have changed), `start_agent`, `pause`, `autostart`, `open_window("page")`, `quit`.
@@ -43,28 +47,30 @@ def add_pages(window: MainWindow, desktop: Desktop) -> None:
 
 
 def _make_dashboard(desktop: Desktop, overview: OverviewWiring) -> Steps:
+    yield ("titan_gui.pages.dashboard",)
     from titan_gui.pages.dashboard import DashboardPage
 
-    yield
-    page = DashboardPage(desktop.history)
+    page = DashboardPage(desktop.history, is_empty=True)
+    while page.build_more():
+        yield None
     overview.connect_dashboard(page)
     return page
 
 
 def _make_activity(overview: OverviewWiring) -> Steps:
+    yield ("titan_gui.pages.activity",)
     from titan_gui.pages.activity import ActivityPage
 
-    yield
     page = ActivityPage()
     overview.connect_activity(page)
     return page
 
 
 def _make_models(desktop: Desktop, files: SettingsFiles) -> Steps:
+    yield ("titan_gui.models_wiring", "titan_gui.pages.models")
     from titan_gui.models_wiring import ModelsWiring
     from titan_gui.pages.models import ModelsPage
 
-    yield
     page = ModelsPage()
     wiring = ModelsWiring(page, desktop.bridge, desktop.loaded.settings.models_dir)
     files.loaded.connect(lambda loaded: wiring.use_folder(loaded.settings.models_dir))
@@ -72,42 +78,40 @@ def _make_models(desktop: Desktop, files: SettingsFiles) -> Steps:
 
 
 def _make_rules(desktop: Desktop, overview: OverviewWiring, files: SettingsFiles) -> Steps:
+    yield ("titan_gui.pages.rules", "titan_gui.rules_wiring")
     from titan_gui.pages.rules import RulesPage
     from titan_gui.rules_wiring import RulesWiring
 
-    yield
     page = RulesPage(is_empty=True)
     while page.build_more():
-        yield
-    yield
+        yield None
     overview.connect_rules(page)
     RulesWiring(page, files, desktop.bridge)
-    yield  # placing it lays it out
+    yield None  # placing it lays it out
     return page
 
 
 def _make_settings(desktop: Desktop, files: SettingsFiles) -> Steps:
+    yield ("titan_gui.autostart_wiring", "titan_gui.pages.settings", "titan_gui.settings_wiring")
     from titan_gui.autostart_wiring import AutostartWiring
     from titan_gui.pages.settings import SettingsPage
     from titan_gui.settings_wiring import SettingsWiring
 
-    yield
     page = SettingsPage(is_empty=True)
     while page.build_more():
-        yield
-    yield
+        yield None
     SettingsWiring(page, files, desktop.bridge, start_agent=desktop.start_agent)
     AutostartWiring(page.login_switch, lambda: desktop.autostart)
     page.setup_requested.connect(desktop.open_setup)
-    yield
+    yield None
     return page
 
 
 def _make_log(desktop: Desktop) -> Steps:
+    yield ("titan_gui.log_wiring", "titan_gui.pages.log")
     from titan_gui.log_wiring import LogWiring
     from titan_gui.pages.log import LogPage
 
-    yield
     page = LogPage()
     LogWiring(page, loaded=lambda: desktop.loaded, snapshot=lambda: desktop.bridge.snapshot)
     return page
@@ -117,16 +121,20 @@ def _show_setting(window: MainWindow, name: str) -> None:
     """Turn to the settings, at the one named; a rule's setting stands with its rule."""
     from titan_gui.rule_forms import FORM_OF_SETTING
 
-    where = "rules" if name in FORM_OF_SETTING else "settings"
-    window.show_page(where)
-    page = window.page(where) if where in window.page_names else None
-    if page is not None and hasattr(page, "focus_setting"):
-        page.focus_setting(name)
+    _show_at(window, "rules" if name in FORM_OF_SETTING else "settings", "focus_setting", name)
 
 
 def _show_reason(window: MainWindow, code: str) -> None:
     """Turn to the rules, at the reason of that code."""
-    window.show_page("rules")
-    page = window.page("rules") if "rules" in window.page_names else None
-    if page is not None and hasattr(page, "focus_reason"):
-        page.focus_reason(code)
+    _show_at(window, "rules", "focus_reason", code)
+
+
+def _show_at(window: MainWindow, page: str, focus: str, what: str) -> None:
+    """Turn to a page and, once it stands, to something on it."""
+
+    def show(widget: QWidget) -> None:
+        if hasattr(widget, focus) and window.current_page == page:
+            getattr(widget, focus)(what)
+
+    window.show_page(page)
+    window.when_built(page, show)

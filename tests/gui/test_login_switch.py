@@ -130,6 +130,7 @@ def test_in_the_whole_window_it_is_this_program_that_starts_at_login(
     with InstanceLock(loaded.paths.lock_file, loaded.settings.profile) as lock:
         desktop = Desktop(loaded, lock, tray=FakePanel().tray)
         desktop.open_window("settings")
+        qtbot.waitUntil(lambda: desktop.window is not None)
         assert desktop.window is not None
         window = desktop.window
         qtbot.waitUntil(lambda: bool(window.findChildren(LoginSwitch)))  # the page is built in steps

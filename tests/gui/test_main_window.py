@@ -13,7 +13,8 @@ from pytestqt.qtbot import QtBot
 
 from core.snapshot import AgentSnapshot
 from tests.fakes.snapshots import busy_snapshot, paused_snapshot
-from titan_gui.main_window import DEFAULT_SIZE, MainWindow, Steps
+from titan_gui.main_window import DEFAULT_SIZE, MainWindow
+from titan_gui.step_builder import Steps
 
 pytestmark = pytest.mark.qt_log_ignore("This plugin does not support")  # what the offscreen display can't do
 
@@ -119,7 +120,7 @@ class Works:
 
     def _make(self, name: str) -> Steps:
         self.begun.append(name)
-        yield
+        yield None
         self.made[name] = page = FakePage()
         return page
 
@@ -166,16 +167,43 @@ def test_a_page_that_is_half_built_is_finished_when_it_is_turned_to(make_window:
     assert works.made["activity"].isVisible()
 
 
-def test_a_page_that_is_turned_to_or_asked_for_is_built_at_once(make_window: MakeWindow, qtbot: QtBot) -> None:
+def test_a_page_that_is_turned_to_is_built_next_and_none_of_it_in_the_click(
+    make_window: MakeWindow, qtbot: QtBot
+) -> None:
+    window = make_window()
+    works = Works(window, "dashboard", "activity", "settings")
+    with qtbot.waitSignal(window.all_built):
+        window.show()
+        while not works.made:
+            QApplication.processEvents(QEventLoop.ProcessEventsFlag.AllEvents, 0)
+        window.show_page("settings")
+        assert window.current_page == "settings"
+        assert list(works.made) == ["dashboard"]
+    assert list(works.made) == ["dashboard", "settings", "activity"]
+    assert works.made["settings"].isVisible()
+
+
+def test_a_page_that_is_asked_for_is_built_at_once(make_window: MakeWindow, qtbot: QtBot) -> None:
     window = make_window()
     works = Works(window, "dashboard", "activity", "settings")
     assert window.page("settings") is works.made["settings"]
-    window.show()
-    window.show_page("activity")
-    assert list(works.made) == ["settings", "activity"]
+    assert list(works.made) == ["settings"]
     with qtbot.waitSignal(window.all_built):
-        pass
-    assert window.current_page == "activity"
+        window.show()
+
+
+def test_who_waits_for_a_page_gets_it_once_it_stands(make_window: MakeWindow, qtbot: QtBot) -> None:
+    window = make_window()
+    works = Works(window, "dashboard", "activity")
+    got: list[QWidget] = []
+    window.when_built("activity", got.append)
+    window.when_built("nowhere", got.append)
+    with qtbot.waitSignal(window.all_built):
+        window.show()
+        assert got == []
+    assert got == [works.made["activity"]]
+    window.when_built("dashboard", got.append)
+    assert got[1:] == [works.made["dashboard"]]
 
 
 def test_a_minimised_window_builds_nothing_until_it_is_seen(make_window: MakeWindow, qtbot: QtBot) -> None:

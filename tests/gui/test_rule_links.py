@@ -42,7 +42,7 @@ def window(qtbot: QtBot, tmp_path: Path) -> Iterator[MainWindow]:
     made = MainWindow(QSettings(str(tmp_path / "window.ini"), QSettings.Format.IniFormat))
     qtbot.addWidget(made)
     add_pages(made, cast(Desktop, FakeDesktop()))
-    with qtbot.waitExposed(made):
+    with qtbot.waitSignal(made.all_built, timeout=20_000):
         made.show()
     yield made
     made.close_for_good()

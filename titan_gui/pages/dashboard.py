@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from PySide6.QtCore import QTimer, Signal
 from PySide6.QtGui import QShowEvent
@@ -43,26 +43,26 @@ class DashboardPage(QWidget):
     time_use_requested = Signal()  # ask the command "time_use"
     reason_requested = Signal(str)  # show the rule behind a reason, by its code
 
-    def __init__(self, history: History, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, history: History, *, clock: Callable[[], float] = time.time, is_empty: bool = False) -> None:
+        """`is_empty`: the caller calls `build_more` until everything stands, before anything else."""
         super().__init__()
+        self._history = history
         self._clock = clock
         self._snapshot = AgentSnapshot()
         self._is_due = False
         self._asked_at = 0.0
         self._processed = 0
         self._day_asked_at = 0.0
-        self._switch = PauseSwitch(clock=clock)
-        self.headline = HeadlineCard(self._switch)
-        self.update_bar = UpdateBar()
-        self.tiles = {tile.name: StatTile(tile) for tile in tiles_of(self._snapshot)}
-        self.rare = {name: StatTile(Tile(name=name, title="", value="")) for name in RARE_TILES}
-        self.day = TimePanel()
-        self.charts = ChartsPanel(history, clock=clock)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._on_timer_timeout)
-        self._connect_intents()
-        self._lay_out()
+        self._steps = self._build()
+        while not is_empty and self.build_more():
+            pass
+
+    def build_more(self) -> bool:
+        """One step of some milliseconds; False once all stands."""
+        return next(self._steps, None) is not None
 
     @property
     def switch(self) -> PauseSwitch:
@@ -139,6 +139,25 @@ class DashboardPage(QWidget):
         for tile in self.tiles.values():
             tile.action_requested.connect(self.action_requested)
 
+    def _build(self) -> Iterator[str]:
+        """Each part in a step, named after what it built, from top to bottom."""
+        self._switch = PauseSwitch(clock=self._clock)
+        self.headline = HeadlineCard(self._switch)
+        self.update_bar = UpdateBar()
+        yield "headline"
+        self.tiles = {tile.name: StatTile(tile) for tile in tiles_of(self._snapshot)}
+        yield "tiles"
+        self.rare = {name: StatTile(Tile(name=name, title="", value="")) for name in RARE_TILES}
+        self.given = {name: StatTile(Tile(name=name, title="", value="–")) for name in ("today", "last_7_days", "all")}
+        yield "other tiles"
+        self.day = TimePanel()
+        self.charts = ChartsPanel(self._history, clock=self._clock)
+        self.bars = DayBars()
+        yield "pictures"
+        self._connect_intents()
+        self._lay_out()
+        yield "layout"
+
     def _lay_out(self) -> None:
         content = QWidget()
         column = QVBoxLayout(content)
@@ -150,8 +169,6 @@ class DashboardPage(QWidget):
         column.addWidget(self.day)
         column.addWidget(self.charts)
         column.addWidget(TextLabel(self.tr("Given to the network"), bold=True))
-        self.given = {name: StatTile(Tile(name=name, title="", value="–")) for name in ("today", "last_7_days", "all")}
-        self.bars = DayBars()
         self._given_notice = WrappedLabel(is_quiet=True)
         self._given_notice.hide()
         column.addLayout(_grid(list(self.given.values())))

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from PySide6.QtCore import Qt, QTimer, Signal
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import QButtonGroup, QGridLayout, QHBoxLayout, QLabel, QRadioButton, QVBoxLayout, QWidget
 
@@ -18,6 +18,7 @@ from core.errors import AgentError
 from titan_gui.background import Background
 from titan_gui.charts import ChartSpec, chart_data, specs_of
 from titan_gui.history import History, Span
+from titan_gui.turns import next_turn
 from titan_gui.widgets.choices import RadioButton
 from titan_gui.widgets.history_chart import HistoryChart, import_charts
 
@@ -126,7 +127,7 @@ class ChartsPanel(QWidget):
 
     def _on_charts_imported(self) -> None:
         self._is_loaded = True
-        self._build()
+        next_turn(self, self._build)
 
     def _on_import_failed(self, _: AgentError) -> None:
         self._say(self.tr("The charts cannot be shown: the log says why."))
@@ -145,7 +146,7 @@ class ChartsPanel(QWidget):
                 if name in self._charts:
                     self._grid.addWidget(self._charts[name], number // COLUMNS, number % COLUMNS)
             self._draw_one(missing)
-            QTimer.singleShot(0, self, self._build)
+            next_turn(self, self._build)
             return
         self._draw()
         self.ready.emit()

@@ -7,10 +7,20 @@ from typing import Any
 
 from PySide6.QtCore import QEvent, QPointF, QRectF, Qt, QTimer, Signal
 from PySide6.QtGui import QBrush, QColor, QPainter, QPaintEvent, QPen, QPolygonF
-from PySide6.QtWidgets import QFrame, QGraphicsItem, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QFrame,
+    QGraphicsGridLayout,
+    QGraphicsItem,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QVBoxLayout,
+    QWidget,
+)
 
 from titan_gui.charts import ChartData, Line, Shape, axis_steps, axis_text, time_ticks, value_text, widest_texts
 from titan_gui.history import Shade
+from titan_gui.qt_imports import import_modules
 from titan_gui.theme import Colours, colours_of, dimmed, tabular
 from titan_gui.widgets.text_labels import ElidedLabel
 
@@ -21,7 +31,7 @@ LEGEND_COLUMNS = 4
 
 def import_charts() -> None:
     """Take the import's quarter of a second: for a worker thread. Makes no Qt object."""
-    import pyqtgraph  # noqa: F401
+    import_modules(("pyqtgraph",))
 
 
 class HistoryChart(QWidget):
@@ -43,18 +53,13 @@ class HistoryChart(QWidget):
         self._heading.show_text(title)
         self._legend = _Legend()
         self._axes = {side: pg.AxisItem(side) for side in ("bottom", "left")}
-        self._plot = pg.PlotWidget(axisItems=self._axes)
-        self._plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # nothing to do in it by keyboard: values stand above it
-        self._plot.setFixedHeight(PLOT_HEIGHT)
-        self._plot.setMenuEnabled(False)
-        self._plot.hideButtons()
-        self._plot.setMouseEnabled(x=False, y=False)
-        self._plot.setFrameShape(QFrame.Shape.NoFrame)
+        self._box = pg.ViewBox(enableMenu=False, enableMouse=False)
+        self._plot = self._make_plot()
         self._item = _ShapesItem()
         self._cursor = pg.InfiniteLine(angle=90, movable=False)
         self._cursor.hide()
         for item in (self._item, self._cursor):
-            self._plot.getViewBox().addItem(item, ignoreBounds=True)
+            self._box.addItem(item, ignoreBounds=True)
         self._plot.scene().sigMouseMoved.connect(self._on_scene_mouse_moved)
         self._plot.viewport().installEventFilter(self)
         top = QHBoxLayout()
@@ -77,8 +82,8 @@ class HistoryChart(QWidget):
         spec = data.spec
         if before is None or before.spec != spec or before.span is not data.span:
             self._heading.show_text(spec.title)
-            self._plot.setXRange(-data.span.seconds, 0, padding=0)
-            self._plot.setYRange(0, spec.top, padding=0.06)
+            self._box.setXRange(-data.span.seconds, 0, padding=0)
+            self._box.setYRange(0, spec.top, padding=0.06)
             self._axes["left"].setTicks([[(at, axis_text(at, spec.unit)) for at in axis_steps(spec)]])
             self._axes["left"].setLabel(spec.unit.value)
             self._plot.setAccessibleName(f"{spec.title}, {data.span.value}")
@@ -93,6 +98,28 @@ class HistoryChart(QWidget):
         if x is not None:
             self._cursor.setPos(x)
         self._show_values()
+
+    def _make_plot(self) -> Any:
+        """The box with its two axes. pyqtgraph's own PlotWidget brings a menu with forms: three times the time."""
+        import pyqtgraph as pg
+
+        plot = pg.GraphicsView()
+        plot.enableMouse(False)
+        plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # nothing to do in it by keyboard: values stand above it
+        plot.setFixedHeight(PLOT_HEIGHT)
+        plot.setFrameShape(QFrame.Shape.NoFrame)
+        whole = pg.GraphicsWidget()
+        grid = QGraphicsGridLayout(whole)
+        grid.setContentsMargins(1, 1, 1, 1)
+        grid.setSpacing(0)
+        for item, row, column in ((self._axes["left"], 0, 0), (self._box, 0, 1), (self._axes["bottom"], 1, 1)):
+            grid.addItem(item, row, column)
+        grid.setRowStretchFactor(0, 1)
+        grid.setColumnStretchFactor(1, 1)
+        for axis in self._axes.values():
+            axis.linkToView(self._box)
+        plot.setCentralItem(whole)
+        return plot
 
     # Qt overrides
 
@@ -116,7 +143,7 @@ class HistoryChart(QWidget):
         return super().eventFilter(watched, event)
 
     def _on_scene_mouse_moved(self, position: QPointF) -> None:
-        box = self._plot.getPlotItem().vb
+        box = self._box
         if self._data is None or not box.sceneBoundingRect().contains(position):
             self.hover_at(None)
             return

@@ -6,17 +6,18 @@ from collections.abc import Callable
 
 from PySide6.QtCore import QEvent, Qt
 from PySide6.QtGui import QColor, QPalette
-from PySide6.QtWidgets import QLabel, QWidget
+from PySide6.QtWidgets import QWidget
 
 from titan_gui.theme import colours_of, dimmed, tint
 from titan_gui.view_model import Mood
+from titan_gui.widgets.measured_label import MeasuredLabel
 
 Colour = Callable[[QPalette], QColor]
 
 FOLLOWED = (QEvent.Type.ApplicationPaletteChange, QEvent.Type.PaletteChange, QEvent.Type.ThemeChange)
 
 
-class Note(QLabel):
+class Note(MeasuredLabel):
     """Plain text, wrapped. `colour` works it out from the application's palette; None is the text colour itself."""
 
     def __init__(self, text: str = "", colour: Colour | None = None, parent: QWidget | None = None) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from PySide6.QtCore import QEvent, QSize, Qt
 from PySide6.QtGui import QFontMetrics, QPainter, QPaintEvent, QPalette, QResizeEvent
-from PySide6.QtWidgets import QLabel, QSizePolicy, QWidget
+from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from titan_gui.theme import dimmed, tabular, tint
+from titan_gui.widgets.measured_label import MeasuredLabel
 
 
-class TextLabel(QLabel):
+class TextLabel(MeasuredLabel):
     """Plain text in tabular figures. `is_quiet`: what is said second, in a weaker colour that stays readable."""
 
     def __init__(self, text: str = "", *, scale: float = 1.0, bold: bool = False, is_quiet: bool = False) -> None:
