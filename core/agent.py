@@ -10,10 +10,8 @@ from typing import Self
 from core.config import Settings
 from core.config_load import LoadedSettings
 from core.engines import EngineFactory
-from core.engines.factory import EngineSecrets, engine_factories
 from core.fit import room_of
 from core.logs import get_logger
-from core.network import is_loopback_endpoint
 from core.owner_rules import OpenSignals
 from core.parts.coordinator_side import CoordinatorSide
 from core.parts.kept_tasks import KeptTasks
@@ -35,8 +33,6 @@ from core.stats_collector import StatsCollector
 
 log = get_logger(__name__)
 
-USE_LIMIT_S = 1.0  # for the ledger's answer which model is to be loaded at the start
-LEAVE_LIMIT_S = 2.0  # telling the coordinator, on the way out
 GRACE_S = 0.5  # for the last messages of calls that were ended
 
 
@@ -69,12 +65,10 @@ class Agent:
         self.drain_limit_s = settings.drain_limit_s  # a front end may shorten it (a logout leaves 3 s)
         self.is_held = is_held
         self._kept = KeptTasks()
-        self._leaving: asyncio.Task[None] | None = None
+        self._current_settings = lambda: self.settings
         self.records = Records(self.paths, on_notice=self._on_notice)
         self.ledger, self.time_use = self.records.ledger, self.records.time_use
         self.store.subscribe(self.time_use.look)
-        if allow_selftest is None:
-            allow_selftest = is_loopback_endpoint(settings.coordinator_endpoint)
         self._make_serving(factories, allow_selftest)
         self.stats = stats or StatsCollector(own_pids=self.serving.processes.look, lent_gpus=lambda: self.settings.gpus)
         self._make_model_sides()
@@ -83,21 +77,18 @@ class Agent:
         self._make_network_sides()
         if is_held:
             self.reasons.put(setup_not_done())
-        for notice in loaded.notices:
-            log.warning("noticed while reading the settings", notice=notice)
-            self.report.add_notice(notice)
 
-    def _make_serving(self, factories: Mapping[str, EngineFactory] | None, allow_selftest: bool) -> None:
+    def _make_serving(self, factories: Mapping[str, EngineFactory] | None, allow_selftest: bool | None) -> None:
         """What a request goes through."""
-        self._secrets = EngineSecrets()
         self.serving = Serving(
-            self.settings,
-            factories or engine_factories(self.settings, self.paths, self._secrets, current=self._current_settings),
+            self._current_settings,
+            self.paths,
+            factories=factories,
             allow_selftest=allow_selftest,
             machine=lambda: self.report.machine,
             room=lambda: room_of(self.store.current),
             on_reasons_changed=lambda: self.switch.follow_reasons(),
-            on_sessions_changed=self._on_sessions_changed,
+            on_sessions_changed=lambda: self.owner_side.sessions_changed(),
             on_offer_changed=lambda: self.switch.follow_offer(),
             on_unload=lambda: self.memory.give_back_when_idle(),
         )
@@ -113,7 +104,7 @@ class Agent:
             refresh=self.keeper.refresh,
             room_bytes=lambda: (self.store.current.capacity.total_mb << 20) or None,
             is_metered=lambda: self.owner_side.is_metered(),
-            on_change=self._on_sessions_changed,
+            on_change=lambda: self.owner_side.sessions_changed(),
         )
         self.model_memory = ModelMemory(
             self._current_settings,
@@ -123,7 +114,7 @@ class Agent:
             model_use=self.records.model_use,
             kept_mb=lambda ram: self.report.kept_ram_mb(ram.total_mb, ram.available_mb),
             on_ram=lambda ram: self.rules.take_ram(ram),
-            on_change=self._on_sessions_changed,
+            on_change=lambda: self.owner_side.sessions_changed(),
         )
         self.shelf, self.memory = self.model_files.shelf, self.model_memory.keeper
 
@@ -135,6 +126,7 @@ class Agent:
             serving=self.serving,
             own_memory=lambda: self.report.own_memory(),
             give_back=self.model_memory.give_back_for_rule,
+            sample=lambda: self.sampling.now(),
             open_signals=open_signals,
             is_held=self.is_held,
             on_owner_changed=self._on_owner_changed,
@@ -155,6 +147,7 @@ class Agent:
             memory=self.model_memory,
             owner_side=self.owner_side,
             records=self.records,
+            notices=self.loaded.notices,
             is_up=lambda: self.switch.is_up,
         )
         self.report, self.updates, self.publish_now = self.reports.report, self.reports.updates, self.reports.now
@@ -226,44 +219,40 @@ class Agent:
     async def drain(self, limit_s: float | None = None) -> None:
         """Zero capacity first, then let sessions end, then end them. Leaving does it too; a second time is harmless.
 
-        `limit_s` None is `drain_limit_s`; over after it, LEAVE_LIMIT_S and serving's END_LIMIT_S at the latest.
+        `limit_s` None is `drain_limit_s`; over after it, the switch's LEAVE_LIMIT_S and serving's END_LIMIT_S.
         """
-        leaving = self._begin_leaving()
+        if not self.switch.is_leaving:
+            self.reports.show_state(AgentState.STOPPING)
+            self.switch.turn_off()
+            self.reports.now()
         if self.admission.running_jobs:
             await self.serving.end_sessions(self.drain_limit_s if limit_s is None else limit_s)
-        await asyncio.wait([leaving])
+        await self.switch.wait_left()
 
     # Start and stop
 
     async def _start(self) -> None:
-        await self._load()
-        self.owner_side.restore()  # holds before the first call
-        await self.public.listen()
-        await self.sampling.start()
-        if self.settings.preload_at_start:
-            await self.records.model_use.refreshed(USE_LIMIT_S)
-        await self._kept.open()
-        # Nothing is awaited from here on: a start that is given up now would leave these tasks behind.
-        self.reports.open()
-        self.reports.show_state(AgentState.CONNECTING)
-        self.switch.turn_on()
-        self.model_memory.begin(is_paused=self.owner.is_paused, is_wanted=self.settings.preload_at_start)
-        self._keep()
-
-    async def _load(self) -> None:
-        """Read what was kept over the restart."""
+        # What was kept over the restart.
         self.paths.ensure()
-        await asyncio.to_thread(self._secrets.read, self.settings, self.paths)
+        await self.serving.load()
         await self.public.load()
         await self.services.load(self.paths)
         await self.records.open()
         await self.model_files.load()
         self.report.speeds = await asyncio.to_thread(SpeedBook(self.paths.speeds_file).read)
-        await self.memory.load()
+        await self.model_memory.load()
         await self.owner_side.load()
-
-    def _keep(self) -> None:
-        """What goes on until the agent stops."""
+        # What the owner ruled holds before the first call, and what the machine tells before anybody hears of us.
+        self.owner_side.restore()
+        await self.public.listen()
+        await self.sampling.start()
+        await self.model_memory.prepare()
+        await self._kept.open()
+        # Nothing is awaited from here on: a start that is given up now would leave the kept tasks behind.
+        self.reports.open()
+        self.reports.show_state(AgentState.CONNECTING)
+        self.switch.turn_on()
+        self.model_memory.begin(is_paused=self.owner.is_paused)
         self._kept.add("stats", self.sampling.run())
         self._kept.add("engine-keeper", self.keeper.run())
         self._kept.add("rules", self.owner_side.run())
@@ -272,14 +261,6 @@ class Agent:
         self._kept.add("health-service", self.switch.keep_health())
         self._kept.add("coordinator", self.coordinator.run())
         self._kept.add("updates", self.updates.run())
-
-    def _begin_leaving(self) -> asyncio.Task[None]:
-        if self._leaving is None:
-            self.reports.show_state(AgentState.STOPPING)
-            self.switch.turn_off()
-            self._leaving = asyncio.create_task(self.coordinator.leave(LEAVE_LIMIT_S), name="leave-coordinator")
-            self.reports.now()
-        return self._leaving
 
     async def _close_parts(self, grace_s: float) -> None:
         """Close what was opened, in the reverse order; nothing here waits for a client."""
@@ -294,9 +275,6 @@ class Agent:
         self.public.close()
         await self.records.close()
 
-    def _current_settings(self) -> Settings:
-        return self.settings
-
     # What the parts report
 
     def _on_owner_changed(self) -> None:
@@ -310,10 +288,6 @@ class Agent:
         self.owner.check_clock()
         self.keeper.look_now()
         self.model_memory.check_after_sleep()
-
-    def _on_sessions_changed(self) -> None:
-        self.owner_side.sessions_changed()
-        self.reports.soon()
 
     def _on_sampled(self) -> None:
         self.time_use.look(self.store.current)  # also where nothing changes

@@ -18,6 +18,8 @@ from core.reasons import memory_going_back
 from core.snapshot import GiveBack
 from core.stats_collector import StatsCollector
 
+USE_LIMIT_S = 1.0  # for the ledger's answer, at the start
+
 
 class ModelMemory:
     """What gives memory back and what loads again afterwards belong together: the one leaves a wish to the other."""
@@ -37,6 +39,7 @@ class ModelMemory:
         """`settings` as they are now; `kept_mb` is what of the RAM must stay free, `on_ram` gets each reading of it."""
         self._models = models = serving.models
         self._reasons = reasons = serving.reasons
+        self._settings = settings
         self._model_use = model_use
         self.keeper = MemoryKeeper(
             models=models,
@@ -65,11 +68,20 @@ class ModelMemory:
             on_failed=serving.keeper.show,
         )
 
-    def begin(self, *, is_paused: bool, is_wanted: bool) -> None:
-        """The agent is up. `is_wanted`: a model is to be there before the first request."""
+    async def load(self) -> None:
+        """Read how giving back went before."""
+        await self.keeper.load()
+
+    async def prepare(self) -> None:
+        """Before `begin`: which model is to be there before the first request, where the owner wants one."""
+        if self._settings().preload_at_start:
+            await self._model_use.refreshed(USE_LIMIT_S)
+
+    def begin(self, *, is_paused: bool) -> None:
+        """The agent is up."""
         if is_paused:
             self.starter.want()
-        elif is_wanted:
+        elif self._settings().preload_at_start:
             self.starter.want_at_start()
             if not self._reasons.is_blocked:
                 self.starter.begin()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from core.capacity import OwnMemory
 from core.config import Settings
@@ -33,6 +33,7 @@ class OwnerSide:
         serving: Serving,
         own_memory: Callable[[], OwnMemory],
         give_back: GiveBack,
+        sample: Callable[[], Awaitable[None]],
         open_signals: OpenSignals | None,
         is_held: bool,
         on_owner_changed: Callable[[], None],
@@ -48,6 +49,7 @@ class OwnerSide:
         self._settings = settings
         self._is_held = is_held
         self._serving = serving
+        self._on_change = on_change
         self._on_pace = on_pace
         self.owner = OwnerControl(
             admission=serving.admission,
@@ -68,6 +70,7 @@ class OwnerSide:
             engine_name=lambda: serving.models.engine.name,
             owner_use=lambda: serving.keeper.owner_use,
             give_back=give_back,
+            sample=sample,
             on_change=on_change,
             on_pace=on_pace,
         )
@@ -105,10 +108,11 @@ class OwnerSide:
             self._on_pace()
 
     def sessions_changed(self) -> None:
-        """A session has perhaps begun or ended."""
+        """A session has perhaps begun or ended, or something else that front ends show beside them."""
         self.rules.sessions_changed()
         if not self._serving.admission.running_jobs:
             self.let_sleep()
+        self._on_change()
 
     def keep_awake_if_serving(self) -> None:
         """Looked at with each sample, so a session of a moment costs nothing; let go at once, elsewhere."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from core import __version__
 from core.config import Settings
@@ -37,9 +37,12 @@ class Reports:
         memory: ModelMemory,
         owner_side: OwnerSide,
         records: Records,
+        notices: Iterable[str],
         is_up: Callable[[], bool],
     ) -> None:
-        """`settings` as they are now. While `is_up`, the state follows the link and the reasons."""
+        """`settings` as they are now; `notices` come from reading them. While `is_up`, the state follows the link and
+        the reasons.
+        """
         self._store = store
         self._reasons = serving.reasons
         self._is_up = is_up
@@ -67,6 +70,9 @@ class Reports:
             rules=owner_side.rules.snapshot_fields,
             first_tokens=lambda: records.first_tokens.views,
         )
+        for notice in notices:
+            log.warning("noticed while reading the settings", notice=notice)
+            self.report.add_notice(notice)
         self._publisher = SnapshotPublisher(
             store, self.report.snapshot_fields, is_busy=lambda: serving.admission.running_jobs > 0
         )

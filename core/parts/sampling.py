@@ -50,6 +50,10 @@ class Sampling:
         """Sample for ever."""
         await self._stats.run(SAMPLE_INTERVAL_S, self.take)
 
+    async def now(self) -> None:
+        """One sample more, beside those that come by themselves."""
+        self.take(await asyncio.to_thread(self._stats.collect))
+
     def take(self, stats: SystemStats) -> None:
         """One sample, on the loop."""
         self._report.take_sample(stats)

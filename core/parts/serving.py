@@ -11,6 +11,7 @@ from core.engine_keeper import EngineKeeper
 from core.engine_processes import EngineProcesses
 from core.engines import EngineFactory
 from core.engines.absent import NoEngine
+from core.engines.factory import EngineSecrets, engine_factories
 from core.engines.names import find_model
 from core.errors import AgentError
 from core.fit import Room
@@ -18,7 +19,9 @@ from core.inference import ENGINE_SILENT, SessionRecord
 from core.logs import get_logger
 from core.model_manager import ModelManager
 from core.model_names import parse_model_names
+from core.network import is_loopback_endpoint
 from core.owner_engine_use import gpu_percent_of
+from core.paths import ProfilePaths
 from core.public_door import session_limits
 from core.reasons import ReasonBook
 from core.sessions import Admission, EndReason
@@ -34,10 +37,11 @@ class Serving:
 
     def __init__(
         self,
-        settings: Settings,
-        factories: Mapping[str, EngineFactory],
+        settings: Callable[[], Settings],
+        paths: ProfilePaths,
         *,
-        allow_selftest: bool,
+        factories: Mapping[str, EngineFactory] | None,
+        allow_selftest: bool | None,
         machine: Callable[[], SystemStats | None],
         room: Callable[[], Room | None],
         on_reasons_changed: Callable[[], None],
@@ -45,37 +49,49 @@ class Serving:
         on_offer_changed: Callable[[], None],
         on_unload: Callable[[], None],
     ) -> None:
-        """`machine` is its last sample, `room` what a model may take now; `on_unload` as in EngineKeeper."""
+        """`settings` as they are now. `factories` None: the engines that the settings name. `allow_selftest` None: only
+        where the coordinator is on this machine. `machine` is its last sample, `room` what a model may take now;
+        `on_unload` as in EngineKeeper.
+        """
+        self._paths = paths
+        self._secrets = EngineSecrets()
+        self._at_start = at_start = settings()
         self.reasons = ReasonBook(on_reasons_changed)
         self.admission = Admission(
-            max_jobs=settings.max_concurrent_jobs,
-            queue_size=settings.queue_size,
-            limits=session_limits(settings),
+            max_jobs=at_start.max_concurrent_jobs,
+            queue_size=at_start.queue_size,
+            limits=session_limits(at_start),
             closed_because=self.reasons.closed_because,
             closed_to_owner=self.reasons.closed_to_owner,
             on_change=on_sessions_changed,
         )
         self.models = ModelManager(
             engine=NoEngine(),
-            supported=settings.supported_models,
-            allow_selftest=allow_selftest,
+            supported=at_start.supported_models,
+            allow_selftest=is_loopback_endpoint(at_start.coordinator_endpoint)
+            if allow_selftest is None
+            else allow_selftest,
             breaker=CircuitBreaker(),
             card_mb=lambda: stats.total_vram_mb if (stats := machine()) else None,
             room=room,
-            names=parse_model_names(settings.model_names),
+            names=parse_model_names(at_start.model_names),
         )
         self.processes = EngineProcesses(lambda: self.models.engine)
         self.keeper = EngineKeeper(
-            requested=settings.engine,
-            factories=factories,
+            requested=at_start.engine,
+            factories=factories or engine_factories(at_start, paths, self._secrets, current=settings),
             models=self.models,
             admission=self.admission,
             reasons=self.reasons,
             on_offer_changed=on_offer_changed,
             on_unload=on_unload,
-            unload_after_idle_s=settings.unload_after_idle_s,
+            unload_after_idle_s=at_start.unload_after_idle_s,
             engine_gpu_percent=lambda: gpu_percent_of(machine(), self.processes.known),
         )
+
+    async def load(self) -> None:
+        """Read what an engine needs from the keyring, before the keeper's start. Raises ConfigError, StorageError."""
+        await asyncio.to_thread(self._secrets.read, self._at_start, self._paths)
 
     def quant_of(self, model: str) -> str:
         """Of a model as the coordinator names it; "" where it isn't known."""

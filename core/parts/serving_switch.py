@@ -10,6 +10,8 @@ from core.model_starter import ModelStarter
 from core.parts.serving import Serving
 from core.reasons import stopping
 
+LEAVE_LIMIT_S = 2.0  # telling the coordinator, on the way out
+
 
 class ServingSwitch:
     """Off until the agent is up, and from the moment in which it begins to stop."""
@@ -36,6 +38,7 @@ class ServingSwitch:
         self._was_blocked = False
         self._had_capacity = True  # as the coordinator was last told
         self._blocked_changed = asyncio.Event()
+        self._leaving: asyncio.Task[None] | None = None
         self.is_up = False
 
     def turn_on(self) -> None:
@@ -45,11 +48,21 @@ class ServingSwitch:
         self._had_capacity = not self._was_blocked
 
     def turn_off(self) -> None:
-        """For good: the agent stops. Whoever waits in the queue is refused."""
+        """For good: the agent stops. Whoever waits in the queue is refused, and the coordinator hears of it."""
         self.is_up = False
         self._reasons.put(stopping())
         self._blocked_changed.set()
         self._admission.refuse_queue()
+        self._leaving = asyncio.create_task(self._coordinator.leave(LEAVE_LIMIT_S), name="leave-coordinator")
+
+    @property
+    def is_leaving(self) -> bool:
+        return self._leaving is not None
+
+    async def wait_left(self) -> None:
+        """Until the coordinator has heard of it, or LEAVE_LIMIT_S are over. After `turn_off`."""
+        assert self._leaving is not None
+        await asyncio.wait([self._leaving])
 
     def follow_reasons(self) -> None:
         """The reasons have changed."""
