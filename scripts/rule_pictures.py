@@ -58,7 +58,6 @@ ACTS = (
             "full_screen": {"full_screen": {"is_on": True, "program": "VLC"}},
             "on_battery": {"power": ON_BATTERY},
             "gpu_hot": {"gpu_temperature_c": 84.0},
-            "cpu_hot": {"processor_heat": {"celsius": 94.0, "mean_c": 93.0, "sensor": "k10temp, Tdie"}},
             "cpu_busy": {"cpu_percent_others": 83.0},
             "gpu_lost": {"is_gpu_lost": True},
             "engine_used_by_owner": {"engine_used_by_owner": "llama3.1:8b"},
@@ -67,6 +66,9 @@ ACTS = (
             "ram_short": {"free_ram_mb": 150, "total_ram_mb": 32_000},
             "metered": {"is_metered": True},
             "in_use": {"idle_s": 2.0},
+            "cpu_hot": {
+                "processor_heat": {"celsius": 94.0, "mean_c": 93.0, "sensor": "k10temp, Tdie"}
+            },  # last: it holds for a minute
         }
     ),
     Act(

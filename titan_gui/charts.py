@@ -86,7 +86,10 @@ class ChartData:
 
 
 def specs_of(history: History) -> tuple[ChartSpec, ...]:
-    """The charts for this machine. One memory chart per card; load and temperature have a line per card."""
+    """The charts for this machine. One memory chart per card; load and temperature have a line per card.
+
+    Temperature has one of the processor too, where that is told.
+    """
     cards = history.cards
     ram_top = float(history.total_ram_mb or 1024)
     specs = [_vram_spec(card, number, len(cards)) for number, card in enumerate(cards)]

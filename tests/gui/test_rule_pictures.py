@@ -24,7 +24,7 @@ from tests.fakes.calm_signals import CALM
 from tests.fakes.told_desktop import read_told
 
 CASES = [(rule, signals, act.settings) for act in ACTS for rule, signals in act.rules.items()]
-STEPS_S = range(10)  # the hold times that the pictures wait for
+STEPS_S = range(12)  # the hold times that the pictures wait for
 
 
 def test_every_rule_has_its_picture() -> None:
