@@ -17,6 +17,7 @@ from core.config_edit import change_settings
 from core.config_load import load_settings
 from core.config_values import Value
 from core.coordinator_types import NotRegistering
+from core.energy_log import energy_file
 from core.errors import NotServing, SessionEnded
 from core.first_run import held_settings
 from core.inference import InferenceCall
@@ -174,8 +175,8 @@ async def test_served_time_and_tokens_are_counted_and_kept() -> None:
         assert energy.kwh is not None
         assert energy.cost is not None
         assert agent.rules.energy.served_s_today > 0
-        file = agent.paths.state_dir / "energy.json"
-    assert '"tokens":3' in file.read_text()
+    (day,) = (energy_file(agent.paths.state_dir / "energy.json").read() or {}).values()
+    assert day.tokens == 3
 
 
 async def test_before_the_setup_no_rule_is_looked_at() -> None:
