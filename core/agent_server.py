@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -35,7 +35,7 @@ from core.errors import (
     TokenError,
     TokenForbidden,
 )
-from core.inference import ClientGone, InferenceCall, InferenceService
+from core.inference import ClientGone, InferenceCall, InferenceService, SessionRecord
 from core.logs import get_logger
 from core.sessions import EndReason
 from core.snapshot import AgentSnapshot
@@ -141,12 +141,12 @@ class AgentServer:
         self._server = aio.server(
             options=options.channel_arguments(),
             maximum_concurrent_rpcs=2 * inference_calls + SIDE_CALLS + REFUSED_CALLS,
-            interceptors=(SideCallLimit(CallCounter(SIDE_CALLS)),),
         )
-        servicer = AgentServicer(service, snapshot, max_calls=inference_calls)
-        _add_agent_service(servicer, self._server)
-        self._health = _add_health(self._server)
-        _add_reflection(self._server)
+        switchboard = Switchboard(CallCounter(SIDE_CALLS))
+        _add_agent_service(AgentServicer(service, snapshot, max_calls=inference_calls), switchboard)
+        self._health = _add_health(switchboard)
+        _add_reflection(switchboard)
+        self._server.add_generic_rpc_handlers((switchboard,))
         self.ports: tuple[int, ...] = ()
         self.listening_on: tuple[str, ...] = ()  # host:port with the real ports
 
@@ -229,9 +229,7 @@ class AgentServicer:
             with self._calls.counted():
                 record = await self._service.serve(call, send)
             del call
-            await write(
-                pb.StreamResponse(done=True, created_at=time.time_ns() // 1_000_000, metadata=record.metadata())
-            )
+            await write(_final_message(record))
         except AgentError as error:
             return status_of(error)
         except aio.AbortError:  # turned out of the waiting room
@@ -254,8 +252,10 @@ class AgentServicer:
             ending = asyncio.ensure_future(context.abort(*status_of(error)))
             ending.add_done_callback(lambda done: done.cancelled() or done.exception())
 
-        late = RequestError(f"the request did not come within {REQUEST_LIMIT_S:g} s")
-        timer = asyncio.get_running_loop().call_later(REQUEST_LIMIT_S, turn_out, late)
+        def turn_out_late() -> None:
+            turn_out(RequestError(f"the request did not come within {REQUEST_LIMIT_S:g} s"))
+
+        timer = asyncio.get_running_loop().call_later(REQUEST_LIMIT_S, turn_out_late)
         self._waiting.enter(context, lambda: turn_out(AtCapacity("too many calls wait for their request here")))
         try:
             request = await context.read()
@@ -273,7 +273,7 @@ class AgentServicer:
             model=request.model,
             max_tokens=request.max_tokens,
             temperature=round(request.temperature, 6),  # float32 on the wire: 0.7 arrives as 0.699999988
-            options=dict(request.options),
+            options=dict(request.options) if request.options else {},
         )
 
     async def GetStatus(
@@ -314,6 +314,14 @@ def status_metadata(snapshot: AgentSnapshot) -> tuple[tuple[str, str], ...]:
     )
 
 
+def _final_message(record: SessionRecord) -> pb.StreamResponse:
+    message = pb.StreamResponse(done=True, created_at=time.time_ns() // 1_000_000)
+    said = message.metadata
+    for name, value in record.metadata().items():  # the constructor, or `update`, goes through Python's Mapping
+        said[name] = value
+    return message
+
+
 UNREADABLE = object()
 
 
@@ -325,7 +333,37 @@ def _read_message(kind: type[Message], data: bytes) -> object:
         return UNREADABLE
 
 
-def _add_agent_service(servicer: AgentServicer, server: aio.Server) -> None:
+class Switchboard(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in its stubs only
+    """Finds each call's handler; calls but StreamInference are counted, half-open ones too, and refused above a limit.
+
+    Services are added to it as to a server. Not an interceptor, and no method is registered with grpc itself: grpc.aio
+    waits for each registered method by itself at every call, and both together cost a session more than admission does.
+    """
+
+    def __init__(self, calls: CallCounter) -> None:
+        self._calls = calls
+        self._services: list[grpc.GenericRpcHandler[Any, Any]] = []
+
+    def add_generic_rpc_handlers(self, handlers: Iterable[grpc.GenericRpcHandler[Any, Any]]) -> None:
+        self._services.extend(handlers)
+
+    def add_registered_method_handlers(self, service: str, handlers: object) -> None:
+        """Generated code adds the same methods both ways."""
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+        found = (service.service(handler_call_details) for service in self._services)
+        handler = next((handler for handler in found if handler is not None), None)
+        if handler is not None and handler_call_details.method != _STREAM_INFERENCE:
+            task = asyncio.current_task()
+            if self._calls.is_full or task is None:
+                return grpc.stream_stream_rpc_method_handler(_refuse)
+            counted = self._calls.counted()
+            counted.__enter__()
+            task.add_done_callback(lambda _: counted.__exit__(None, None, None))
+        return handler
+
+
+def _add_agent_service(servicer: AgentServicer, switchboard: Switchboard) -> None:
     """Register the service's two methods.
 
     StreamInference takes one request, but is registered as one that takes a stream of them: the two are the same on the
@@ -343,25 +381,7 @@ def _add_agent_service(servicer: AgentServicer, server: aio.Server) -> None:
             response_serializer=pb.AgentStatusResponse.SerializeToString,
         ),
     }
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, handlers),))
-
-
-class SideCallLimit(aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in its stubs only
-    """Counts every call but StreamInference, half-open ones included, and refuses those above the limit unread."""
-
-    def __init__(self, calls: CallCounter) -> None:
-        self._calls = calls
-
-    async def intercept_service(self, continuation: Any, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        handler = await continuation(handler_call_details)
-        if handler_call_details.method != _STREAM_INFERENCE and handler is not None:
-            task = asyncio.current_task()
-            if self._calls.is_full or task is None:
-                return grpc.stream_stream_rpc_method_handler(_refuse)
-            counted = self._calls.counted()
-            counted.__enter__()
-            task.add_done_callback(lambda _: counted.__exit__(None, None, None))
-        return handler
+    switchboard.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, handlers),))
 
 
 async def _refuse(_: object, context: aio.ServicerContext[Any, Any]) -> None:
@@ -375,16 +395,18 @@ def _log_bug(error: Exception) -> None:
     log.error("a session failed for an unforeseen reason", error=type(error).__name__, where=where)
 
 
-def _add_health(server: aio.Server) -> Any:
+def _add_health(switchboard: Switchboard) -> Any:
     from grpc_health.v1 import health, health_pb2_grpc
 
     servicer = health.aio.HealthServicer()  # type: ignore[attr-defined]  # an alias that its stubs lack
-    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, switchboard)
     return servicer
 
 
-def _add_reflection(server: aio.Server) -> None:
+def _add_reflection(switchboard: Switchboard) -> None:
     from grpc_health.v1 import health
-    from grpc_reflection.v1alpha import reflection
+    from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-    reflection.enable_server_reflection((_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    names = (_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+    servicer = reflection.aio.ReflectionServicer(names)  # type: ignore[attr-defined]  # an alias that its stubs lack
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, switchboard)
