@@ -166,8 +166,9 @@ class InferenceService:
             raise
         finally:
             if run is not None:
-                self._on_ended(run.record())
-        return run.record()
+                record = run.record()
+                self._on_ended(record)
+        return record
 
     def _spend(self, claims: TokenClaims, model: str) -> None:
         """The last step of admission: an engine that is busy with another model burns no token either."""

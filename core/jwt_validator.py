@@ -9,7 +9,7 @@ Nothing of the payload is parsed before the signature holds. Of the header only 
 
 from __future__ import annotations
 
-import base64
+import binascii
 import hashlib
 import json
 import re
@@ -34,6 +34,10 @@ MAX_KEY_BITS = 8192  # verifying costs grow with the key; nobody signs short-liv
 MAX_PEM_CHARS = 16384
 
 _COMPACT_JWS = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+_TO_BASE64 = bytes.maketrans(b"-_", b"+/")
+# What the last character may be where it holds bits that count for nothing: those in which these bits are zero.
+_LAST_OF_2 = b"AQgw"
+_LAST_OF_3 = b"AEIMQUYcgkosw048"
 _CLOCK_HINT = "Compare the clocks of the coordinator and of this machine: titan doctor"
 
 
@@ -169,7 +173,8 @@ def _signed_payload(token: bytes, key: RSAPublicKey, rs256: RSAAlgorithm) -> byt
     """The decoded payload; None when the signature doesn't hold. Raises TokenError when a part is malformed."""
     signed, _, signature = token.rpartition(b".")
     header, _, payload = signed.partition(b".")
-    _check_header(_decode_segment(header))
+    if header not in _USUAL_HEADERS:
+        _check_header(_decode_segment(header))
     return _decode_segment(payload) if rs256.verify(signed, key, _decode_segment(signature)) else None
 
 
@@ -178,12 +183,10 @@ def _decode_segment(segment: bytes) -> bytes:
 
     A token that could be written in several ways would pass for several tokens.
     """
-    if len(segment) % 4 == 1:
+    over = len(segment) % 4
+    if over == 1 or (over == 2 and segment[-1] not in _LAST_OF_2) or (over == 3 and segment[-1] not in _LAST_OF_3):
         raise TokenError("the session token is malformed")
-    decoded = base64.urlsafe_b64decode(segment + b"=" * (-len(segment) % 4))
-    if base64.urlsafe_b64encode(decoded).rstrip(b"=") != segment:  # unused bits that are not zero
-        raise TokenError("the session token is malformed")
-    return decoded
+    return binascii.a2b_base64(segment.translate(_TO_BASE64) + b"=="[: -over % 4])
 
 
 def _check_header(header: bytes) -> None:
@@ -244,6 +247,8 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
+# What most libraries write, already checked: {"alg":"RS256","typ":"JWT"} in both orders.
+_USUAL_HEADERS = frozenset({b"eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9", b"eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9"})
 _STRICT_JSON = json.JSONDecoder(object_pairs_hook=_unique_names, parse_constant=_refuse_constant)
 
 

@@ -266,9 +266,11 @@ class ModelManager:
     async def _check_room(self, name: str) -> None:
         """Refuse a load that would take what is the owner's, before it starts; the embedded engine does it by itself,
         with fewer sessions first. Raises NotEnoughMemory, EngineError."""
+        if self._engine.name == "embedded" or self._is_in_memory(name):
+            return
         room = self._room()
         model = next((model for model in self.models if model.name == name), None)
-        if room is None or model is None or self._engine.name == "embedded" or self._is_in_memory(name):
+        if room is None or model is None:
             return
         try:
             refuse_what_breaks_the_reserve(model, room)

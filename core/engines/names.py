@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 DEFAULT_TAG = "latest"
 # What Ollama fills in when a name has no host or namespace (its types/model/name.go).
 _DEFAULT_PREFIXES = ("registry.ollama.ai/library/", "library/")
 
 
+@lru_cache(maxsize=256)  # asked several times a session, and for few names; a client's own are bounded
 def normalize_model(name: str) -> str:
     """The one form in which two names of the same model are equal: short, lower case, with a tag.
 

@@ -6,12 +6,13 @@ import json
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from core.engines import EngineModel, LoadedModel, Prompt, TokenChunk
 from core.engines.engine_errors import EngineVoice, error_of
 from core.engines.http import MAX_LINE_BYTES, clean_text
-from core.engines.options import effective_temperature
+from core.engines.options import NO_OPTIONS, effective_temperature
 from core.errors import AgentError, EngineFailed, EngineProtocolError, EngineRefusedRequest, PromptTooLong
 
 VOICE = EngineVoice(
@@ -61,12 +62,13 @@ def chat_body(prompt: Prompt, *, context_tokens: int, keep_alive: str, num_predi
         "num_predict": num_predict,
         "temperature": effective_temperature(prompt.temperature, prompt.options),
     }
-    for name in _OPTION_NAMES:
-        value = getattr(prompt.options, name)
-        if value is not None:
-            options[name] = value
-    if prompt.options.stop:
-        options["stop"] = list(prompt.options.stop)
+    if prompt.options is not NO_OPTIONS:
+        for name in _OPTION_NAMES:
+            value = getattr(prompt.options, name)
+            if value is not None:
+                options[name] = value
+        if prompt.options.stop:
+            options["stop"] = list(prompt.options.stop)
     return {
         "model": prompt.model,
         "messages": [{"role": "user", "content": prompt.text}],
@@ -141,6 +143,12 @@ def read_lines(lines: bytes, prompt: Prompt, *, is_mid_answer: bool = False) -> 
     """
     batch = Batch()
     texts: list[str] = []
+    last = lines.rfind(b"\n", 0, -1) + 1
+    plain = read_plain(lines[:last]) if last else None
+    if plain is not None:  # a short answer whole: only its last line is none of content
+        texts.append(plain[0])
+        batch.tokens = plain[1]
+        lines = lines[last:]
     for line in lines.split(b"\n"):
         if not line.strip():
             continue
@@ -168,7 +176,7 @@ def read_lines(lines: bytes, prompt: Prompt, *, is_mid_answer: bool = False) -> 
 
 def _read_event(line: bytes) -> dict[str, Any] | AgentError:
     try:
-        event = json.loads(line)
+        event = json.loads(line.decode())  # of bytes it would guess the encoding first
     except (ValueError, RecursionError):
         return EngineProtocolError("Ollama sent a line that is not JSON")
     return event if isinstance(event, dict) else EngineProtocolError("Ollama sent a line that is not a JSON object")
@@ -221,6 +229,7 @@ def error_text(body: Any) -> str:
     return body if isinstance(body, str) else json.dumps(body)
 
 
+@lru_cache(maxsize=16)  # asked for each session
 def is_honest_version(version: str) -> bool:
     """Whether this Ollama honours truncate: false. "0.0.0" is built from source and counts as new; nonsense as old."""
     found = re.match(r"v?(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?", version)

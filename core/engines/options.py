@@ -44,6 +44,8 @@ class SamplingOptions:
     frequency_penalty: float | None = None
 
 
+NO_OPTIONS = SamplingOptions()  # most requests
+
 _N = TypeVar("_N", int, float)
 
 
@@ -60,6 +62,8 @@ def parse_options(
     `max_tokens` and `temperature` are the request's own fields. Raises RequestError that names the option and what is
     allowed. `max_output_tokens` and `context_tokens` (per session) are the owner's.
     """
+    if not options and 0.0 <= temperature <= MAX_TEMPERATURE:
+        return _resolve_max_tokens(None, max_tokens, max_output_tokens), NO_OPTIONS
     if len(options) > _MAX_OPTIONS:
         raise RequestError(f"{len(options)} options were sent; at most {_MAX_OPTIONS} are read", hint=_allowed_hint())
     for name, text in options.items():

@@ -59,7 +59,7 @@ class Services:
 
     def take_given(self, record: SessionRecord) -> None:
         """A session of the network has ended."""
-        self._records.ledger.record(record, quant=self._serving.quant_of(record.model))
+        self._records.ledger.record(record, quant=self._serving.quant_of(record.engine_model))
         self.take_own(record)
 
     def take_own(self, record: SessionRecord) -> None:

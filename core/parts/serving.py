@@ -94,9 +94,8 @@ class Serving:
         await asyncio.to_thread(self._secrets.read, self._at_start, self._paths)
 
     def quant_of(self, model: str) -> str:
-        """Of a model as the coordinator names it; "" where it isn't known."""
-        found = find_model(model, (each.name for each in self.models.models))
-        return next((each.quant for each in self.models.models if each.name == found), "")
+        """Of a model by the engine's name; "" where it isn't known."""
+        return next((each.quant for each in self.models.models if each.name == model), "")
 
     def note_end(self, record: SessionRecord) -> None:
         """A session has ended: what it tells of the engine."""
