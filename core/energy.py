@@ -66,6 +66,7 @@ class EnergyMeter:
         self._is_serving = False
         self._last = now
         self._unmetered_s = 0.0  # served since the last sample of the power, not in `wh` yet
+        self._uncounted_s, self._uncounted_tokens = 0.0, 0  # not in a day yet
 
     @property
     def days(self) -> Mapping[date, DayEnergy]:
@@ -73,7 +74,7 @@ class EnergyMeter:
 
     def serve(self, is_serving: bool, now: Now) -> None:
         """From now on sessions run, or none does."""
-        self._pass_time(now)
+        self._keep_time(now)
         self._is_serving = is_serving
 
     def take_power(self, power: PowerReading, now: Now) -> None:
@@ -88,9 +89,9 @@ class EnergyMeter:
             wh = served_s * sum(known) / len(known) / 3600
             self._put(now, replace(day, measured_s=day.measured_s + served_s, wh=day.wh + wh))
 
-    def count_tokens(self, tokens: int, now: Now) -> None:
-        day = self._today(now)
-        self._put(now, replace(day, tokens=day.tokens + max(0, tokens)))
+    def count_tokens(self, tokens: int) -> None:
+        """An answer's tokens; they belong to the day of the next look at the clock."""
+        self._uncounted_tokens += max(0, tokens)
 
     def today(self, now: Now) -> DayEnergy:
         self._pass_time(now)
@@ -126,13 +127,22 @@ class EnergyMeter:
             source=source,
         )
 
-    def _pass_time(self, now: Now) -> None:
+    def _keep_time(self, now: Now) -> None:
+        """Cheap: short sessions begin and end hundreds of times a second."""
         passed_s = now.monotonic - self._last.monotonic
         self._last = now
         if self._is_serving and 0 < passed_s <= LONGEST_GAP_S:
+            self._uncounted_s += passed_s
+
+    def _pass_time(self, now: Now) -> None:
+        """Bring the day up to `now`."""
+        self._keep_time(now)
+        if self._uncounted_s or self._uncounted_tokens:
             day = self._today(now)
-            self._put(now, replace(day, served_s=day.served_s + passed_s))
-            self._unmetered_s += passed_s
+            served_s, tokens = day.served_s + self._uncounted_s, day.tokens + self._uncounted_tokens
+            self._put(now, replace(day, served_s=served_s, tokens=tokens))
+            self._unmetered_s += self._uncounted_s
+            self._uncounted_s, self._uncounted_tokens = 0.0, 0
 
     def _today(self, now: Now) -> DayEnergy:
         return self._days.get(self._date(now), DayEnergy())

@@ -100,7 +100,7 @@ class EnergyLog:
         self._meter.serve(is_serving, self._now())
 
     def count_tokens(self, tokens: int) -> None:
-        self._meter.count_tokens(tokens, self._now())
+        self._meter.count_tokens(tokens)
 
     def take_gpu_power(self, gpu_w: float | None) -> None:
         """With each sample of the machine; None: no card tells it. Returns at once."""
@@ -126,6 +126,7 @@ class EnergyLog:
         self._is_open = False
         if self._reading is not None:
             await asyncio.wait([self._reading], timeout=CLOSE_LIMIT_S)
+        self._meter.today(self._now())  # counts what came since the last sample
         self._note_change()
         await self._writer.close()
 

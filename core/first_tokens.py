@@ -57,17 +57,19 @@ class FirstTokens:
         self._file = JsonFile(path, "times to the first token", _all_times)
         self._writer = DelayedWriter("How long first tokens took", self._write, sleep=sleep)
         self._kept: _Times = {}  # the model used last is the last one
-        self._views: dict[str, FirstToken] = {}
+        self._views: tuple[FirstToken, ...] | None = ()  # None: changed since
 
     @property
     def views(self) -> tuple[FirstToken, ...]:
-        return tuple(self._views.values())
+        if self._views is None:
+            self._views = tuple(_view(model, times) for model, times in self._kept.items())
+        return self._views
 
     async def load(self) -> None:
         """Read what was kept; a damaged file is begun anew."""
         kept = await asyncio.to_thread(self._file.load)
         self._kept = kept or {}
-        self._views = {model: _view(model, times) for model, times in self._kept.items()}
+        self._views = None
 
     def take(self, model: str, milliseconds: float, *, is_cold: bool) -> None:
         """A session of `model` (the engine's name) has had its first token."""
@@ -75,9 +77,8 @@ class FirstTokens:
         times[_KINDS[0] if is_cold else _KINDS[1]].append(min(max(0.0, milliseconds), LONGEST_MS))
         self._kept[model] = times
         while len(self._kept) > MOST_MODELS:
-            oldest = next(iter(self._kept))
-            del self._kept[oldest], self._views[oldest]
-        self._views[model] = _view(model, times)
+            del self._kept[next(iter(self._kept))]
+        self._views = None
         self._writer.note_change()
 
     async def close(self) -> None:

@@ -13,12 +13,15 @@ from contextlib import suppress
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from core.contribution import LedgerRow, Period, Sums, sums_of
+from core.contribution import LedgerRow, Period, Sums, row_of, sums_of
 from core.errors import StorageError
 from core.ledger_export import export_rows
 from core.ledger_store import LedgerDamaged, LedgerStore, set_ledger_aside
+
+if TYPE_CHECKING:
+    from core.inference import SessionRecord
 
 MAX_WAITING = 5_000  # rows; about 3 MB
 _WAITING = "Ended sessions wait in memory and are tried again"
@@ -31,7 +34,7 @@ class LedgerWriter:
     """Rows on their way to the file, and sums over both. Implements core.contribution.SessionSource."""
 
     def __init__(self, path: Path, *, open_store: Callable[[Path], LedgerStore], on_notice: OnNotice) -> None:
-        self.inbox: deque[LedgerRow] = deque(maxlen=MAX_WAITING)
+        self.inbox: deque[tuple[SessionRecord, str]] = deque(maxlen=MAX_WAITING)  # with the model's quant
         self._path = path
         self._open_store = open_store
         self._on_notice = on_notice
@@ -90,7 +93,7 @@ class LedgerWriter:
 
     def _empty_inbox(self) -> None:
         while self.inbox:
-            self._unwritten.append(self.inbox.popleft())
+            self._unwritten.append(row_of(*self.inbox.popleft()))
         while len(self._unwritten) > MAX_WAITING:
             self._unwritten.popleft()
             self._lost += 1

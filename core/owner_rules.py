@@ -97,6 +97,9 @@ class OwnerRules:
         self._monotonic = monotonic
         self._worked_at = float("-inf")
         self._is_serving = False
+        # At the last sample, as far as that is known: what our engine holds is added up too slowly to be done at each
+        # session's begin and end. Models that lie in RAM alone leave the card's use to others.
+        self._is_on_card = True
         self._is_kept = False  # never before the setup is done
         self._settings = settings
         self._seen = Signals()  # as the rules have it
@@ -144,8 +147,10 @@ class OwnerRules:
 
     def take_sample(self, stats: SystemStats, cpu_percent_others: float) -> None:
         """A sample of the machine; `cpu_percent_others` is smoothed."""
-        if self._admission.running_jobs or "model_loading" in self._reasons:
-            self._note_own_work()
+        was_on_card, self._is_on_card = self._is_on_card, self._own_memory().vram_mb != 0
+        is_at_work = self._admission.running_jobs > 0 or "model_loading" in self._reasons
+        if is_at_work or (self._is_on_card and not was_on_card):  # a model may have come and served since
+            self._note_own_work(self._is_on_card)
         self.energy.take_gpu_power(stats.gpu_power_w)
         self.signals.take_engine_use(self._owner_use())
         self.signals.take_stats(stats, cpu_percent_others)
@@ -158,9 +163,9 @@ class OwnerRules:
     def sessions_changed(self) -> None:
         """A session has perhaps begun or ended."""
         was_serving, self._is_serving = self._is_serving, self._admission.running_jobs > 0
-        if was_serving or self._is_serving:
-            self._note_own_work()
-        self.energy.serve(self._is_serving)
+        if was_serving != self._is_serving:
+            self._note_own_work(self._is_on_card)
+            self.energy.serve(self._is_serving)
         self.keeper.sessions_changed()
         self.gpu_look.step()
 
@@ -198,9 +203,9 @@ class OwnerRules:
         signals = replace(signals, cpu_percent_others=_ENGINE_NOT_TOLD)
         return signals if quiet_s >= SETTLE_S else replace(signals, gpu_use_by_others=_ENGINE_NOT_TOLD)
 
-    def _note_own_work(self) -> None:
+    def _note_own_work(self, is_on_card: bool) -> None:
         self._worked_at = self._monotonic()
-        if self._own_memory().vram_mb != 0:  # else our models lie in RAM alone, and the card's use is all others'
+        if is_on_card:
             self.signals.note_own_work()
 
     def _own(self) -> Own:

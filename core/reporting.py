@@ -108,13 +108,12 @@ class Reporter:
         self._say_unused_card(stats)
 
     def take_ended(self, record: SessionRecord) -> None:
-        totals = self.totals
         is_failed = record.end_reason in (EndReason.ENGINE_FAILED, EndReason.FAULT)
-        self.totals = replace(
-            totals,
-            requests_processed=totals.requests_processed + 1,
-            requests_failed=totals.requests_failed + is_failed,
-            tokens=totals.tokens + record.completion_tokens,
+        self.totals = Totals(  # not `replace`, which takes five times as long: once for each session
+            requests_processed=self.totals.requests_processed + 1,
+            requests_failed=self.totals.requests_failed + is_failed,
+            requests_refused=self.totals.requests_refused,
+            tokens=self.totals.tokens + record.completion_tokens,
         )
 
     def take_refused(self) -> None:

@@ -117,7 +117,8 @@ def test_unmeasured_energy_is_unknown_and_never_nothing() -> None:
 def test_only_the_last_days_are_kept() -> None:
     days = {date.fromordinal(TODAY.toordinal() - back): DayEnergy() for back in range(1, MOST_DAYS + 5)}
     energy = EnergyMeter(days, now(), zone=BERLIN)
-    energy.count_tokens(7, now())
+    energy.count_tokens(7)
+    energy.today(now())
     assert len(energy.days) == MOST_DAYS
     assert energy.days[TODAY].tokens == 7
 

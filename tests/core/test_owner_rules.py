@@ -79,6 +79,18 @@ async def test_card_is_ours_while_a_session_runs_and_when_it_has_just_ended(hous
     assert house.signals.own_work == 3
 
 
+async def test_a_model_that_came_and_served_between_two_samples_was_our_work(house: House) -> None:
+    house.memory = OwnMemory(vram_mb=0)
+    house.rules.take_sample(STATS, 0.0)
+    async with house.admission.slot(model="m", client="c", job_id="1", spend=lambda: None):
+        house.rules.sessions_changed()
+    house.rules.sessions_changed()
+    assert house.signals.own_work == 0
+    house.memory = OwnMemory(vram_mb=4_000)
+    house.rules.take_sample(STATS, 0.0)
+    assert house.signals.own_work == 1
+
+
 async def test_card_is_ours_while_a_model_loads(house: House) -> None:
     house.reasons.put(model_loading("m"))
     house.rules.take_sample(STATS, 0.0)
