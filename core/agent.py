@@ -75,6 +75,7 @@ class Agent:
         self._make_owner_side(open_signals)
         self._make_reports()
         self._make_network_sides()
+        self.reports.note_settings(loaded.notices)
         if is_held:
             self.reasons.put(setup_not_done())
 
@@ -147,7 +148,6 @@ class Agent:
             memory=self.model_memory,
             owner_side=self.owner_side,
             records=self.records,
-            notices=self.loaded.notices,
             is_up=lambda: self.switch.is_up,
         )
         self.report, self.updates, self.publish_now = self.reports.report, self.reports.updates, self.reports.now

@@ -8,6 +8,7 @@ from core.config import Settings
 from core.give_back import MemoryKeeper
 from core.give_back_file import GiveBackFile
 from core.host_meter import RamReading
+from core.logs import get_logger
 from core.memory_meter import SystemMemoryMeter
 from core.memory_watch import MemoryWatch
 from core.model_starter import ModelStarter
@@ -19,6 +20,8 @@ from core.snapshot import GiveBack
 from core.stats_collector import StatsCollector
 
 USE_LIMIT_S = 1.0  # for the ledger's answer, at the start
+
+log = get_logger(__name__)
 
 
 class ModelMemory:
@@ -37,29 +40,25 @@ class ModelMemory:
         on_change: Callable[[], None],
     ) -> None:
         """`settings` as they are now; `kept_mb` is what of the RAM must stay free, `on_ram` gets each reading of it."""
-        self._models = models = serving.models
-        self._reasons = reasons = serving.reasons
-        self._settings = settings
-        self._model_use = model_use
+        self._models, self._reasons = serving.models, serving.reasons
+        self._settings, self._model_use = settings, model_use
         self.keeper = MemoryKeeper(
-            models=models,
+            models=serving.models,
             admission=serving.admission,
-            meter=SystemMemoryMeter(stats.memory, serving.processes, lambda: models.engine.name),
+            meter=SystemMemoryMeter(stats.memory, serving.processes, lambda: self._models.engine.name),
             file=GiveBackFile(paths.state_dir / "give-back.json"),
             on_change=on_change,
-            on_going_back=lambda is_going: reasons.put_or_drop(
-                "memory_going_back", memory_going_back() if is_going else None
-            ),
+            on_going_back=self._on_going_back,
         )
         self.watch = MemoryWatch(
             stats.ram,
-            is_needed=lambda: bool(models.loaded) or serving.admission.running_jobs > 0,
+            is_needed=lambda: bool(self._models.loaded) or serving.admission.running_jobs > 0,
             kept_mb=kept_mb,
             on_reading=on_ram,
         )
         self.starter = ModelStarter(
-            models=models,
-            reasons=reasons,
+            models=serving.models,
+            reasons=serving.reasons,
             last_used=lambda: self.keeper.unloaded,
             most_used=lambda: model_use.names,
             how_many=lambda: settings().preload_models,
@@ -67,6 +66,7 @@ class ModelMemory:
             limit_s=lambda: settings().first_token_timeout_s,
             on_failed=serving.keeper.show,
         )
+        serving.keeper.on_outgrown = self.load_better
 
     async def load(self) -> None:
         """Read how giving back went before."""
@@ -93,6 +93,11 @@ class ModelMemory:
         else:
             self.keeper.keep()
 
+    def load_better(self) -> None:
+        """A better quantisation fits now than the one in memory: that one leaves, and the other comes in its place."""
+        log.info("model leaves for a better quantisation", loaded=[model.name for model in self._models.loaded])
+        self.keeper.give_back_when_idle(also=self._stop_loading())
+
     async def give_back_for_rule(self, also: Collection[str]) -> GiveBack | None:
         """A rule wants the memory, now; raises EngineError."""
         return await self.keeper.give_back({*also, *self._stop_loading()})
@@ -107,6 +112,9 @@ class ModelMemory:
     async def close(self) -> None:
         await self.starter.close()
         await self.keeper.close()
+
+    def _on_going_back(self, is_going: bool) -> None:
+        self._reasons.put_or_drop("memory_going_back", memory_going_back() if is_going else None)
 
     def _stop_loading(self) -> tuple[str, ...]:
         """The models that may still be loading. Serving again begins with loading one."""

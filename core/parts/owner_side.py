@@ -51,30 +51,10 @@ class OwnerSide:
         self._serving = serving
         self._on_change = on_change
         self._on_pace = on_pace
-        self.owner = OwnerControl(
-            admission=serving.admission,
-            reasons=serving.reasons,
-            state_file=paths.state_dir / "pause.json",
-            finish_limit_s=settings().finish_limit_s,
-            on_change=on_owner_changed,
-            on_notice=on_notice,
-        )
-        self.rules = OwnerRules(
-            settings(),
-            open_signals=open_signals or self._watch,
-            reasons=serving.reasons,
-            admission=serving.admission,
-            energy=_energy_log(settings(), paths, on_notice),
-            own_memory=own_memory,
-            least_ram_mb=lambda: getattr(serving.models.engine, "least_mb", None),
-            engine_name=lambda: serving.models.engine.name,
-            owner_use=lambda: serving.keeper.owner_use,
-            give_back=give_back,
-            sample=sample,
-            on_change=on_change,
-            on_pace=on_pace,
-        )
         self.awake = KeepAwake(open_inhibitor(), lambda: power_probe().read())
+        self.owner = self._make_owner(paths, on_owner_changed, on_notice)
+        energy = _energy_log(settings(), paths, on_notice)
+        self.rules = self._make_rules(open_signals or self._watch, energy, own_memory, give_back, sample)
 
     async def load(self) -> None:
         """Read what the last days took of energy."""
@@ -126,6 +106,43 @@ class OwnerSide:
         await self.owner.close()
         await self.rules.close()
         await self.awake.close()
+
+    def _make_owner(
+        self, paths: ProfilePaths, on_change: Callable[[], None], on_notice: Callable[[str, str], None]
+    ) -> OwnerControl:
+        return OwnerControl(
+            admission=self._serving.admission,
+            reasons=self._serving.reasons,
+            state_file=paths.state_dir / "pause.json",
+            finish_limit_s=self._settings().finish_limit_s,
+            on_change=on_change,
+            on_notice=on_notice,
+        )
+
+    def _make_rules(
+        self,
+        open_signals: OpenSignals,
+        energy: EnergyLog,
+        own_memory: Callable[[], OwnMemory],
+        give_back: GiveBack,
+        sample: Callable[[], Awaitable[None]],
+    ) -> OwnerRules:
+        serving = self._serving
+        return OwnerRules(
+            self._settings(),
+            open_signals=open_signals,
+            reasons=serving.reasons,
+            admission=serving.admission,
+            energy=energy,
+            own_memory=own_memory,
+            least_ram_mb=lambda: getattr(serving.models.engine, "least_mb", None),
+            engine_name=lambda: serving.models.engine.name,
+            owner_use=lambda: serving.keeper.owner_use,
+            give_back=give_back,
+            sample=sample,
+            on_change=self._on_change,
+            on_pace=self._on_pace,
+        )
 
     def _watch(self, on_change: Callable[[Signals], None]) -> SignalWatch:
         return SignalWatch(on_change, own_pids=lambda: self._serving.processes.known)

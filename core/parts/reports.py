@@ -37,25 +37,18 @@ class Reports:
         memory: ModelMemory,
         owner_side: OwnerSide,
         records: Records,
-        notices: Iterable[str],
         is_up: Callable[[], bool],
     ) -> None:
-        """`settings` as they are now; `notices` come from reading them. While `is_up`, the state follows the link and
-        the reasons.
-        """
+        """`settings` as they are now. While `is_up`, the state follows the link and the reasons."""
         self._store = store
         self._reasons = serving.reasons
         self._is_up = is_up
         self._is_open = False
-        self.updates = UpdateWatch(
-            path=paths.updates_file,
-            version=__version__,
-            keys=shipped_keys,
-            url=lambda: settings().update_index_url,
-            is_busy=lambda: serving.admission.running_jobs > 0,
-            is_metered=owner_side.is_metered,
-            on_change=self.now,
-        )
+
+        def is_busy() -> bool:
+            return serving.admission.running_jobs > 0
+
+        self.updates = _updates(settings, paths, is_busy=is_busy, is_metered=owner_side.is_metered, on_change=self.now)
         self.report = Reporter(
             settings(),
             models=serving.models,
@@ -70,12 +63,13 @@ class Reports:
             rules=owner_side.rules.snapshot_fields,
             first_tokens=lambda: records.first_tokens.views,
         )
+        self._publisher = SnapshotPublisher(store, self.report.snapshot_fields, is_busy=is_busy)
+
+    def note_settings(self, notices: Iterable[str]) -> None:
+        """What reading the settings found is for the owner, in the log and in front ends."""
         for notice in notices:
             log.warning("noticed while reading the settings", notice=notice)
             self.report.add_notice(notice)
-        self._publisher = SnapshotPublisher(
-            store, self.report.snapshot_fields, is_busy=lambda: serving.admission.running_jobs > 0
-        )
 
     def open(self) -> None:
         """From now on something may be published soon, also while stopping: the owner sees how many still run."""
@@ -120,3 +114,22 @@ class Reports:
 
     def close(self) -> None:
         self._publisher.close()
+
+
+def _updates(
+    settings: Callable[[], Settings],
+    paths: ProfilePaths,
+    *,
+    is_busy: Callable[[], bool],
+    is_metered: Callable[[], bool],
+    on_change: Callable[[], None],
+) -> UpdateWatch:
+    return UpdateWatch(
+        path=paths.updates_file,
+        version=__version__,
+        keys=shipped_keys,
+        url=lambda: settings().update_index_url,
+        is_busy=is_busy,
+        is_metered=is_metered,
+        on_change=on_change,
+    )

@@ -57,25 +57,8 @@ class Serving:
         self._secrets = EngineSecrets()
         self._at_start = at_start = settings()
         self.reasons = ReasonBook(on_reasons_changed)
-        self.admission = Admission(
-            max_jobs=at_start.max_concurrent_jobs,
-            queue_size=at_start.queue_size,
-            limits=session_limits(at_start),
-            closed_because=self.reasons.closed_because,
-            closed_to_owner=self.reasons.closed_to_owner,
-            on_change=on_sessions_changed,
-        )
-        self.models = ModelManager(
-            engine=NoEngine(),
-            supported=at_start.supported_models,
-            allow_selftest=is_loopback_endpoint(at_start.coordinator_endpoint)
-            if allow_selftest is None
-            else allow_selftest,
-            breaker=CircuitBreaker(),
-            card_mb=lambda: stats.total_vram_mb if (stats := machine()) else None,
-            room=room,
-            names=parse_model_names(at_start.model_names),
-        )
+        self.admission = _admission(at_start, self.reasons, on_sessions_changed)
+        self.models = _models(at_start, allow_selftest, machine, room)
         self.processes = EngineProcesses(lambda: self.models.engine)
         self.keeper = EngineKeeper(
             requested=at_start.engine,
@@ -135,3 +118,33 @@ class Serving:
         except TimeoutError:
             return False
         return True
+
+
+def _admission(settings: Settings, reasons: ReasonBook, on_change: Callable[[], None]) -> Admission:
+    return Admission(
+        max_jobs=settings.max_concurrent_jobs,
+        queue_size=settings.queue_size,
+        limits=session_limits(settings),
+        closed_because=reasons.closed_because,
+        closed_to_owner=reasons.closed_to_owner,
+        on_change=on_change,
+    )
+
+
+def _models(
+    settings: Settings,
+    allow_selftest: bool | None,
+    machine: Callable[[], SystemStats | None],
+    room: Callable[[], Room | None],
+) -> ModelManager:
+    """Without an engine yet."""
+    is_local = is_loopback_endpoint(settings.coordinator_endpoint)
+    return ModelManager(
+        engine=NoEngine(),
+        supported=settings.supported_models,
+        allow_selftest=is_local if allow_selftest is None else allow_selftest,
+        breaker=CircuitBreaker(),
+        card_mb=lambda: stats.total_vram_mb if (stats := machine()) else None,
+        room=room,
+        names=parse_model_names(settings.model_names),
+    )
