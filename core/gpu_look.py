@@ -34,10 +34,6 @@ REST_SHARE = 9.0  # nothing is held back again for so many times what the last l
 STEP_S = 0.5
 
 
-async def no_sample() -> None:
-    """For who takes no sample at will: the next one that comes by itself counts."""
-
-
 class GpuLook:
     """All on the loop thread. `step` is called with each sample and at each change of the sessions."""
 
@@ -64,26 +60,22 @@ class GpuLook:
         self._sleep = sleep
         self._unknown_since: float | None = None
         self._rests_until = float("-inf")
-        self._is_holding = False
+        self.is_holding = False
         self._held_since: float | None = None  # since when a slot that is free is withheld
         self._task: asyncio.Task[None] | None = None
-
-    @property
-    def is_holding(self) -> bool:
-        return self._is_holding
 
     def step(self) -> None:
         """Begin, go on, or give up."""
         now = self._monotonic()
         if self._task is not None:
             return
-        if not self._is_holding:
+        if not self.is_holding:
             if not self._is_due(now):
                 return
-            self._is_holding = True
+            self.is_holding = True
             self._admission.hold()
         if self._is_pointless():
-            self._end("not needed any more")
+            self._end()
         else:
             self._wait(now)
 
@@ -120,7 +112,8 @@ class GpuLook:
             self._task = asyncio.get_running_loop().create_task(self._look(), name="gpu-look")
             self._task.add_done_callback(self._on_looked)
         elif now - self._held_since >= WAIT_S:
-            self._end("sessions ran on")
+            log.info("others' use of the graphics card stays unknown: sessions ran on")
+            self._end()
         else:
             self._reasons.put(gpu_look(is_waiting=True))
 
@@ -133,6 +126,9 @@ class GpuLook:
             if not isinstance(self._use(), Unknown) or self._monotonic() + STEP_S > ends_at:
                 break
             await self._sleep(STEP_S)
+        use = self._use()
+        found = "it could not be told" if isinstance(use, Unknown) else f"{use.percent:.0f} % by others"
+        log.info("looked whether others use the graphics card", found=found)
         if not self._is_used():
             return
         self._admission.hold()  # nobody is promised a place any more
@@ -155,18 +151,15 @@ class GpuLook:
             return
         if (bug := task.exception()) is not None:
             log.error("looking at the graphics card failed", exc_info=bug)
-        use = self._use()
-        if isinstance(use, Unknown):
-            self._end("could not be told")
-        else:
+        if not isinstance(self._use(), Unknown):
             self._unknown_since = None
-            self._end(f"{use.percent:.0f} % by others")
+        self._end()
 
-    def _end(self, found: str) -> None:
+    def _end(self) -> None:
         now = self._monotonic()
         held_s = now - self._held_since if self._held_since is not None else 0.0
-        log.info("looked whether others use the graphics card", found=found, held_s=round(held_s, 1))
+        log.info("new sessions begin again", held_s=round(held_s, 1))
         self._rests_until = now + REST_SHARE * held_s
-        self._is_holding, self._held_since = False, None
+        self.is_holding, self._held_since = False, None
         self._reasons.drop("gpu_look")
         self._admission.release()

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from core.capacity import OwnMemory
 from core.config import Settings
 from core.energy_log import EnergyLog
-from core.gpu_look import GpuLook, no_sample
+from core.gpu_look import GpuLook
 from core.host_meter import RamReading
 from core.reasons import ReasonBook, going_to_sleep
 from core.rules import Own
@@ -77,7 +77,7 @@ class OwnerRules:
         engine_name: Callable[[], str],
         owner_use: Callable[[], str],
         give_back: GiveBack,
-        sample: Callable[[], Awaitable[None]] = no_sample,
+        sample: Callable[[], Awaitable[None]],
         on_change: Callable[[], None],
         on_pace: Callable[[], None],
         wall: Callable[[], float] = time.time,

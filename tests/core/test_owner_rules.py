@@ -47,6 +47,7 @@ class House:
             engine_name=lambda: "ollama",
             owner_use=lambda: "",
             give_back=self._give_back,
+            sample=self._sample,
             on_change=lambda: None,
             on_pace=lambda: None,
         )
@@ -55,6 +56,9 @@ class House:
     def _open(self, on_change: Callable[[Signals], None]) -> CountingSignals:
         self.signals = CountingSignals(on_change)
         return self.signals
+
+    async def _sample(self) -> None:
+        self.rules.take_sample(STATS, 0.0)
 
     async def _give_back(self, models: object) -> None:
         raise AssertionError("nothing here gives memory back")

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from tests.fakes.desktop_services import Login1, NetworkManager, Served
 from tests.fakes.fake_ollama import FakeOllama
 from tests.fakes.faulty_coordinator import FaultyCoordinator
 from tests.fakes.nvml_double import LIBRARY_NAME, build, find_compiler
+from tests.fakes.polling import until
 from tests.fakes.private_bus import PrivateBus
 from tests.fakes.session_bus import SessionBus, missing_programs
 from tests.integration.client import client_of, token_of
@@ -240,3 +242,68 @@ async def test_what_happens_to_the_graphics_card_closes_the_door(home: Path, tmp
         reason = await has_reason(agent, "gpu_lost")
         assert reason["blocks"] is True
         assert await agent.stop() == 0
+
+
+@needs_compiler
+async def test_sessions_without_a_gap_are_held_back_for_a_look_and_a_game_is_found(home: Path, tmp_path: Path) -> None:
+    """A driver that splits nothing, and two clients that ask again at once: never a quiet card by itself."""
+    driver = Driver(tmp_path)
+    driver.show(util=3, unsupported="use")
+    answers: list[grpc.StatusCode | None] = []
+    async with FaultyCoordinator() as coordinator, FakeOllama() as engine:
+        engine.size_vram = engine.size = 3_000 << 20
+        engine.answer = ["word "] * 10
+        engine.pace()
+        settings = {
+            "COORDINATOR_ENDPOINT": coordinator.endpoint,
+            "AGENT_ID": ID,
+            "MAX_CONCURRENT_JOBS": "2",
+            "TITAN_GPU_OTHERS_FOR_S": "1",
+            "TITAN_GPU_OTHERS_RESUME_S": "2",
+            "TITAN_GPU_LOOK_AFTER_S": "4",
+            **rules_on("gpu_in_use"),
+            **driver.environ,
+        }
+        async with AgentProcess(home, **ollama(engine.url, **settings)) as agent:
+            await agent.wait_state("ready")
+            async with client_of(agent.endpoint) as client:
+                going = [asyncio.create_task(keep_asking(client, coordinator, answers)) for _ in range(2)]
+                letting = asyncio.create_task(let_through(engine))
+                try:
+                    seen = Watcher(agent)
+                    await until(lambda: bool(answers))
+                    driver.show(util=80, unsupported="use")
+                    seen.start()
+                    await seen.wait("rule holds", rule="gpu_in_use", within_s=4.0 + 2.0 + 3.0 + 1.0 + 2.0)
+                    reason = await has_reason(agent, "gpu_in_use")
+                    assert reason["sentence"].startswith("Another program uses the graphics card")
+                    driver.show(util=3, unsupported="use")
+                    await seen.wait("rule ends", rule="gpu_in_use")
+                    before = len(answers)
+                    await until(lambda: answers[before:].count(grpc.StatusCode.OK) > 2)
+                    line = await agent.wait_event("looked whether others use the graphics card")
+                    assert line["found"] == "80 % by others"
+                finally:
+                    for task in (*going, letting):
+                        task.cancel()
+                    await asyncio.wait([*going, letting])
+            assert await agent.stop() == 0
+    # Nobody's answer was cut: who came in the gap waited, or was told that no slot is free, until the rule closed.
+    codes = [code.name for code in answers if code is not None]
+    print(" ".join(f"{len(list(same))} {name}" for name, same in groupby(codes)))
+    assert set(codes) <= {"OK", "RESOURCE_EXHAUSTED", "UNAVAILABLE"}
+    assert codes[: codes.index("UNAVAILABLE")].count("OK") > 4
+
+
+async def keep_asking(client: Any, coordinator: FaultyCoordinator, answers: list[grpc.StatusCode | None]) -> None:
+    while True:
+        answers.append((await client.ask(token_of(coordinator, ID, TINY), max_tokens=10)).code)
+        if answers[-1] is not grpc.StatusCode.OK:
+            await asyncio.sleep(0.2)
+
+
+async def let_through(engine: FakeOllama) -> None:
+    """Twenty tokens a second, of all streams together: a session takes a second."""
+    while True:
+        engine.let_through(1)
+        await asyncio.sleep(0.05)
