@@ -201,7 +201,8 @@ class ModelShelf:
             local = self._here_as(name)
             if when_here is not None:
                 await when_here(local)
-            self._end(key, phase="done", served_as=self._served_as(local))
+            self._show(key, here_as=local, served_as=self._served_as(local))
+            self._end(key, phase="done")
         except asyncio.CancelledError:
             self._end(key, phase="cancelled")
             raise
@@ -275,8 +276,8 @@ class ModelShelf:
         served = ((name, self._models.model_for(name)) for name in self._models.offered)
         return next((name for name, model in served if model is not None and model.name == local), "")
 
-    def _end(self, key: str, *, phase: str, problem: str = "", hint: str = "", served_as: str = "") -> None:
-        self._show(key, phase=phase, problem=problem, hint=hint, bytes_per_second=None, served_as=served_as)
+    def _end(self, key: str, *, phase: str, problem: str = "", hint: str = "") -> None:
+        self._show(key, phase=phase, problem=problem, hint=hint, bytes_per_second=None)
         log.info("download ended", model=self._views[key].model, phase=phase, problem=problem)
         self._views[key] = self._views.pop(key)  # the one that ended last is the last to be forgotten
         ended = [known for known, view in self._views.items() if view.phase != "running"]

@@ -32,6 +32,7 @@ class PullChoice:
     pull_name: str  # for the command pull_model
     quant: str = ""  # "" where its name doesn't tell
     size_bytes: int | None = None  # None: known only once it comes
+    is_guess: bool = False  # the size: its name alone tells it
     fit: str = Fit.UNKNOWN.value
     sentence: str = ""  # the verdict with its numbers
     disk_problem: str = ""  # why there is no room on the disk, one sentence
@@ -90,7 +91,7 @@ def name_offer(
     is_here = any(same_model(asked, name) for name in here)
     choice = PullChoice(pull_name=asked, is_here=is_here)
     if verdict is not None:
-        choice = replace(choice, size_bytes=size_bytes, fit=verdict.fit.value, sentence=verdict.sentence)
+        choice = replace(choice, size_bytes=size_bytes, is_guess=True, fit=verdict.fit.value, sentence=verdict.sentence)
     note = f"{IS_HERE} {SIZE_COMES_LATER}" if is_here else SIZE_COMES_LATER
     return PullOffer(asked=asked, engine=engine, choices=(choice,), free_bytes=free_bytes, note=note)
 

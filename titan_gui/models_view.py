@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.engines import EngineModel
+from core.engines import EngineModel, MissingModel
 from core.engines.names import find_model, same_model
 from core.first_tokens import find_first_token, first_token_words
 from core.fit import FitRule, FitVerdict, judge, room_of
+from core.missing_models import is_on_hub
 from core.plurals import counted
+from core.pull_offer import verdict_by_name
 from core.snapshot import AgentSnapshot, PullView
+from core.speed_book import find_speed, speed_words
 from titan_gui.plain_text import plain, sentences
 from titan_gui.view_model import duration_text, memory_text, size_text
 
@@ -33,6 +36,17 @@ class ModelRow:
     is_selftest: bool
     can_offer: bool
     can_delete: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MissingRow:
+    """One model that is offered and not here."""
+
+    name: str
+    facts: str
+    verdict: FitVerdict | None  # None where its name doesn't tell how big it is
+    pull_name: str  # what to download; "": to be asked for
+    can_get: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,11 +81,31 @@ def model_rows(snapshot: AgentSnapshot, rule: FitRule = judge) -> tuple[ModelRow
     return tuple(rows)
 
 
+def missing_rows(snapshot: AgentSnapshot) -> tuple[MissingRow, ...]:
+    """What is wanted and not here, but for what is being downloaded."""
+    room = room_of(snapshot)
+    coming = [pull.model for pull in snapshot.pulls if pull.phase == "running"]
+    rows = []
+    for model in snapshot.missing_models:
+        if any(same_model(model.pull_name, name) for name in coming):
+            continue
+        rows.append(
+            MissingRow(
+                name=model.name,
+                facts=_missing_facts(model, snapshot.engine.name),
+                verdict=verdict_by_name(model.size_bytes, room),
+                pull_name=model.pull_name,
+                can_get=bool(model.pull_name) or snapshot.engine.name == "embedded",
+            )
+        )
+    return tuple(rows)
+
+
 def pull_rows(snapshot: AgentSnapshot) -> tuple[PullRow, ...]:
     return tuple(
         PullRow(
             name=pull.model,
-            text=pull_text(pull),
+            text=sentences(pull_text(pull), *_fit_now_known(snapshot, pull)),
             share=_share(pull),
             is_running=pull.phase == "running",
             is_problem=pull.phase == "failed",
@@ -83,6 +117,8 @@ def pull_rows(snapshot: AgentSnapshot) -> tuple[PullRow, ...]:
 def pull_text(pull: PullView) -> str:
     """ "1.2 GB of 4.9 GB · 20.0 MB/s · 3 min left", or how it ended."""
     if pull.phase == "done":
+        if pull.served_as:
+            return f"Downloaded. It is offered as {pull.served_as}, as you wished."
         return "Downloaded. It is offered to nobody before you switch that on."
     if pull.phase == "cancelled":
         return "Cancelled. What has come already is kept: another try goes on from there."
@@ -163,8 +199,30 @@ def _facts(snapshot: AgentSnapshot, model: EngineModel) -> str:
             parts.append(f"in memory ({memory_text(loaded.total_mb)})" if loaded.total_mb else "in memory")
             parts.append(loaded.note)
     parts.append(_choice(snapshot, model))
+    parts.append(speed_words(find_speed(snapshot.speeds, model.name, snapshot.engine.status.device)))
     parts.append(first_token_words(find_first_token(snapshot.first_tokens, model.name)))
     return " · ".join(part for part in parts if part)
+
+
+def _missing_facts(model: MissingModel, engine: str) -> str:
+    size = f"about {size_text(model.size_bytes)} by its name" if model.size_bytes else ""
+    if not size and model.pull_name:
+        is_asked = engine == "embedded" or is_on_hub(model.pull_name)
+        size = (
+            "you are told how big it is before it comes" if is_asked else "how big it is, is known only once it comes"
+        )
+    where = ""
+    if not model.pull_name:
+        where = "you say which page has it" if engine == "embedded" else "to be loaded in that server"
+    return " · ".join(part for part in ("Wanted, not here", size, where) if part)
+
+
+def _fit_now_known(snapshot: AgentSnapshot, pull: PullView) -> tuple[str, ...]:
+    """How big a model of Ollama's library is, nobody knows before it comes: its verdict is told as soon as it does."""
+    if pull.phase != "running" or snapshot.engine.name != "ollama" or is_on_hub(pull.model) or not pull.total_bytes:
+        return ()
+    verdict = judge(pull.total_bytes, room_of(snapshot))
+    return (f"{verdict.fit.capitalize()}: {verdict.sentence}",)
 
 
 def _choice(snapshot: AgentSnapshot, model: EngineModel) -> str:

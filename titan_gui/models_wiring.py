@@ -9,11 +9,17 @@ from PySide6.QtGui import QDesktopServices
 
 from core.commands import CommandOutcome
 from core.errors import AgentError
+from core.pull_offer import offer_of_json
 from titan_gui.bridge import AgentBridge
 from titan_gui.opening import Opener, OpenUrl
 from titan_gui.pages.models import ModelsPage
 
-COMMANDS = ("pull_model", "cancel_pull", "delete_model", "offer_model", "withdraw_model")
+LOOK = "look_up_model"
+MEASURE = "measure_speed"
+COMMANDS = (
+    *("pull_model", "cancel_pull", "delete_model", "offer_model", "withdraw_model"),
+    *(MEASURE, "stop_measuring"),
+)
 
 
 class ModelsWiring(QObject):
@@ -29,7 +35,12 @@ class ModelsWiring(QObject):
         page.add.site_requested.connect(self.opener.open_site)
         self.opener.failed.connect(page.show_error)
         self.use_folder(folder)
-        page.pull_requested.connect(lambda name: bridge.command("pull_model", {"model": name}))
+        page.look_requested.connect(lambda name: bridge.command(LOOK, {"model": name}))
+        page.pull_requested.connect(
+            lambda name, serve_as: bridge.command("pull_model", {"model": name, "serve_as": serve_as})
+        )
+        page.speed.measure_requested.connect(lambda name: bridge.command(MEASURE, {"model": name}))
+        page.speed.stop_requested.connect(lambda: bridge.command("stop_measuring"))
         page.cancel_requested.connect(lambda name: bridge.command("cancel_pull", {"model": name}))
         page.delete_requested.connect(lambda name: bridge.command("delete_model", {"model": name}))
         page.offer_requested.connect(lambda name: bridge.command("offer_model", {"model": name}))
@@ -43,9 +54,13 @@ class ModelsWiring(QObject):
         self._page.add.show_folder(str(folder))
 
     def _on_command_finished(self, name: str, outcome: CommandOutcome) -> None:
-        if name in COMMANDS:
+        if name == LOOK:
+            self._page.question.show_offer(offer_of_json(outcome.result))
+        elif name in COMMANDS:
             self._page.show_done(outcome.message)
 
     def _on_command_failed(self, name: str, error: AgentError) -> None:
-        if name in COMMANDS:
+        if name == LOOK:
+            self._page.question.show_error(error)
+        elif name in COMMANDS:
             self._page.show_error(error)

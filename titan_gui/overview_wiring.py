@@ -39,9 +39,11 @@ class OverviewWiring(QObject):
         show_setting: Callable[[str], None],
         show_reason: Callable[[str], None] = lambda code: None,
         open_url: Callable[[QUrl], bool] = QDesktopServices.openUrl,
+        show_models: Callable[[], None] | None = None,
         parent: QObject | None = None,
     ) -> None:
-        """`pause` takes the end in seconds since the epoch; None: until resumed."""
+        """`pause` takes the end in seconds since the epoch; None: until resumed. `show_models` turns to their page, at
+        the one that is wanted and not here."""
         super().__init__(parent)
         self._bridge = bridge
         self._pause, self._start_agent, self._show_setting = pause, start_agent, show_setting
@@ -50,7 +52,7 @@ class OverviewWiring(QObject):
             Does.RETRY: partial(bridge.command, "retry_engine"),
             Does.RESUME: partial(bridge.command, "resume"),
             Does.SETUP: open_setup,
-            Does.MODELS: partial(show_page, "models"),
+            Does.MODELS: show_models or partial(show_page, "models"),
             Does.LOG: partial(show_page, "log"),
         }
         self._show_reason = show_reason

@@ -15,6 +15,7 @@ from core.config_load import LoadedSettings
 from core.config_reload import reload_settings
 from core.errors import AgentError, ConfigError, StorageError
 from core.logs import get_logger
+from core.pull_offer import offer_of_json
 from core.settings_file import is_previous_wanted, restore_previous
 from titan_gui.background import Background
 from titan_gui.bridge import AgentBridge
@@ -77,6 +78,7 @@ class SetupWiring(QObject):
         window.coordinator.test_requested.connect(self._on_coordinator_test_requested)
         window.address.port_check_requested.connect(self._check_port)
         window.address.free_port_requested.connect(lambda port: bridge.command("find_port", {"port": port.strip()}))
+        window.model.look_requested.connect(lambda name: bridge.command("look_up_model", {"model": name}))
         window.model.pull_requested.connect(lambda name: bridge.command("pull_model", {"model": name}))
         window.model.cancel_requested.connect(lambda name: bridge.command("cancel_pull", {"model": name}))
         window.model.add.folder_requested.connect(self.opener.open_folder)
@@ -125,6 +127,8 @@ class SetupWiring(QObject):
                 self._finish_after_check()
             case "find_port":
                 window.address.use_port(str(result.get("port", "")), outcome.message)
+            case "look_up_model":
+                window.model.question.show_offer(offer_of_json(result))
             case "self_test" if window.test.is_running:
                 window.test.show_result(result)
 
@@ -138,6 +142,8 @@ class SetupWiring(QObject):
                 self._finish_after_check()
             case "find_port":
                 window.address.show_port_error(error_text(error))
+            case "look_up_model":
+                window.model.question.show_error(error)
             case "pull_model" | "cancel_pull":
                 window.model.show_error(error)
             case "self_test" if window.test.is_running:

@@ -36,6 +36,7 @@ def add_pages(window: MainWindow, desktop: Desktop) -> None:
         show_page=window.show_page,
         show_setting=lambda name: _show_setting(window, name),
         show_reason=lambda code: _show_reason(window, code),
+        show_models=lambda: _show_at(window, "models", "focus_missing", ""),
         parent=window,
     )
     window.add_page_later("dashboard", window.tr("Dashboard"), lambda: _make_dashboard(desktop, overview))

@@ -48,7 +48,9 @@ def pull(
     if served_as := output.plain(last.get("served_as", "")):
         typer.echo(f"{name} is there, and offered as {served_as}.")
     else:
-        typer.echo(f"{name} is there. Offer it: titan models --offer NAME (titan models lists it)")
+        typer.echo(
+            f"{name} is there. Offer it: titan models --offer {quote(output.plain(last.get('here_as') or 'NAME'))}"
+        )
 
 
 def _is_somebody_there() -> bool:

@@ -36,11 +36,9 @@ def choice_line(offer: PullOffer, number: int) -> str:
     """ "Q4_K_M: fits. Needs 6.7 GB of memory ...; 4.9 GB to download, 120.3 GB free on the disk." """
     choice = offer.choices[number]
     parts = [f"{choice_name(choice)}: {choice.fit}. {choice.sentence}"] if choice.sentence else []
-    size = (
-        f"{size_text(choice.size_bytes)} to download"
-        if choice.size_bytes
-        else "How much is to be downloaded isn't known yet"
-    )
+    size = "How much is to be downloaded isn't known yet"
+    if choice.size_bytes:
+        size = f"{'About ' if choice.is_guess else ''}{size_text(choice.size_bytes)} to download"
     free = f", {size_text(offer.free_bytes)} free on the disk" if offer.free_bytes is not None else ""
     return " ".join([*parts, f"{size}{free}."])
 

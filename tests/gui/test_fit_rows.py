@@ -14,7 +14,8 @@ from core.snapshot import AgentSnapshot
 from tests.core.test_memory_need import LLAMA_8B, PARAMETERS_8B
 from tests.fakes.snapshots import busy_snapshot
 from titan_gui.models_view import ModelRow, model_rows
-from titan_gui.widgets.model_rows import FIT_MOODS, FIT_WORDS, ModelRowWidget
+from titan_gui.pull_view import FIT_WORDS
+from titan_gui.widgets.model_rows import FIT_MOODS, ModelRowWidget
 
 
 def snapshot_with(**changes: object) -> AgentSnapshot:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import cast
 
@@ -22,10 +22,11 @@ from PySide6.QtWidgets import (
 from pytestqt.qtbot import QtBot
 
 from core.commands import CommandOutcome
-from core.engines import EngineModel
+from core.engines import EngineModel, MissingModel
 from core.errors import AgentError, ModelError
 from core.fit import Fit, FitVerdict, Room
 from core.model_shape import ModelShape
+from core.pull_offer import PullChoice, PullOffer
 from core.snapshot import AgentSnapshot, PullView
 from tests.fakes.fake_bridge import FakeBridge
 from tests.fakes.snapshots import busy_snapshot
@@ -121,19 +122,98 @@ def test_a_refused_wish_turns_the_switch_back_and_says_why(page: ModelsPage) -> 
     assert "The offered models are set by environment SUPPORTED_MODELS. Change them there." in words(page)
 
 
-def test_a_download_begins_only_with_a_click(page: ModelsPage, qtbot: QtBot) -> None:
+def test_a_download_is_looked_up_first_and_begins_only_with_a_click(page: ModelsPage, qtbot: QtBot) -> None:
     page.render(snapshot_with())
     line = page.findChild(QLineEdit)
     assert isinstance(line, QLineEdit)
-    assert not button(page, "Download").isEnabled()
-    with qtbot.assertNotEmitted(page.pull_requested):
+    assert not button(page, "Download…").isEnabled()
+    with qtbot.assertNotEmitted(page.look_requested):
         QTest.keyClicks(line, " ")
         QTest.keyClick(line, Qt.Key.Key_Return)
     QTest.keyClicks(line, "new:8b")
-    with qtbot.waitSignal(page.pull_requested) as asked:
-        button(page, "Download").click()
+    with qtbot.assertNotEmitted(page.pull_requested), qtbot.waitSignal(page.look_requested) as asked:
+        button(page, "Download…").click()
     assert asked.args == ["new:8b"]
     assert line.text() == ""
+    page.question.show_offer(PullOffer(asked="new:8b", engine="ollama", choices=(PullChoice(pull_name="new:8b"),)))
+    dialog = page.question.dialog
+    assert dialog is not None
+    with qtbot.waitSignal(page.pull_requested) as pulled:
+        dialog.download.click()
+    assert pulled.args == ["new:8b", ""]
+
+
+MISSING = MissingModel(name="llama3.1:8b-q4_k_m", pull_name="llama3.1:8b-q4_k_m", size_bytes=4_900_000_000)
+UNPLACED = MissingModel(name="chat:8b")
+
+
+def test_what_is_wanted_and_not_here_stands_first_with_its_size_and_fit(page: ModelsPage, qtbot: QtBot) -> None:
+    page.render(snapshot_with(missing_models=(MISSING,)))
+    row = page.missing_row(MISSING.name)
+    assert "Wanted, not here · about 4.9 GB by its name" in words(row)
+    assert "Fits. Needs about 5.5 GB of graphics memory; 7.0 GB is free. Estimated from its name alone." in words(row)
+    QApplication.processEvents()
+    assert row.y() < page.row("llama3.1:8b").y()
+    with qtbot.assertNotEmitted(page.pull_requested), qtbot.waitSignal(page.look_requested) as asked:
+        button(row, "Get it…").click()
+    assert asked.args == [MISSING.name]
+    with qtbot.waitSignal(page.withdraw_requested) as withdrawn:
+        button(row, "Don't offer").click()
+    assert withdrawn.args == [MISSING.name]
+    page.render(snapshot_with())
+    assert "Wanted, not here" not in words(page)
+
+
+def test_what_is_being_downloaded_is_not_asked_for_again(page: ModelsPage) -> None:
+    pull = replace(PULL, model=MISSING.pull_name)
+    page.render(snapshot_with(missing_models=(MISSING,), pulls=(pull,)))
+    assert "Wanted, not here" not in words(page)
+    page.render(snapshot_with(missing_models=(MISSING,), pulls=(replace(pull, phase="failed", problem="no"),)))
+    assert "Wanted, not here" in words(page)
+
+
+def test_of_a_wanted_name_that_no_hub_knows_the_owner_says_which_page_has_it(page: ModelsPage, qtbot: QtBot) -> None:
+    embedded = replace(busy_snapshot().engine, name="embedded")
+    page.render(snapshot_with(missing_models=(UNPLACED,), engine=embedded))
+    assert "you say which page has it" in words(page)
+    with qtbot.assertNotEmitted(page.look_requested):
+        button(page.missing_row("chat:8b"), "Get it…").click()
+    dialog = page.question.dialog
+    assert dialog is not None
+    assert "what comes from there is then offered under that name" in words(dialog)
+    QTest.keyClicks(dialog.name, "maker/Chat-GGUF:Q8_0")
+    with qtbot.waitSignal(page.look_requested):
+        button(dialog, "Look it up").click()
+    choice = PullChoice(pull_name="maker/Chat-GGUF:Q8_0", quant="Q8_0", size_bytes=GB, fit="fits", sentence="It fits.")
+    page.question.show_offer(PullOffer(asked="maker/Chat-GGUF:Q8_0", engine="embedded", choices=(choice,)))
+    with qtbot.waitSignal(page.pull_requested) as pulled:
+        dialog.download.click()
+    assert pulled.args == ["maker/Chat-GGUF:Q8_0", "chat:8b"]
+
+
+def test_a_server_without_downloads_gets_no_button_for_what_is_missing(page: ModelsPage) -> None:
+    openai = replace(busy_snapshot().engine, name="openai")
+    page.render(snapshot_with(missing_models=(UNPLACED,), engine=openai))
+    assert "to be loaded in that server" in words(page)
+    assert not page.missing_row("chat:8b").get.isVisible()
+
+
+def test_who_comes_for_a_model_that_is_not_ready_finds_its_name_filled_in(page: ModelsPage) -> None:
+    page.hide()
+    page.render(snapshot_with(missing_models=(MISSING,)))
+    page.show()
+    page.focus_missing()
+    line = page.findChild(QLineEdit)
+    assert isinstance(line, QLineEdit)
+    assert line.text() == MISSING.name
+    assert page.focusWidget() is page.missing_row(MISSING.name).get
+    page.render(snapshot_with())
+    page.focus_missing()  # it has come meanwhile
+
+
+def test_how_big_a_library_s_model_is_and_whether_it_fits_is_told_as_soon_as_it_is_known(page: ModelsPage) -> None:
+    page.render(snapshot_with(pulls=(replace(PULL, total_bytes=40 * GB),)))
+    assert "Too big: Needs about 44.7 GB of graphics memory" in words(page.pull_row("new:8b"))
 
 
 def test_a_download_shows_how_far_how_fast_and_how_long_and_can_be_cancelled(page: ModelsPage, qtbot: QtBot) -> None:
@@ -165,6 +245,7 @@ def test_a_download_shows_how_far_how_fast_and_how_long_and_can_be_cancelled(pag
             "Not downloaded: the disk is full. Free some space.",
         ),
         (replace(PULL, phase="done"), "Downloaded. It is offered to nobody before you switch that on."),
+        (replace(PULL, phase="done", served_as="chat:8b"), "Downloaded. It is offered as chat:8b, as you wished."),
     ],
 )
 def test_what_is_said_of_a_download(pull: PullView, text: str) -> None:
@@ -189,7 +270,7 @@ def test_only_what_was_downloaded_here_can_be_deleted_and_only_after_a_question(
 def test_an_engine_without_downloads_says_how_a_model_is_added(page: ModelsPage) -> None:
     snapshot = busy_snapshot()
     page.render(replace(snapshot, models=(), engine=replace(snapshot.engine, name="openai")))
-    assert not button(page, "Download").isVisible()
+    assert not button(page, "Download…").isVisible()
     assert "load it in that server" in words(page)
     assert "There is no model yet." in words(page)
 
@@ -197,7 +278,7 @@ def test_an_engine_without_downloads_says_how_a_model_is_added(page: ModelsPage)
 def test_the_own_engine_downloads_from_the_hub_or_takes_a_file(page: ModelsPage) -> None:
     snapshot = busy_snapshot()
     page.render(replace(snapshot, models=(), engine=replace(snapshot.engine, name="embedded")))
-    assert button(page, "Download").isVisible()
+    assert button(page, "Download…").isVisible()
     assert "(its name ends in .gguf) into the models folder" in words(page)
     assert "A download starts only when you ask for it" in words(page)
 
@@ -238,12 +319,14 @@ def test_a_hidden_page_renders_when_it_is_shown(qtbot: QtBot) -> None:
 def test_wishes_become_commands_and_answers_come_back(page: ModelsPage, qtbot: QtBot) -> None:
     bridge = FakeBridge()
     ModelsWiring(page, cast(AgentBridge, bridge), Path("models"), open_url=lambda url: False)
-    page.pull_requested.emit("a")
+    page.look_requested.emit("a")
+    page.pull_requested.emit("a", "")
     page.cancel_requested.emit("a")
     page.delete_requested.emit("a")
     page.offer_requested.emit("a")
     page.withdraw_requested.emit("a")
     assert [name for name, _ in bridge.commands] == [
+        "look_up_model",
         "pull_model",
         "cancel_pull",
         "delete_model",
@@ -257,6 +340,26 @@ def test_wishes_become_commands_and_answers_come_back(page: ModelsPage, qtbot: Q
     assert "not this page's" not in words(page)
     bridge.command_failed.emit("pull_model", AgentError("a is being downloaded already"))
     assert "A is being downloaded already." in words(page)
+
+
+def test_answers_to_a_question_go_into_its_dialog_alone(page: ModelsPage) -> None:
+    bridge = FakeBridge()
+    ModelsWiring(page, cast(AgentBridge, bridge), Path("models"), open_url=lambda url: False)
+    page.question.ask("a:1")
+    assert bridge.commands == [("look_up_model", {"model": "a:1"})]
+    dialog = page.question.dialog
+    assert dialog is not None
+    bridge.command_failed.emit("look_up_model", ModelError("there is no such page", hint="Check the spelling."))
+    assert "There is no such page. Check the spelling." in words(dialog)
+    assert not dialog.download.isEnabled()
+    dialog.look_up()
+    offer = PullOffer(asked="a:1", engine="ollama", choices=(PullChoice(pull_name="a:1"),))
+    bridge.command_finished.emit("look_up_model", CommandOutcome("", asdict(offer)))
+    assert dialog.download.isEnabled()
+    assert "no such page" not in words(dialog)
+    dialog.download.click()
+    assert bridge.commands[-1] == ("pull_model", {"model": "a:1", "serve_as": ""})
+    bridge.command_finished.emit("look_up_model", CommandOutcome("", asdict(offer)))  # nobody waits any more
 
 
 def test_the_models_folder_is_named_made_and_opened_at_a_click(page: ModelsPage, qtbot: QtBot, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import tomllib
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import cast
 
 import pytest
@@ -21,6 +21,7 @@ from core.config_edit import change_settings
 from core.config_load import LoadedSettings, load_settings
 from core.engines import EngineModel
 from core.errors import AgentError, ModelError
+from core.pull_offer import PullChoice, PullOffer
 from core.snapshot import AgentSnapshot, PullView
 from tests.fakes.fake_bridge import FakeBridge
 from tests.fakes.snapshots import busy_snapshot
@@ -370,6 +371,9 @@ def test_without_a_model_one_can_go_on_or_get_one(setup: SetupWiring, bridge: Fa
     go_to(window, Step.MODEL)
     assert "There is no model on this computer yet." in words(window)
     window.model.wanted.setText("new:1b")
+    press(window, "Download…")
+    assert bridge.commands[-1] == ("look_up_model", {"model": "new:1b"})
+    answer_look(bridge, "new:1b")
     press(window, "Download")
     assert bridge.commands[-1] == ("pull_model", {"model": "new:1b"})
     pull = PullView(model="new:1b", status="pulling", completed_bytes=1, total_bytes=4)
@@ -380,6 +384,29 @@ def test_without_a_model_one_can_go_on_or_get_one(setup: SetupWiring, bridge: Fa
     assert "New:1b is being downloaded already." in words(window)
     bridge.snapshot_changed.emit(held_snapshot(EngineModel(name="new:1b"), EngineModel(name="other:1b")))
     assert window.draft.model == "new:1b"
+
+
+def answer_look(bridge: FakeBridge, name: str) -> None:
+    offer = PullOffer(asked=name, engine="ollama", choices=(PullChoice(pull_name=name),))
+    bridge.command_finished.emit("look_up_model", CommandOutcome("", asdict(offer)))
+
+
+def test_what_came_from_the_hub_under_another_name_is_chosen_too(setup: SetupWiring, bridge: FakeBridge) -> None:
+    window = setup.window
+    bridge.snapshot_changed.emit(held_snapshot())
+    go_to(window, Step.MODEL)
+    window.model.wanted.setText("maker/Tiny-GGUF:Q8_0")
+    press(window, "Download…")
+    bridge.command_failed.emit("look_up_model", ModelError("the hub has no maker/Tiny-GGUF"))
+    assert "The hub has no maker/Tiny-GGUF." in words(window)
+    press(window, "Look it up")
+    answer_look(bridge, "maker/Tiny-GGUF:Q8_0")
+    press(window, "Download")
+    done = PullView(model="maker/Tiny-GGUF:Q8_0", phase="done", here_as="Tiny-Q8_0")
+    bridge.snapshot_changed.emit(
+        held_snapshot(EngineModel(name="A-first"), EngineModel(name="Tiny-Q8_0"), pulls=(done,))
+    )
+    assert window.draft.model == "Tiny-Q8_0"
 
 
 def finish(setup: SetupWiring, bridge: FakeBridge, qtbot: QtBot) -> LoadedSettings:

@@ -16,19 +16,30 @@ from PySide6.QtWidgets import (
 from core.errors import AgentError
 from core.fit import FitRule, judge
 from core.snapshot import AgentSnapshot
-from titan_gui.models_view import can_pull, engine_text, model_rows, name_example, pull_rows, summary_text
+from titan_gui.models_view import (
+    can_pull,
+    engine_text,
+    missing_rows,
+    model_rows,
+    name_example,
+    pull_rows,
+    summary_text,
+)
 from titan_gui.remedies import error_text
 from titan_gui.widgets.add_model import AddModel
-from titan_gui.widgets.model_rows import ModelRowWidget, PullRowWidget
+from titan_gui.widgets.measure_panel import MeasurePanel
+from titan_gui.widgets.model_rows import MissingRowWidget, ModelRowWidget, PullRowWidget
 from titan_gui.widgets.notes import Note, dim_note, good_note, problem_note
 from titan_gui.widgets.page_area import PageArea
+from titan_gui.widgets.pull_dialog import PullQuestion
 from titan_gui.widgets.what_if import WhatIfPanel
 
 
 class ModelsPage(QWidget):
     """Renders snapshots; every wish is a signal. Nothing is downloaded or deleted without the owner's click."""
 
-    pull_requested = Signal(str)
+    look_requested = Signal(str)
+    pull_requested = Signal(str, str)  # what to download, the offered name that it is for or ""
     cancel_requested = Signal(str)
     delete_requested = Signal(str)
     offer_requested = Signal(str)
@@ -40,15 +51,19 @@ class ModelsPage(QWidget):
         self._snapshot: AgentSnapshot | None = None
         self._models: dict[str, ModelRowWidget] = {}
         self._pulls: dict[str, PullRowWidget] = {}
+        self._missing: dict[str, MissingRowWidget] = {}
+        self.question = PullQuestion(self)
+        self.question.look_requested.connect(self.look_requested)
+        self.question.pull_requested.connect(self.pull_requested)
         self._engine, self._summary = Note(), dim_note()
         self.add = AddModel(self.tr("To offer it, tick “Offered”."))
-        self.what_if = WhatIfPanel()
+        self.what_if, self.speed = WhatIfPanel(), MeasurePanel()
         self._done, self._problem = good_note(), problem_note()
         self._wanted = QLineEdit()
         self._wanted.setAccessibleName(self.tr("Model to download"))
         self._wanted.textChanged.connect(self._on_wanted_text_changed)
         self._wanted.returnPressed.connect(self._on_download_clicked)
-        self._download = QPushButton(self.tr("Download"))
+        self._download = QPushButton(self.tr("Download…"))
         self._download.setEnabled(False)
         self._download.clicked.connect(self._on_download_clicked)
         self._lay_out()
@@ -58,6 +73,21 @@ class ModelsPage(QWidget):
 
     def pull_row(self, name: str) -> PullRowWidget:
         return self._pulls[name]
+
+    def missing_row(self, name: str) -> MissingRowWidget:
+        return self._missing[name]
+
+    def focus_missing(self, _: str = "") -> None:
+        """Turn to the first model that is wanted and not here, its name filled in where it can be had under that."""
+        if self._snapshot is not None:
+            self._show_missing(self._snapshot)
+        row = next(iter(self._missing.values()), None)
+        if row is None:
+            return
+        if row.row.pull_name and not self._wanted.text():
+            self._wanted.setText(row.row.pull_name)
+        (row.get if row.row.can_get else row).setFocus()
+        self._area.ensureWidgetVisible(row)
 
     def render(self, snapshot: AgentSnapshot) -> None:  # type: ignore[override]
         self._snapshot = snapshot
@@ -99,8 +129,10 @@ class ModelsPage(QWidget):
                 widget.delete_clicked.connect(self._on_row_delete_clicked)
                 self._model_lines.addWidget(widget)
         self._show_pulls(snapshot)
+        self._show_missing(snapshot)
         self._set_tab_order()
         self.what_if.show_snapshot(snapshot)
+        self.speed.show_snapshot(snapshot)
 
     def _rebuild_models(self, names: list[str]) -> None:
         """Another set or order of models: the rows that stay are kept, and all are put in order again."""
@@ -128,11 +160,26 @@ class ModelsPage(QWidget):
                 widget.cancel_clicked.connect(self.cancel_requested)
                 self._pull_lines.addWidget(widget)
 
+    def _show_missing(self, snapshot: AgentSnapshot) -> None:
+        rows = {row.name: row for row in missing_rows(snapshot)}
+        for name in list(self._missing):
+            if name not in rows:
+                _drop(self._missing.pop(name))
+        for name, row in rows.items():
+            if name in self._missing:
+                self._missing[name].show_row(row)
+            else:
+                self._missing[name] = widget = MissingRowWidget(row)
+                widget.get_clicked.connect(self._on_get_clicked)
+                widget.withdraw_clicked.connect(self.withdraw_requested)
+                self._missing_lines.addWidget(widget)
+
     def _set_tab_order(self) -> None:
         """By keyboard from top to bottom too: what is made last would come last."""
         before: QWidget = self._area
         for stop in (
             *(stop for pull in self._pulls.values() for stop in pull.stops),
+            *(stop for missing in self._missing.values() for stop in missing.stops),
             *(stop for model in self._models.values() for stop in model.stops),
         ):
             if before.nextInFocusChain() is not stop:
@@ -151,8 +198,9 @@ class ModelsPage(QWidget):
         inner = QWidget()
         lines = QVBoxLayout(inner)
         lines.setContentsMargins(0, 0, 12, 0)
-        self._pull_lines, self._model_lines = QVBoxLayout(), QVBoxLayout()
+        self._pull_lines, self._missing_lines, self._model_lines = QVBoxLayout(), QVBoxLayout(), QVBoxLayout()
         lines.addLayout(self._pull_lines)
+        lines.addLayout(self._missing_lines)
         lines.addLayout(self._model_lines)
         lines.addStretch(1)
         self._area = PageArea(self.tr("Models"), inner)
@@ -161,6 +209,7 @@ class ModelsPage(QWidget):
         layout.addWidget(self._summary)
         layout.addWidget(self._area, 1)
         layout.addWidget(self.what_if)
+        layout.addWidget(self.speed)
         layout.addWidget(self._problem)
         layout.addWidget(self._done)
         layout.addWidget(self._pull_bar)
@@ -169,6 +218,7 @@ class ModelsPage(QWidget):
     def _answered(self) -> None:
         for row in self._models.values():
             row.show_answered()
+        self.speed.show_answered()
 
     def _on_wanted_text_changed(self, text: str) -> None:
         self._download.setEnabled(bool(text.strip()))
@@ -177,7 +227,10 @@ class ModelsPage(QWidget):
         name = self._wanted.text().strip()
         if name:
             self._wanted.clear()
-            self.pull_requested.emit(name)
+            self.question.ask(name, example=self._wanted.placeholderText())
+
+    def _on_get_clicked(self, pull_name: str, name: str) -> None:
+        self.question.ask(pull_name, serve_as=name, example=self._wanted.placeholderText())
 
     def _on_row_offer_toggled(self, name: str, is_wanted: bool) -> None:
         (self.offer_requested if is_wanted else self.withdraw_requested).emit(name)

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QColor
+from PySide6.QtGui import QColor, QPalette
 from PySide6.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from core.fit import Fit
-from titan_gui.models_view import SELFTEST_NOTE, ModelRow, PullRow
+from titan_gui.models_view import SELFTEST_NOTE, MissingRow, ModelRow, PullRow
+from titan_gui.pull_view import FIT_WORDS
 from titan_gui.theme import colours_of, tabular
 from titan_gui.view_model import Mood
 from titan_gui.widgets.choices import CheckBox
 from titan_gui.widgets.notes import Note, dim_note
 
-FIT_WORDS = {
-    Fit.FITS: "Fits",
-    Fit.TIGHT: "Tight",
-    Fit.PARTLY: "Partly on the graphics card",
-    Fit.TOO_BIG: "Too big",
-    Fit.UNKNOWN: "Unknown",
-}
 FIT_MOODS = {
     Fit.FITS: Mood.SERVING,
     Fit.TIGHT: Mood.DRAINING,
@@ -101,6 +95,49 @@ class ModelRowWidget(QWidget):
         self.offer_toggled.emit(self.row.name, is_wanted)
 
 
+class MissingRowWidget(QWidget):
+    """Shows one model that is wanted and not here; the buttons only ask."""
+
+    get_clicked = Signal(str, str)  # what to download ("": to be asked for), the offered name
+    withdraw_clicked = Signal(str)
+
+    def __init__(self, row: MissingRow, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.row = row
+        self._name = _breakable(Note(row.name))
+        font = self._name.font()
+        font.setBold(True)
+        self._name.setFont(font)
+        self._facts, self._verdict = _breakable(Note("", _attention)), _breakable(dim_note())
+        self.get = QPushButton(self.tr("Get it…"))
+        self.get.setAccessibleName(self.tr("Get {0}").format(row.name))
+        self.get.clicked.connect(lambda: self.get_clicked.emit(self.row.pull_name, self.row.name))
+        self._withdraw = QPushButton(self.tr("Don't offer"))
+        self._withdraw.setAccessibleName(self.tr("Offer {0} no more").format(row.name))
+        self._withdraw.clicked.connect(lambda: self.withdraw_clicked.emit(self.row.name))
+        words = QVBoxLayout()
+        words.setSpacing(2)
+        for line in (self._name, self._facts, self._verdict):
+            words.addWidget(line)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 6, 0, 6)
+        layout.addLayout(words, 1)
+        layout.addWidget(self._withdraw, 0, Qt.AlignmentFlag.AlignVCenter)
+        layout.addWidget(self.get, 0, Qt.AlignmentFlag.AlignVCenter)
+        self.show_row(row)
+
+    @property
+    def stops(self) -> tuple[QWidget, ...]:
+        """What takes the keyboard, from left to right."""
+        return self._withdraw, self.get
+
+    def show_row(self, row: MissingRow) -> None:
+        self.row = row
+        self._facts.say(row.facts)
+        self._verdict.say(f"{FIT_WORDS[row.verdict.fit]}. {row.verdict.sentence}" if row.verdict else "")
+        self.get.setVisible(row.can_get)
+
+
 class PullRowWidget(QWidget):
     """Shows one download."""
 
@@ -156,6 +193,10 @@ class PullRowWidget(QWidget):
     def _on_cancel_clicked(self) -> None:
         self._cancel.setEnabled(False)
         self.cancel_clicked.emit(self.row.name)
+
+
+def _attention(palette: QPalette) -> QColor:
+    return QColor(colours_of(palette).moods[Mood.DRAINING])
 
 
 def _breakable(note: Note) -> Note:

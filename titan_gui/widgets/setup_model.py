@@ -22,11 +22,13 @@ from core.errors import AgentError
 from core.fit import Fit
 from core.snapshot import AgentSnapshot
 from titan_gui.models_view import ModelRow, can_pull, engine_text, model_rows, name_example, pull_rows
+from titan_gui.pull_view import FIT_WORDS
 from titan_gui.remedies import error_text
 from titan_gui.setup_draft import SetupDraft
 from titan_gui.widgets.add_model import AddModel
-from titan_gui.widgets.model_rows import FIT_WORDS, PullRowWidget
+from titan_gui.widgets.model_rows import PullRowWidget
 from titan_gui.widgets.notes import Note, dim_note, problem_note
+from titan_gui.widgets.pull_dialog import PullQuestion
 from titan_gui.widgets.setup_step import Origins, SetupStep
 
 NAME_ROLE = Qt.ItemDataRole.UserRole
@@ -35,6 +37,7 @@ NAME_ROLE = Qt.ItemDataRole.UserRole
 class ModelStep(SetupStep):
     title = "Which model do you offer?"
     intro = "People's questions are answered by a model on this computer. Only what you choose here is offered."
+    look_requested = Signal(str)
     pull_requested = Signal(str)
     cancel_requested = Signal(str)
 
@@ -50,7 +53,10 @@ class ModelStep(SetupStep):
         self.add = AddModel()
         self.wanted = QLineEdit()
         self.wanted.setAccessibleName(self.tr("Model to download"))
-        self._download = QPushButton(self.tr("Download"))
+        self._download = QPushButton(self.tr("Download…"))
+        self.question = PullQuestion(self)
+        self.question.look_requested.connect(self.look_requested)
+        self.question.pull_requested.connect(self._on_pull_requested)
         self._pull_bar = QWidget()
         bar = QHBoxLayout(self._pull_bar)
         bar.setContentsMargins(0, 0, 0, 0)
@@ -146,6 +152,10 @@ class ModelStep(SetupStep):
 
     def _show_pulls(self, snapshot: AgentSnapshot) -> None:
         rows = {row.name: row for row in pull_rows(snapshot)}
+        came = next((pull.here_as for pull in snapshot.pulls if same_model(pull.model, self._awaited)), "")
+        if came and came != self._awaited:  # what the hub has under one name, the engine has under another
+            self._awaited = came
+            self._select()
         for name in list(self._pulls):
             if name not in rows:
                 widget = self._pulls.pop(name)
@@ -170,5 +180,8 @@ class ModelStep(SetupStep):
         if name:
             self.wanted.clear()
             self._bad.say("")
-            self._awaited = name
-            self.pull_requested.emit(name)
+            self.question.ask(name, example=self.wanted.placeholderText())
+
+    def _on_pull_requested(self, name: str, _: str) -> None:
+        self._awaited = name
+        self.pull_requested.emit(name)
