@@ -25,7 +25,7 @@ from core.parts.sampling import Sampling
 from core.parts.services import Services
 from core.parts.serving import Serving
 from core.parts.serving_switch import ServingSwitch
-from core.reasons import setup_not_done
+from core.reasons.of_owner import setup_not_done
 from core.snapshot import AgentSnapshot, SnapshotStore
 from core.speed_book import SpeedBook
 from core.state import AgentState

@@ -11,7 +11,8 @@ from core.errors import AgentError, EngineError, EngineNeedsAttention
 from core.logs import get_logger
 from core.model_manager import ModelManager
 from core.owner_engine_use import OwnerEngineUse
-from core.reasons import ReasonBook, engine_attention, engine_resting, engine_unreachable, model_not_ready
+from core.reasons import ReasonBook
+from core.reasons.of_engine import engine_attention, engine_resting, engine_unreachable, model_not_ready
 from core.sessions import Admission
 
 log = get_logger(__name__)

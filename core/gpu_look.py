@@ -18,7 +18,8 @@ from collections.abc import Awaitable, Callable
 
 from core.config_rules import RuleFields
 from core.logs import get_logger
-from core.reasons import ReasonBook, gpu_look
+from core.reasons import ReasonBook
+from core.reasons.of_rules import gpu_look
 from core.sessions import Admission
 from core.signals import GpuUse, Unknown
 from core.signals.gpu_use import SETTLE_S

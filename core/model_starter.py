@@ -18,7 +18,8 @@ from core.errors import (
 )
 from core.logs import get_logger
 from core.model_manager import ModelManager
-from core.reasons import ReasonBook, model_loading
+from core.reasons import ReasonBook
+from core.reasons.of_engine import model_loading
 
 log = get_logger(__name__)
 

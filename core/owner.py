@@ -14,7 +14,8 @@ from pathlib import Path
 
 from core.logs import get_logger
 from core.pause_file import PauseFile, SavedPause
-from core.reasons import Ending, ReasonBook, draining, paused_by_owner, paused_in_doubt
+from core.reasons import ReasonBook
+from core.reasons.of_owner import Ending, draining, paused_by_owner, paused_in_doubt
 from core.sessions import Admission, EndReason
 
 log = get_logger(__name__)

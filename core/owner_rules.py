@@ -13,7 +13,8 @@ from core.config import Settings
 from core.energy_log import EnergyLog
 from core.gpu_look import GpuLook
 from core.host_meter import RamReading
-from core.reasons import ReasonBook, going_to_sleep
+from core.reasons import ReasonBook
+from core.reasons.of_rules import going_to_sleep
 from core.rules import Own
 from core.rules.settings import rule_settings
 from core.rules_keeper import GiveBack, RulesKeeper

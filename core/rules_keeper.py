@@ -12,7 +12,8 @@ from dataclasses import replace
 
 from core.errors import AgentError
 from core.logs import get_logger
-from core.reasons import ReasonBook, rule_blind, rule_holds, slowed_for_heat
+from core.reasons import ReasonBook
+from core.reasons.of_rules import rule_blind, rule_holds, slowed_for_heat
 from core.rules import Holding, MemoryThen, Now, Own, SessionsThen
 from core.rules.effects import format_effect
 from core.rules.evaluate import Evaluation, active_rules, evaluate, wanted_signals

@@ -34,7 +34,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleView:
-    """One of the owner's rules now. Its title and meaning stand in core/reasons.CATALOGUE under the same code."""
+    """One of the owner's rules now. Its title and meaning stand in core/reasons/catalogue.py under the same code."""
 
     code: str
     is_on: bool = False

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 
-from core.reasons import CATALOGUE
+from core.reasons.catalogue import CATALOGUE
 from core.snapshot import AgentSnapshot
 from core.state import AgentState
 

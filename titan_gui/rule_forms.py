@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from core.config import Settings
-from core.reasons import KINDS
+from core.reasons.catalogue import KINDS
 from core.rules import Effect, MemoryThen, SessionsThen
 from core.rules.effects import DEFAULT_EFFECTS, OFF, BadEffect, format_effect, parse_effect
 from core.rules.schedule import ALWAYS, BadSchedule, Grid, parse_schedule

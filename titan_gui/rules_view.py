@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from core.reasons import CATALOGUE, ReasonKind
+from core.reasons.catalogue import CATALOGUE, ReasonKind
 from core.snapshot import Reason
 from titan_gui.plain_text import plain, sentences
 from titan_gui.remedies import Action, remedy_of

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from core.plurals import counted
-from core.reasons import kind_of_silence
+from core.reasons.of_network import kind_of_silence
 from core.snapshot import AgentSnapshot, EnergyView, EngineView, GiveBackView
 from titan_gui.plain_text import plain
 from titan_gui.remedies import Action, Does

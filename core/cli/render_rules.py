@@ -11,7 +11,7 @@ from rich.text import Text
 
 from core.cli.durations import format_duration
 from core.cli.output import plain
-from core.reasons import KINDS
+from core.reasons.catalogue import KINDS
 
 
 def rules_table(views: Sequence[Mapping[str, Any]], now: float) -> RenderableType:

@@ -10,7 +10,8 @@ from core.errors import CoordinatorError
 from core.jwt_validator import JwtValidator
 from core.key_keeper import KeyKeeper
 from core.logs import get_logger
-from core.reasons import ReasonBook, coordinator_away, registration_refused
+from core.reasons import ReasonBook
+from core.reasons.of_network import coordinator_away, registration_refused
 from core.reporting import Reporter
 from core.snapshot import CoordinatorView
 

@@ -15,7 +15,7 @@ from core.model_starter import ModelStarter
 from core.model_use import ModelUse
 from core.parts.serving import Serving
 from core.paths import ProfilePaths
-from core.reasons import memory_going_back
+from core.reasons.of_engine import memory_going_back
 from core.snapshot import GiveBack
 from core.stats_collector import StatsCollector
 

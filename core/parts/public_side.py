@@ -14,7 +14,8 @@ from core.network import effective_listen_addresses, has_ipv6, public_address_pr
 from core.parts.services import Services
 from core.paths import ProfilePaths
 from core.public_door import AgentDoor, tls_material
-from core.reasons import ReasonBook, no_public_address
+from core.reasons import ReasonBook
+from core.reasons.of_network import no_public_address
 from core.replay_store import ReplayStore
 from core.reporting import Reporter
 from core.snapshot import AgentSnapshot

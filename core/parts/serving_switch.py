@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from core.coordinator_client import CoordinatorClient
 from core.model_starter import ModelStarter
 from core.parts.serving import Serving
-from core.reasons import stopping
+from core.reasons.of_owner import stopping
 
 LEAVE_LIMIT_S = 2.0  # telling the coordinator, on the way out
 

@@ -37,7 +37,7 @@ class Effect:
 class Holding:
     """A rule that holds now."""
 
-    code: str  # as in core/reasons.CATALOGUE: "in_use", "listed_app" ...
+    code: str  # as in core/reasons/catalogue.CATALOGUE: "in_use", "listed_app" ...
     sentence: str  # "Paused while Steam runs." - names the program, the time, the figure
     effect: Effect
     since: float  # seconds since the epoch

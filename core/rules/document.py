@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from core.reasons import CATALOGUE, KINDS, ReasonKind
+from core.reasons.catalogue import CATALOGUE, KINDS, ReasonKind
 from core.rules.effects import DEFAULT_EFFECTS
 from core.rules.table import RULES
 
 _INTRODUCTION = """\
 # When it doesn't serve, and why
 
-<!-- Made by scripts/generate-settings-doc from core/reasons.py and core/rules. Change it there. -->
+<!-- Made by scripts/generate-settings-doc from core/reasons and core/rules. Change it there. -->
 
 It serves while no reason holds that blocks. The window's first line, the tray's tooltip and `titan status` name the
 strongest reason, then all others; the Rules page and `titan rules` list every rule, whether it holds, and what can't be

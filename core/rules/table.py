@@ -1,4 +1,4 @@
-"""Every rule, strongest first as in core/reasons.CATALOGUE: what it looks at, and in which words it says so."""
+"""Every rule, strongest first as in core/reasons/catalogue.py: what it looks at, and in which words it says so."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from rich.console import Console, RenderableType
 from core.cli.app import run_cli
 from core.cli.render_rules import rules_table
 from core.cli.render_status import render_status
-from core.reasons import rule_holds
+from core.reasons.of_rules import rule_holds
 from core.rules import Holding
 from core.rules.effects import DEFAULT_EFFECTS, parse_effect
 from core.snapshot import AgentSnapshot, EnergyView, RuleView

@@ -11,7 +11,9 @@ import pytest
 from core.config import Settings
 from core.errors import AtCapacity
 from core.gpu_look import QUIET_S, REST_SHARE, WAIT_S, GpuLook
-from core.reasons import ReasonBook, model_loading, paused_by_owner
+from core.reasons import ReasonBook
+from core.reasons.of_engine import model_loading
+from core.reasons.of_owner import paused_by_owner
 from core.sessions import Admission
 from core.signals import GpuUse, Unknown
 from core.signals.gpu_use import SETTLE_S

@@ -21,7 +21,8 @@ from core.model_manager import ModelManager
 from core.owner import OwnerControl
 from core.owner_commands import owner_commands
 from core.pause_commands import LONGEST_PAUSE_S, pause_end
-from core.reasons import ReasonBook, no_public_address
+from core.reasons import ReasonBook
+from core.reasons.of_network import no_public_address
 from core.sessions import Admission, EndReason, ended_error
 from tests.fakes.fake_engine import FakeEngine
 from tests.fakes.fake_memory import FakeMemory

@@ -11,7 +11,8 @@ from core.capacity import OwnMemory
 from core.config import Settings
 from core.energy_log import EnergyLog
 from core.owner_rules import OwnerRules
-from core.reasons import ReasonBook, model_loading
+from core.reasons import ReasonBook
+from core.reasons.of_engine import model_loading
 from core.sessions import Admission
 from core.signals import ProcessorHeat, Signals, Unknown
 from core.snapshot import ProcessorHeatView

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from core import reasons
-from core.reasons import CLIENT_WORDS, ReasonBook
+from core.reasons import CLIENT_WORDS, ReasonBook, of_engine, of_network, of_owner
 from core.snapshot import Reason
 
 ALL = (
-    reasons.stopping(),
-    reasons.paused_by_owner(None),
-    reasons.draining(2),
-    reasons.engine_attention("it crashed", ""),
-    reasons.engine_unreachable("nothing at 10.0.0.7", ""),
-    reasons.model_not_ready(["m"], "", ""),
-    reasons.no_public_address("No public address: it is localhost.", "titan config"),
-    reasons.engine_resting(None),
-    reasons.coordinator_away("no route"),
-    reasons.registration_refused("the coordinator said no"),
+    of_owner.stopping(),
+    of_owner.paused_by_owner(None),
+    of_owner.draining(2),
+    of_engine.engine_attention("it crashed", ""),
+    of_engine.engine_unreachable("nothing at 10.0.0.7", ""),
+    of_engine.model_not_ready(["m"], "", ""),
+    of_network.no_public_address("No public address: it is localhost.", "titan config"),
+    of_engine.engine_resting(None),
+    of_network.coordinator_away("no route"),
+    of_network.registration_refused("the coordinator said no"),
 )
 
 
@@ -34,15 +33,15 @@ def test_strongest_comes_first_and_what_blocks_before_what_does_not() -> None:
 def test_change_is_told_once_and_only_when_there_is_one() -> None:
     told: list[bool] = []
     book = ReasonBook(lambda: told.append(book.is_blocked))
-    book.put(reasons.draining(2))
-    book.put(reasons.draining(2))
-    book.put(reasons.draining(1))
+    book.put(of_owner.draining(2))
+    book.put(of_owner.draining(2))
+    book.put(of_owner.draining(1))
     book.put_or_drop("draining", None)
     book.drop("draining")
     assert told == [True, True, False]
 
 
-@pytest.mark.parametrize("reason", [reasons.engine_resting(None), reasons.coordinator_away("")])
+@pytest.mark.parametrize("reason", [of_engine.engine_resting(None), of_network.coordinator_away("")])
 def test_what_is_only_good_to_know_blocks_nobody(reason: Reason) -> None:
     book = ReasonBook()
     book.put(reason)
@@ -65,10 +64,10 @@ def test_every_reason_has_a_sentence_an_icon_and_most_a_remedy(reason: Reason) -
 
 
 def test_timed_pause_says_when_it_ends() -> None:
-    reason = reasons.paused_by_owner(1_800_000_000.0)
+    reason = of_owner.paused_by_owner(1_800_000_000.0)
     assert reason.ends_at == 1_800_000_000.0
     assert "until" in reason.sentence
-    assert "you resume" in reasons.paused_by_owner(None).sentence
+    assert "you resume" in of_owner.paused_by_owner(None).sentence
 
 
 @pytest.mark.parametrize(
@@ -85,7 +84,7 @@ def test_timed_pause_says_when_it_ends() -> None:
     ],
 )
 def test_a_lost_coordinator_is_told_in_our_words(said: str, kind: str) -> None:
-    reason = reasons.coordinator_away(said, endpoint="coordinator.example:50051")
+    reason = of_network.coordinator_away(said, endpoint="coordinator.example:50051")
     assert reason.sentence == (
         f"The coordinator at coordinator.example:50051 can't be reached ({kind}). It is tried again by itself."
     )

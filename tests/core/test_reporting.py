@@ -18,7 +18,9 @@ from core.gpu import GpuSample
 from core.model_manager import ModelManager
 from core.model_shelf import ModelShelf
 from core.owner import OwnerControl
-from core.reasons import ReasonBook, coordinator_away, paused_by_owner
+from core.reasons import ReasonBook
+from core.reasons.of_network import coordinator_away
+from core.reasons.of_owner import paused_by_owner
 from core.reporting import MAX_NOTICES, Reporter
 from core.sessions import Admission, EndReason
 from core.snapshot import AgentSnapshot

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from core.config import DECLARATIONS
-from core.reasons import CATALOGUE
+from core.reasons.catalogue import CATALOGUE
 from core.rules.document import rules_document
 from core.rules.table import RULES
 

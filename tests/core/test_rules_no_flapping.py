@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.reasons import STRENGTH
+from core.reasons.catalogue import STRENGTH
 from core.rules import Now, Own
 from core.rules.evaluate import Evaluation, evaluate
 from core.rules.look import UNKNOWN_USE_GRACE_S, WhenLost, hold_time_s

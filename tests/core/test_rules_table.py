@@ -7,7 +7,8 @@ from datetime import datetime
 
 import pytest
 
-from core.reasons import KINDS, STRENGTH, rule_holds
+from core.reasons.catalogue import KINDS, STRENGTH
+from core.reasons.of_rules import rule_holds
 from core.rules import Own
 from core.rules.effects import DEFAULT_EFFECTS, parse_effect
 from core.rules.evaluate import active_rules, wanted_signals

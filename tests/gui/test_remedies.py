@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 import core
-from core import errors, reasons
+from core import errors
 from core.commands import CommandError
 from core.config import DECLARATIONS
 from core.errors import AgentError, ConfigError, PortTakenError, SessionEnded, StorageError
-from core.reasons import CATALOGUE
+from core.reasons import of_engine, of_network, of_owner
+from core.reasons.catalogue import CATALOGUE
 from core.snapshot import AgentSnapshot, CoordinatorView, EngineView, PullView, Reason
 from core.state import AgentState
 from titan_gui.failure import failed_snapshot
@@ -44,23 +45,25 @@ NO_ANSWER = f"No answer from the coordinator at 127.0.0.1:57051: {GRPC}"
 REFUSED = "The coordinator at 127.0.0.1:57051 refused RegisterAgent: INVALID_ARGUMENT: no such thing"
 TERMINAL = "Start the engine again: titan retry"
 HELD = (
-    reasons.stopping(),
-    reasons.setup_not_done(),
-    reasons.paused_by_owner(1_800_000_000.0),
-    reasons.paused_in_doubt(),
-    reasons.draining(2),
-    reasons.engine_attention("it crashed three times", ""),
-    reasons.engine_attention("it crashed three times", TERMINAL),
-    reasons.engine_unreachable("Ollama does not answer at http://localhost:11434", "Start Ollama: ollama serve"),
-    reasons.engine_unreachable("nothing there", ""),
-    reasons.engine_resting(1_800_000_000.0),
-    reasons.model_not_ready(
+    of_owner.stopping(),
+    of_owner.setup_not_done(),
+    of_owner.paused_by_owner(1_800_000_000.0),
+    of_owner.paused_in_doubt(),
+    of_owner.draining(2),
+    of_engine.engine_attention("it crashed three times", ""),
+    of_engine.engine_attention("it crashed three times", TERMINAL),
+    of_engine.engine_unreachable("Ollama does not answer at http://localhost:11434", "Start Ollama: ollama serve"),
+    of_engine.engine_unreachable("nothing there", ""),
+    of_engine.engine_resting(1_800_000_000.0),
+    of_engine.model_not_ready(
         ["m"], "", "Get it with `ollama pull m`, or offer one: titan config set supported_models M"
     ),
-    reasons.model_not_ready([], "no model is named to be offered", "Tick one, or: titan config set supported_models M"),
-    reasons.no_public_address("No public address: localhost is this machine alone.", "Set PUBLIC_HOST=name."),
-    reasons.coordinator_away(NO_ANSWER, endpoint="127.0.0.1:57051"),
-    reasons.registration_refused(REFUSED),
+    of_engine.model_not_ready(
+        [], "no model is named to be offered", "Tick one, or: titan config set supported_models M"
+    ),
+    of_network.no_public_address("No public address: localhost is this machine alone.", "Set PUBLIC_HOST=name."),
+    of_network.coordinator_away(NO_ANSWER, endpoint="127.0.0.1:57051"),
+    of_network.registration_refused(REFUSED),
 )
 
 

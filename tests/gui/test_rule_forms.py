@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from core.config import DECLARATIONS, Settings
 from core.config_rules import RULE_SETTINGS
-from core.reasons import KINDS
+from core.reasons.catalogue import KINDS
 from core.rules import MemoryThen, SessionsThen
 from core.rules.effects import DEFAULT_EFFECTS, parse_effect
 from core.snapshot import EnergyView, RuleView

@@ -12,7 +12,7 @@ from pytestqt.qtbot import QtBot
 import core.reasons
 from core.config import DECLARATIONS
 from core.config_load import load_settings
-from core.reasons import CATALOGUE, STRENGTH
+from core.reasons.catalogue import CATALOGUE, STRENGTH
 from core.rules.effects import DEFAULT_EFFECTS
 from core.snapshot import AgentSnapshot, Reason
 from core.state import AgentState
@@ -43,9 +43,11 @@ def page(qtbot: QtBot) -> RulesPage:
 
 
 def test_every_reason_that_the_core_makes_is_in_the_catalogue() -> None:
-    tree = ast.parse(Path(core.reasons.__file__).read_text(encoding="utf-8"))
+    folder = Path(core.reasons.__file__).parent
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in folder.glob("*.py")]
     made = {
         keyword.value.value
+        for tree in trees
         for call in ast.walk(tree)
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Reason"
         for keyword in call.keywords

@@ -11,7 +11,7 @@ from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QMenu, QSystemTrayIcon
 from pytestqt.qtbot import QtBot
 
-from core.reasons import setup_not_done
+from core.reasons.of_owner import setup_not_done
 from core.snapshot import AgentSnapshot, CapacityView, Reason
 from core.state import AgentState
 from tests.fakes.snapshots import NOW, busy_snapshot, paused_snapshot
