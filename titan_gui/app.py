@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import gc
 import os
 import signal
 import sys
@@ -22,6 +21,7 @@ from core.logs import get_logger
 from core.snapshot import AgentSnapshot
 from titan_gui.bridge import AgentBridge
 from titan_gui.desktop_notifications import DesktopNotifications
+from titan_gui.garbage import keep_what_is_there, put_off_full_collections
 from titan_gui.history import History
 from titan_gui.notifications import Kind, Message, NotificationRules, Notifier, read_shown, write_shown
 from titan_gui.plain_text import plain
@@ -97,7 +97,7 @@ class Desktop(QObject):
         tray.vanished.connect(self._no_tray.start)
         self._no_tray.timeout.connect(self._on_no_tray_timeout)
         bridge.snapshot_changed.connect(self._on_snapshot_changed)
-        bridge.agent_started.connect(gc.freeze)  # what starting left is there for good: no collection need walk it
+        bridge.agent_started.connect(keep_what_is_there)
         bridge.command_finished.connect(self._on_command_finished)
         bridge.command_failed.connect(self._on_command_failed)
         bridge.agent_ended.connect(self._on_agent_ended)
@@ -226,6 +226,7 @@ class Desktop(QObject):
             self._maker.add(WINDOW, self._make_window)
 
     def _make_window(self) -> Steps:
+        put_off_full_collections()
         yield WINDOW_MODULES
         from titan_gui.main_window import MainWindow
         from titan_gui.tray_icon import app_icon
@@ -236,10 +237,11 @@ class Desktop(QObject):
         window.close_requested.connect(self._on_window_close_requested)
         window.quit_requested.connect(self.quit)
         window.all_built.connect(lambda: log.info("pages built"))
-        window.all_built.connect(gc.freeze)  # a collection stops Qt's thread too, and pages are many objects
+        window.all_built.connect(keep_what_is_there)
         yield None
         add_pages(window, self)
         window.render_snapshot(self.bridge.snapshot)
+        yield None
         return window
 
     # What the others report

@@ -12,6 +12,7 @@ from PySide6.QtGui import QDesktopServices
 from core.commands import CommandOutcome
 from titan_gui.bridge import AgentBridge
 from titan_gui.remedies import Action, Does
+from titan_gui.turns import next_turn
 
 if TYPE_CHECKING:
     from titan_gui.pages.activity import ActivityPage
@@ -38,8 +39,8 @@ class OverviewWiring(QObject):
         show_page: Callable[[str], None],
         show_setting: Callable[[str], None],
         show_reason: Callable[[str], None] = lambda code: None,
-        open_url: Callable[[QUrl], bool] = QDesktopServices.openUrl,
         show_models: Callable[[], None] | None = None,
+        open_url: Callable[[QUrl], bool] = QDesktopServices.openUrl,
         parent: QObject | None = None,
     ) -> None:
         """`pause` takes the end in seconds since the epoch; None: until resumed. `show_models` turns to their page, at
@@ -109,9 +110,7 @@ class OverviewWiring(QObject):
         self._bridge.command(EXPORT, {"path": path, "format": form})
 
     def _on_command_finished(self, name: str, outcome: CommandOutcome) -> None:
-        if name == CONTRIBUTION:
-            for show in self._show_contribution:
-                show(outcome.result)
-        elif name == TIME_USE:
-            for show in self._show_time_use:
-                show(outcome.result)
+        """Each page takes it in a turn of its own: a list of 200 sessions or a day's ribbon is some milliseconds."""
+        takers = {CONTRIBUTION: self._show_contribution, TIME_USE: self._show_time_use}
+        for show in takers.get(name, ()):
+            next_turn(self, partial(show, outcome.result))

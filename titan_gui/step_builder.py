@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+import time
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 
 from PySide6.QtCore import QObject, Signal
@@ -13,10 +14,25 @@ from titan_gui.background import Background
 from titan_gui.qt_imports import import_modules
 from titan_gui.turns import next_turn
 
+STEP_S = 0.005
+
 Modules = tuple[str, ...]
 # Yields between two steps, the modules that the next step imports where there are such; returns the widget.
 Steps = Generator[Modules | None, None, QWidget]
 Make = Callable[[], Steps]
+
+
+def measured(page: QWidget) -> Iterator[None]:
+    """Work out the sizes of all that stands in it, some milliseconds a step. Labels and layouts remember them; where
+    nobody has asked before, placing the page asks for all at once."""
+    began = time.perf_counter()
+    for part in reversed(page.findChildren(QWidget)):  # what stands in another comes before it
+        part.ensurePolished()
+        part.sizeHint()
+        part.minimumSizeHint()
+        if time.perf_counter() - began > STEP_S:
+            yield None
+            began = time.perf_counter()
 
 
 class StepBuilder(QObject):

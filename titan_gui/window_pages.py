@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtWidgets import QWidget
 
 from titan_gui.main_window import MainWindow
-from titan_gui.step_builder import Steps
+from titan_gui.step_builder import Steps, measured
 
 if TYPE_CHECKING:
     from titan_gui.app import Desktop
@@ -55,6 +55,7 @@ def _make_dashboard(desktop: Desktop, overview: OverviewWiring) -> Steps:
     while page.build_more():
         yield None
     overview.connect_dashboard(page)
+    yield from measured(page)
     return page
 
 
@@ -88,7 +89,7 @@ def _make_rules(desktop: Desktop, overview: OverviewWiring, files: SettingsFiles
         yield None
     overview.connect_rules(page)
     RulesWiring(page, files, desktop.bridge)
-    yield None  # placing it lays it out
+    yield from measured(page)
     return page
 
 
@@ -104,7 +105,7 @@ def _make_settings(desktop: Desktop, files: SettingsFiles) -> Steps:
     SettingsWiring(page, files, desktop.bridge, start_agent=desktop.start_agent)
     AutostartWiring(page.login_switch, lambda: desktop.autostart)
     page.setup_requested.connect(desktop.open_setup)
-    yield None
+    yield from measured(page)
     return page
 
 

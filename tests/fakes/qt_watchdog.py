@@ -59,10 +59,11 @@ class QtWatchdog(QObject):
 
 
 def waited_for_processor_s() -> float:
-    """How long this process's Qt and agent threads were ready to run and did not, seconds since their start."""
+    """How long this process's threads that can hold the interpreter's lock for long (Qt's, the agent's and those that
+    import) were ready to run and did not, seconds since their start."""
     waited_ns = 0
     for thread in threading.enumerate():
-        if thread.name in ("MainThread", "agent-loop"):
+        if thread.name in ("MainThread", "agent-loop") or thread.name.startswith("background"):
             with contextlib.suppress(OSError):  # it has just ended
                 fields = Path(f"/proc/self/task/{thread.native_id}/schedstat").read_text().split()
                 waited_ns += int(fields[1])  # run time, wait time, slices (Documentation/scheduler/sched-stats.rst)
