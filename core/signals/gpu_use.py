@@ -38,6 +38,7 @@ class GpuUseByOthers:
         self._computed_at = float("-inf")
         self._programs: Mapping[str, CardPrograms] = {}
         self._programs_at = float("-inf")
+        self.needs_programs = True  # whether `take_programs` would say anything of the cards that serve
 
     def note_own_work(self) -> None:
         """Our engine is at work on a card, or was until now, be it for a session or to load a model."""
@@ -51,6 +52,7 @@ class GpuUseByOthers:
     def read(self, stats: SystemStats, own_pids: Collection[int]) -> GpuUse | Unknown:
         is_quiet = self._clock() - self._computed_at >= SETTLE_S
         cards = serving_cards(stats.gpus, own_pids)
+        self.needs_programs = any(card.slot for card in cards) or not stats.gpus
         programs = self._programs if self._clock() - self._programs_at < PROGRAMS_HOLD_S else {}
         if cards:
             uses = [

@@ -189,7 +189,9 @@ class SignalWatch:
         due = [
             reader
             for reader in self._readers
-            if reader.name in self._wanted and now >= self._due.get(reader.name, float("-inf"))
+            if reader.name in self._wanted
+            and now >= self._due.get(reader.name, float("-inf"))
+            and (reader.name != "gpu_programs" or self._gpu_use.needs_programs)
         ]
         for reader in due:
             # A little early rather than a whole tick late.

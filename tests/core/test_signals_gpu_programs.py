@@ -124,5 +124,14 @@ async def test_the_watch_reads_them_beside_the_samples(tmp_path: Path) -> None:
     watch.take_stats(SystemStats(gpus=(RADEON,)), 0.0)
     assert watch.current.gpu_use_by_others == GpuUse(percent=50.0, program="game")
     assert seen[-1] == watch.current
+
+    nvidia = GpuSample(uuid="GPU-1", name="RTX", total_mb=24_000, utilisation_percent=1.0)
+    watch.take_stats(SystemStats(gpus=(nvidia,)), 0.0)
+    tree.end(8)
+    await clock.advance(4.0)
+    await watch.look()  # no program is looked at for a card whose driver tells it in the sample
+    watch.note_own_work()
+    watch.take_stats(SystemStats(gpus=(RADEON,)), 0.0)
+    assert watch.current.gpu_use_by_others == GpuUse(percent=50.0, program="game")
     await watch.close()
     threads.close()
