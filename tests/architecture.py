@@ -31,7 +31,6 @@ LAUNCHERS = ("core/engines/worker_launch.py",)
 EDGES = {
     "core/agent_server.py": "RPC",
     "core/control.py": "RPC",
-    "core/agent.py": "task",
     "core/doctor.py": "task: one check's bug must not hide the other checks",
     "core/key_keeper.py": "task",
     "core/runtime.py": "thread",
