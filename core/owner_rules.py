@@ -155,6 +155,8 @@ class OwnerRules:
         self.energy.take_gpu_power(stats.gpu_power_w)
         self.signals.take_engine_use(self._owner_use())
         self.signals.take_stats(stats, cpu_percent_others)
+        if self._without_own_work(self.signals.current) != self._seen:  # nothing else has changed but that we are quiet
+            self._on_signals(self.signals.current)
         self.gpu_look.step()
 
     def take_ram(self, ram: RamReading) -> None:

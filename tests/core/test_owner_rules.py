@@ -18,6 +18,7 @@ from core.signals import ProcessorHeat, Signals, Unknown
 from core.snapshot import ProcessorHeatView
 from core.stats_collector import SystemStats
 from tests.fakes.calm_signals import FakeSignals
+from tests.fakes.manual_clock import ManualClock
 
 STATS = SystemStats()
 
@@ -32,10 +33,15 @@ class CountingSignals(FakeSignals):
     def note_own_work(self) -> None:
         self.own_work += 1
 
+    def take_stats(self, stats: SystemStats, cpu_percent_others: float) -> None:
+        """Nothing has changed, so nothing is said, as the real one does."""
+
 
 class House:
     def __init__(self, folder: Path) -> None:
         self.memory = OwnMemory(vram_mb=4_000)
+        self.clock = ManualClock()
+        self.engine = "ollama"
         self.reasons = ReasonBook()
         self.admission = Admission(max_jobs=2, closed_because=self.reasons.closed_because)
         self.rules = OwnerRules(
@@ -45,12 +51,14 @@ class House:
             admission=self.admission,
             energy=EnergyLog(folder / "energy.json"),
             own_memory=lambda: self.memory,
-            engine_name=lambda: "ollama",
+            engine_name=lambda: self.engine,
             owner_use=lambda: "",
             give_back=self._give_back,
             sample=self._sample,
             on_change=lambda: None,
             on_pace=lambda: None,
+            wall=self.clock.wall,
+            monotonic=self.clock.monotonic,
         )
         self.rules.begin()
 
@@ -108,6 +116,24 @@ async def test_card_is_not_ours_while_our_models_lie_in_ram_alone(house: House, 
     house.reasons.put(model_loading("m"))
     house.rules.take_sample(STATS, 0.0)
     assert house.signals.own_work == told
+
+
+async def test_a_server_of_unknown_programs_is_told_apart_once_it_is_quiet(house: House) -> None:
+    """The card's figure is clean after two seconds, the processor's smoothed one later; no signal changes meanwhile."""
+    house.engine = "openai"
+    async with house.admission.slot(model="m", client="c", job_id="1", spend=lambda: None):
+        house.rules.sessions_changed()
+    house.rules.sessions_changed()
+    seen = []
+    for _ in range(9):
+        house.rules.take_sample(STATS, 0.0)
+        signals = house.rules._seen
+        told = [not isinstance(use, Unknown) for use in (signals.gpu_use_by_others, signals.cpu_percent_others)]
+        seen.append(tuple(told))
+        await house.clock.advance(2.0)
+    assert seen == [(False, False), *[(True, False)] * 7, (True, True)]
+    use = house.rules._seen.gpu_use_by_others
+    assert use == house.signals.current.gpu_use_by_others
 
 
 async def test_nobody_is_let_in_from_the_moment_that_the_machine_is_about_to_sleep(house: House) -> None:
