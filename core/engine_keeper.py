@@ -14,6 +14,7 @@ from core.owner_engine_use import OwnerEngineUse
 from core.reasons import ReasonBook
 from core.reasons.of_engine import engine_attention, engine_resting, engine_unreachable, model_not_ready
 from core.sessions import Admission
+from core.shared_beat import sleep_to_beat
 
 log = get_logger(__name__)
 
@@ -42,7 +43,7 @@ class EngineKeeper:
         on_unload: Callable[[], None] = lambda: None,
         unload_after_idle_s: float = 300.0,
         engine_gpu_percent: Callable[[], float | None] = lambda: None,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        sleep: Callable[[float], Awaitable[None]] = sleep_to_beat,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:

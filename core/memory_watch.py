@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from core.host_meter import RamReading
+from core.shared_beat import sleep_to_beat
 
 INTERVAL_S = 0.5
 NEAR_INTERVAL_S = 0.1
@@ -26,7 +27,7 @@ class MemoryWatch:
         is_needed: Callable[[], bool],
         kept_mb: Callable[[RamReading], int],
         on_reading: Callable[[RamReading], None],
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        sleep: Callable[[float], Awaitable[None]] = sleep_to_beat,
     ) -> None:
         """`kept_mb` is what must stay free (core/capacity.kept_free_mb)."""
         self._read = read

@@ -21,6 +21,7 @@ from core.rules.pace import Heat, Pace, next_pace
 from core.rules.settings import RuleSettings
 from core.rules.table import RULES
 from core.sessions import Admission, EndReason
+from core.shared_beat import sleep_to_beat
 from core.signals import Signals, Unknown
 from core.snapshot import RuleView
 
@@ -51,7 +52,7 @@ class RulesKeeper:
         on_pace: Callable[[], None] = lambda: None,
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        sleep: Callable[[float], Awaitable[None]] = sleep_to_beat,
     ) -> None:
         """`give_back` unloads our own models, and those named in case they are still loading. Raises AgentError.
 

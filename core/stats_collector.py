@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from core.gpu import GpuProbe, GpuSample
 from core.gpu.lending import CardLending
 from core.host_meter import CpuReading, Host, OwnProcesses, OwnReading, PsutilHost, RamReading
+from core.shared_beat import sleep_to_beat
 
 # A beat's figures are half of this old, on average. A sample with two cards takes 0.6 ms of processor time, 1.7 ms with
 # the way to its threads and back (against the NVML double of the tests; a real driver adds its own): 0.09 % of one
@@ -60,7 +61,7 @@ class StatsCollector:
         lent_gpus: Callable[[], Sequence[str]] = tuple,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        sleep: Callable[[float], Awaitable[None]] = sleep_to_beat,
     ) -> None:
         """Without arguments: every card and the real machine.
 

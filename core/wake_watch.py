@@ -8,10 +8,11 @@ A wall clock set forward by hand or by NTP is taken for a sleep too. That costs 
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+
+from core.shared_beat import sleep_to_beat
 
 TICK_S = 2.0
 # Shorter sleeps harm no connection; and an ordinary NTP step, or a busy machine's late tick, stays below it.
@@ -44,7 +45,7 @@ class WakeWatch:
         *,
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        sleep: Callable[[float], Awaitable[None]] = sleep_to_beat,
         tick_s: float = TICK_S,
         threshold_s: float = THRESHOLD_S,
     ) -> None:

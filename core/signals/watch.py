@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import os
 import sys
@@ -12,6 +11,7 @@ from typing import Any, cast
 
 from core.gpu.drm_programs import DrmPrograms
 from core.logs import get_logger
+from core.shared_beat import sleep_to_beat
 from core.signals import BusProbe, SignalProbe, Signals
 from core.signals.bus import Bus, session_address, system_address
 from core.signals.full_screen import full_screen_probe
@@ -64,7 +64,7 @@ class SignalWatch:
         readers: Iterable[Reader] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        sleep: Callable[[float], Awaitable[None]] = sleep_to_beat,
     ) -> None:
         """`own_pids` gives our engine's processes, at once (core/engine_processes.EngineProcesses.known).
 
