@@ -362,16 +362,15 @@ class ModelManager:
 
 def _missing_hint(engine_name: str, wanted: str, have: tuple[EngineModel, ...]) -> str:
     if engine_name == "ollama":
-        return (
-            f"Download it, or offer one that is there: ollama pull {wanted}, or titan config set supported_models NAME"
-        )
+        return f"Get it: titan pull {wanted}. Or offer one that is there: titan config set supported_models NAME"
     names = ", ".join(model.name for model in have if not model.is_selftest)
     if names:
-        return f"Offer one that is there ({names}): titan config set supported_models NAME"
+        how = "; or get what is wanted: titan models says how" if engine_name == "embedded" else ""
+        return f"Offer one that is there ({names}): titan config set supported_models NAME{how}"
     if engine_name == "embedded":
         return (
             "Put a GGUF file into the models folder (titan config path) and tick it on the Models page, "
-            "or: titan config set supported_models NAME"
+            "or: titan config set supported_models NAME. Or get it from the hub: titan models says how"
         )
     return "Load a model in that server and tick it on the Models page, or: titan config set supported_models NAME"
 

@@ -219,7 +219,7 @@ async def test_engine_that_refuses_to_start_waits_for_attention() -> None:
 
 @pytest.mark.parametrize(
     ("requested", "remedy"),
-    [("ollama", "ollama pull tiny"), ("embedded", "models folder"), ("openai", "Load a model in that server")],
+    [("ollama", "titan pull tiny"), ("embedded", "models folder"), ("openai", "Load a model in that server")],
 )
 async def test_missing_model_has_the_remedy_of_its_engine(requested: str, remedy: str) -> None:
     kept = Kept(requested)

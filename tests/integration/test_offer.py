@@ -86,7 +86,7 @@ async def test_without_an_offered_model_nothing_is_registered_until_the_engine_h
         snapshot = await agent.wait_state("paused")
         (reason,) = snapshot["reasons"]
         assert reason["code"] == "model_not_ready"
-        assert f"ollama pull {TINY}" in reason["remedy"]
+        assert f"titan pull {TINY}" in reason["remedy"]
         assert snapshot["coordinator"]["link"] == "not-registered"
         assert not coordinator.registrations
         engine.tags = [tag("other:latest"), tag("tiny:latest")]
