@@ -21,6 +21,7 @@ log = get_logger(__name__)
 READY_INTERVAL_S = 30.0  # what the engine has changes rarely, and an idle agent should cost nothing
 TROUBLE_INTERVAL_S = 5.0
 PROBE_LIMIT_S = 3.0
+OUTGROWN_INTERVAL_S = 600.0  # a load takes seconds, in which nobody is served
 WATCH_INTERVAL_S = 5.0  # one small answer of a local Ollama each time; 0.01 % of a core
 
 
@@ -59,6 +60,10 @@ class EngineKeeper:
         self._reasons = reasons
         self._on_offer_changed = on_offer_changed
         self._on_unload = on_unload
+        # Told that a better quantisation of the model in memory fits now, and nobody is served; at most each
+        # OUTGROWN_INTERVAL_S. Set by who loads models (core/parts/model_memory.py), which is made after this.
+        self.on_outgrown: Callable[[], None] = lambda: None
+        self._outgrown_at = float("-inf")  # monotonic; when that was told last
         self.unload_after_idle_s = unload_after_idle_s
         self._engine_gpu_percent = engine_gpu_percent
         self._sleep = sleep
@@ -123,6 +128,7 @@ class EngineKeeper:
         self._is_in_fault = False
         if self._models.has_misplaced:
             self._on_unload()
+        self._look_for_better()
         self.show()
         if changed:
             log.info("offer changed", offered=list(self._models.offered), engine=self._models.engine.name)
@@ -173,6 +179,14 @@ class EngineKeeper:
         if use.model != self.owner_use:
             log.info("owner's own use of the engine", model=use.model or None)
         self.owner_use = use.model
+
+    def _look_for_better(self) -> None:
+        now = self._monotonic()
+        if now - self._outgrown_at < OUTGROWN_INTERVAL_S or self._admission.running_jobs:
+            return
+        if self._models.has_better:
+            self._outgrown_at = now
+            self.on_outgrown()
 
     async def _look_at_idleness(self) -> None:
         """Ollama looks after this itself: what we load has a keep_alive."""

@@ -15,6 +15,7 @@ from core.model_shape import ModelShape
 from core.plurals import counted
 
 LEAST_CONTEXT = 1024  # tokens; with less hardly a prompt fits
+STEP_UP_SHARE = 1.1  # of what a better load needs must be free, so that it doesn't go up and down
 _OVERHEAD = 1.2  # memory over file size, where a model's shape isn't known (issue 4's rule)
 _GUIDANCE = ((32 * 1024, 8), (16 * 1024, 4), (8 * 1024, 2))  # MiB, sessions: the seed's MAX_CONCURRENT_JOBS
 _MIB = 1 << 20
@@ -90,13 +91,16 @@ def best_rung(
     return None
 
 
-def best_quant(candidates: Sequence[Candidate], wanted: LoadPlan, room_mb: int) -> Choice | None:
+def best_quant(
+    candidates: Sequence[Candidate], wanted: LoadPlan, room_mb: int, *, can_step_down: bool = True
+) -> Choice | None:
     """The best quantisation that fits: the largest file at the highest rung where any fits. None where nothing does.
 
-    Sessions and context are kept before quality: a client that was promised a context needs it.
+    Sessions and context are kept before quality: a client that was promised a context needs it. An engine that can't
+    step down takes the whole plan, or nothing.
     """
     best_first = sorted(candidates, key=lambda candidate: -candidate.size_bytes)
-    for plan in plans(wanted):
+    for plan in plans(wanted) if can_step_down else (wanted,):
         passed: list[str] = []
         for candidate in best_first:
             rung = rung_of(candidate.shape, candidate.size_bytes, held(plan, candidate.shape))

@@ -17,7 +17,7 @@ from core.fit import Room, can_load_now, judge, refuse_what_breaks_the_reserve
 from core.logs import get_logger
 from core.missing_models import missing_models
 from core.model_names import local_name
-from core.quant_choice import choose_quant, quants_of
+from core.quant_choice import better_quant, choose_quant, quants_of
 from core.vram_plan import VramPlan
 
 log = get_logger(__name__)
@@ -72,6 +72,7 @@ class ModelManager:
         self._has_listed = False  # the engine has said what it has: before that nothing is known to be missing
         self._answered: set[str] = set()  # models that gave a token since the engine was asked what is loaded
         self._serving: Counter[str] = Counter()
+        self._loading: Counter[str] = Counter()  # by `load`; a session that loads its model is being served
         self._used_at = monotonic()
 
     @property
@@ -145,8 +146,7 @@ class ModelManager:
             name = self.resolve(wanted)
             self.check_free_for(name)
             try:
-                await self._check_room(name)
-                loaded = await self._engine.load(name)
+                loaded = await self._load(name)
                 break
             except ModelError as error:
                 self.note_unloadable(name, error)
@@ -160,6 +160,15 @@ class ModelManager:
             why, hint, _ = self._unloadable[name]
             raise ModelError(why, hint=hint)
         return loaded
+
+    async def _load(self, name: str) -> LoadedModel:
+        """Raises ModelError, EngineError."""
+        self._loading[name] += 1
+        try:
+            await self._check_room(name)
+            return await self._engine.load(name)
+        finally:
+            self._loading[name] -= 1
 
     async def unload_all(self) -> None:
         """Give the memory of every loaded model back, but for those that the owner's own work loaded.
@@ -289,14 +298,48 @@ class ModelManager:
 
     def _choose(self, supported_name: str, local: str) -> str | None:
         """The quantisation that is served under a name for which the engine has no file."""
-        choice = choose_quant(local, self.models, loaded=self.loaded, unloadable=self._unloadable, room=self._room())
         before = self._chosen.pop(supported_name, None)
+        if before is not None and self._is_on_its_way(before.model):
+            self._chosen[supported_name] = before
+            return before.model
+        choice = choose_quant(local, self.models, loaded=self.loaded, unloadable=self._unloadable, room=self._room())
         if choice is None:
             return None
         self._chosen[supported_name] = choice = replace(choice, offered=supported_name)
         if before is None or before.model != choice.model:
             log.info("quantisation chosen", offered=choice.offered, model=choice.model, because=choice.reason)
         return choice.model
+
+    def _is_on_its_way(self, name: str) -> bool:
+        """Whether a model is being loaded or was, and isn't listed yet: what it takes must not seem another's."""
+        is_here = any(model.name == name for model in self.models) and name not in self._unloadable
+        return is_here and (self._serving[name] > 0 or self._loading[name] > 0 or self.is_warm(name))
+
+    @property
+    def has_better(self) -> bool:
+        """Whether a smaller quantisation is in memory than could be now, and serves nobody."""
+        return any(self._is_outgrown(choice) for choice in self.chosen_quants)
+
+    def _is_outgrown(self, choice: ChosenQuant) -> bool:
+        loaded = next((model for model in self.loaded if same_model(model.name, choice.model)), None)
+        if loaded is None or loaded.is_owners or self._serving.total() or choice.reason == _BY_TABLE:
+            return False
+        local = local_name(choice.offered, self.names)
+        better = better_quant(local, choice.model, self.models, unloadable=self._unloadable, room=self._room())
+        return better is not None
+
+    @property
+    def loading(self) -> tuple[str, ...]:
+        """The engine's names of what is being loaded now; a session that loads its model isn't counted."""
+        return tuple(name for name, count in self._loading.items() if count)
+
+    def offered_as(self, name: str) -> str:
+        """The owner's name under which a model (the engine's name) is served; itself where it is under none."""
+        for supported in self.supported:
+            local = local_name(supported, self.names)
+            if same_model(local, name) or any(model.name == name for model in quants_of(local, self.models)):
+                return supported
+        return name
 
     def model_for(self, wanted: str) -> EngineModel | None:
         """The engine's model that would be served under a name, None where it has none."""

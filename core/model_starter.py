@@ -45,9 +45,9 @@ class ModelStarter:
         on_failed: Callable[[], None],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """`last_used` gives the models that were in memory before the pause, `most_used` those that were asked for most
-        in the last days, as the coordinator names them; `limit_s` how long loading and the first
-        token may take; `on_failed` is called before the reason goes, so that it can put a better one.
+        """`last_used` gives the models that were in memory before the pause, as the engine names them, `most_used`
+        those that were asked for most in the last days, as the coordinator names them; `limit_s` how long loading and
+        the first token may take; `on_failed` is called before the reason goes, so that it can put a better one.
         """
         self._models = models
         self._reasons = reasons
@@ -109,10 +109,10 @@ class ModelStarter:
             loading.append(self._more_name)
         task, self._task = self._task, None
         if task is not None:
+            loading += [self._name, *self._models.loading]  # a step down may have gone on to another file
             task.cancel()
             self._reasons.drop("model_loading")
-            loading.append(self._name)
-        return tuple(filter(None, loading))
+        return tuple(dict.fromkeys(filter(None, loading)))
 
     async def close(self) -> None:
         tasks = [task for task in (self._task, self._more) if task is not None]
@@ -133,7 +133,7 @@ class ModelStarter:
         found = []
         for name in names:
             with suppress(ModelNotOffered):
-                found.append(self._models.resolve(name))
+                found.append(self._models.resolve(self._models.offered_as(name)))
         return found
 
     async def _run(self, name: str) -> None:
@@ -144,7 +144,8 @@ class ModelStarter:
         """One attempt. False when the engine is away; after a failure `_is_wanted` stays."""
         try:
             async with asyncio.timeout(self._limit_s()):
-                await self._models.load(name)
+                # By the name that it is offered under; a step down on the way ends with another file.
+                name = self._name = (await self._models.load(self._models.offered_as(name))).name
                 await self._try(name)
         except EngineUnreachable:
             return False
@@ -202,7 +203,7 @@ class ModelStarter:
                 continue
             self._more_name = name
             try:
-                await self._models.load(name)
+                await self._models.load(self._models.offered_as(name))
             except AgentError as error:
                 log.warning("further model not loaded", model=name, error=error.detail, hint=error.hint)
                 return

@@ -13,12 +13,11 @@ from pathlib import Path
 from core.engines.model_files import ModelFile
 from core.engines.worker_main import PROMPT_STEP_CPU_TOKENS, PROMPT_STEP_GPU_TOKENS
 from core.errors import NotEnoughMemory
-from core.load_ladder import Rung, best_rung, difference, plans, rung_of
+from core.load_ladder import STEP_UP_SHARE, Rung, best_rung, difference, plans, rung_of
 from core.memory_need import LoadPlan, embedded_plan
 from core.plurals import counted
 
 FORGET_FAILURE_S = 600.0  # memory may be free by then
-STEP_UP_SHARE = 1.1  # of what the better load needs must be free, so that it doesn't go up and down
 
 HINT = "Choose a smaller model, fewer sessions (max_concurrent_jobs) or less context (context_tokens)."
 

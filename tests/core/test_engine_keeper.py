@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from core.circuit_breaker import CircuitBreaker
-from core.engine_keeper import READY_INTERVAL_S, TROUBLE_INTERVAL_S, EngineKeeper
+from core.engine_keeper import OUTGROWN_INTERVAL_S, READY_INTERVAL_S, TROUBLE_INTERVAL_S, EngineKeeper
 from core.engines import EngineModel, EngineStatus
 from core.errors import EngineFailed, EngineNeedsAttention, EngineUnreachable
 from core.model_manager import ModelManager
@@ -46,6 +46,7 @@ class Kept:
             on_offer_changed=lambda: self.offers.append(self.models.offered),
             sleep=self.clock.sleep,
             clock=self.clock.wall,
+            monotonic=self.clock.monotonic,
         )
 
     @property
@@ -259,3 +260,22 @@ async def test_look_now_does_not_wait_for_the_interval() -> None:
         while len(kept.models.models) < 2:  # noqa: ASYNC110 - no time passes here
             await asyncio.sleep(0)
     running.cancel()
+
+
+async def test_outgrown_quantisation_is_told_while_nobody_is_served_and_not_again_for_ten_minutes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept = Kept()
+    told: list[float] = []
+    kept.keeper.on_outgrown = lambda: told.append(kept.clock.monotonic())
+    await kept.keeper.start()
+    monkeypatch.setattr(ModelManager, "has_better", True)
+    async with kept.admission.slot(model="m", client="c", job_id="j", spend=lambda: None):
+        await kept.keeper.refresh()
+    assert told == []
+    await kept.keeper.refresh()
+    await kept.keeper.refresh()
+    assert len(told) == 1
+    await kept.clock.advance(OUTGROWN_INTERVAL_S)
+    await kept.keeper.refresh()
+    assert len(told) == 2

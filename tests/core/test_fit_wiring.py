@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from core.agent import Agent
 from core.cli.render_tables import models_table
 from core.config_edit import change_settings
 from core.config_load import load_settings
 from core.config_values import Value
-from core.engines import EngineModel, LoadedModel
+from core.engines import EngineModel, LoadedModel, TokenChunk
 from core.engines.absent import NoEngine
 from core.engines.load_room import lendable_ram_mb, load_plan
 from core.errors import NotEnoughMemory
@@ -22,9 +25,10 @@ from core.host_meter import CpuReading, RamReading
 from core.live_settings import apply_settings_outcome
 from core.model_commands import withdraw
 from core.quantization import size_at
+from core.stats_collector import SystemStats
 from tests.core.test_memory_need import LLAMA_8B, PARAMETERS_8B
 from tests.fakes.fake_engine import FakeEngine
-from tests.fakes.small_agent import small_agent
+from tests.fakes.small_agent import FixedStats, small_agent
 
 MODEL = "llama3.1:8b"
 
@@ -70,6 +74,34 @@ async def test_agent_serves_the_best_quantisation_of_an_offered_model_and_says_w
         assert agent.models.resolve(MODEL) == f"{MODEL}-q4_k_m"
         (choice,) = snapshot.chosen_quants
         assert choice.reason.startswith("Q8_0 needs ")
+
+
+async def test_smaller_quantisation_makes_way_once_other_programs_leave_room_for_a_better_one() -> None:
+    """Step down while a game holds the memory, up again when it has gone; nobody is let in between the two."""
+    engine = engine_with("Q8_0", "Q4_K_M")
+    engine.script = [TokenChunk("x", 1), TokenChunk(done=True, finish_reason="length")]
+    async with small_agent(engine, {"supported_models": (MODEL,), "preload_on_resume": True}) as agent:
+        whole = agent.stats.collect()
+        told(agent, replace(whole, free_ram_mb=8_000))
+        assert (await agent.models.load(MODEL)).name == f"{MODEL}-q4_k_m"
+        assert agent.models.chosen_quants[0].reason.endswith("of 8,000 MB. Other programs hold the rest now.")
+        await agent.keeper.refresh()
+        assert agent.models.is_loaded(f"{MODEL}-q4_k_m")
+        told(agent, whole)
+        await agent.keeper.refresh()
+        async with asyncio.timeout(10):
+            while not agent.models.is_loaded(f"{MODEL}-q8_0") or agent.reasons.is_blocked:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert [model.name for model in agent.models.loaded] == [f"{MODEL}-q8_0"]
+        assert agent.models.resolve(MODEL) == f"{MODEL}-q8_0"
+
+
+def told(agent: Agent, stats: SystemStats) -> None:
+    """The machine is so from now on, and every part has heard it."""
+    assert isinstance(agent.stats, FixedStats)
+    agent.stats.sample = stats
+    agent.sampling.take(stats)
+    agent.publish_now()
 
 
 async def test_withdrawing_the_file_withdraws_the_model_that_it_is_served_for() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from core.engines import LoadedModel, TokenChunk
+from core.engines import EngineModel, LoadedModel, TokenChunk
 from core.errors import EngineFailed, EngineUnreachable, NotEnoughMemory, NotServing
 from core.model_manager import ModelManager
 from core.model_starter import RETRY_S, ModelStarter
@@ -335,3 +335,56 @@ async def test_agent_that_woke_up_tries_what_is_loaded_before_it_serves() -> Non
         await soon(lambda: "model_not_ready" in agent.reasons and "model_loading" not in agent.reasons)
         sentence = next(reason.sentence for reason in agent.reasons.all if reason.code == "model_not_ready")
         assert "0% of it is on the graphics card, where all of it was to be" in sentence
+
+
+class AnyQuant(Starting):
+    """`big` is offered in whatever quantisation fits; `a` before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.engine.models = [
+            EngineModel(name="a"),
+            EngineModel(name="big-Q8_0", quant="Q8_0", size_bytes=2 << 30),
+            EngineModel(name="big-Q4_K_M", quant="Q4_K_M", size_bytes=1 << 30),
+        ]
+        self.models.supported = ("a", "big")
+
+
+async def test_model_that_is_offered_in_any_quantisation_comes_back_after_a_pause() -> None:
+    """It leaves memory under the engine's name; by that it was "not offered here", and out for ten minutes."""
+    starting = AnyQuant()
+    await starting.models.refresh()
+    starting.last_used = ("big-Q4_K_M",)
+    starting.starter.want()
+    assert starting.starter.begin()
+    assert starting.sentence == "Loading big-Q8_0."
+    await starting.over()
+    assert starting.failed == 0
+    assert starting.models.is_loaded("big-Q8_0")
+    assert starting.models.offered == ("a", "big")
+
+
+async def test_step_down_while_it_loads_goes_on_with_the_smaller_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    starting = AnyQuant()
+    await starting.models.refresh()
+    gate = asyncio.Event()
+    whole = starting.engine.load
+
+    async def load(name: str) -> LoadedModel:
+        if name == "big-Q8_0":
+            raise NotEnoughMemory("no memory")
+        await gate.wait()
+        return await whole(name)
+
+    monkeypatch.setattr(starting.engine, "load", load)
+    starting.last_used = ("big-Q8_0",)
+    starting.starter.want()
+    assert starting.starter.begin()
+    await soon(lambda: starting.models.loading == ("big-Q4_K_M",))
+    assert starting.starter.stop() == ("big-Q8_0", "big-Q4_K_M")  # both may be on their way: a pause ends both
+    starting.starter.want()
+    gate.set()
+    assert starting.starter.begin()
+    await starting.over()
+    assert starting.failed == 0
+    assert starting.models.is_loaded("big-Q4_K_M")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from core.engines import Engine, EngineModel, LoadedModel
@@ -9,7 +11,7 @@ from core.errors import ModelError, ModelNotOffered, NotEnoughMemory
 from core.fit import Room
 from core.memory_need import embedded_plan, ollama_plan
 from core.model_manager import ModelManager
-from core.quant_choice import choose_quant, quants_of, split_quant
+from core.quant_choice import better_quant, choose_quant, quants_of, split_quant
 from core.quantization import size_at
 from tests.core.test_memory_need import LLAMA_8B, PARAMETERS_8B
 from tests.fakes.fake_engine import FakeEngine
@@ -73,6 +75,49 @@ def test_best_that_fits_what_the_owner_lends_is_chosen(budget_mb: int, model: st
     assert (choice.model, choice.reason) == (f"{BASE}-{model}", reason)
 
 
+def now(free_mb: int, *, can_step_down: bool = True) -> Room:
+    """12 GB are lent, and other programs hold some of it."""
+    return Room(free_mb=free_mb, budget_mb=12_000, plan=PLAN, can_step_down=can_step_down)
+
+
+@pytest.mark.parametrize(
+    ("free_mb", "can_step_down", "model", "reason"),
+    [
+        (12_000, True, "Q8_0", "It is the best that is here."),
+        (8_000, True, "Q4_K_M", "Q8_0 needs 9,277 MB of 8,000 MB. Other programs hold the rest now."),
+        (4_800, True, "Q2_K", "Other programs hold the rest now."),
+        (3_000, True, "Q8_0", "It is the best that is here."),  # nothing loads now: said by the verdict
+        (4_000, False, "Q8_0", "It is the best that is here."),  # an engine that takes the whole plan or nothing
+    ],
+)
+def test_what_other_programs_hold_now_means_a_smaller_quantisation_not_a_refusal(
+    free_mb: int, can_step_down: bool, model: str, reason: str
+) -> None:
+    choice = choose_quant(BASE, QUANTS, loaded=(), unloadable=(), room=now(free_mb, can_step_down=can_step_down))
+    assert choice is not None
+    assert choice.model == f"{BASE}-{model}"
+    assert choice.reason.endswith(reason)
+
+
+def test_better_quantisation_is_told_only_with_a_tenth_to_spare() -> None:
+    def better(in_memory: str, free_mb: int, *, failed: tuple[str, ...] = ()) -> str | None:
+        name = better_quant(
+            BASE,
+            f"{BASE}-{in_memory}",
+            QUANTS,
+            unloadable={f"{BASE}-{quant}" for quant in failed},
+            room=now(free_mb),
+        )
+        return name and name.removeprefix(f"{BASE}-")
+
+    assert better("Q2_K", 12_000) == "Q8_0"
+    assert better("Q2_K", 9_300) == "Q4_K_M"  # Q8_0 would just fit
+    assert better("Q4_K_M", 9_300) is None
+    assert better("Q8_0", 12_000) is None
+    assert better("Q2_K", 12_000, failed=("Q8_0",)) == "Q4_K_M"
+    assert better_quant(BASE, f"{BASE}-Q2_K", QUANTS, unloadable=(), room=Room()) is None
+
+
 def test_what_is_in_memory_stays_and_what_failed_is_passed_over() -> None:
     in_memory = LoadedModel(name=f"{BASE}-Q2_K")
     choice = choose_quant(BASE, QUANTS, loaded=(in_memory,), unloadable=(), room=room(12_000))
@@ -97,10 +142,13 @@ class NarrowEngine(FakeEngine):
         super().__init__()
         self.models = list(models)
         self.most_bytes = most_bytes
+        self.load_gate: asyncio.Event | None = None
         self.tried: list[str] = []
 
     async def load(self, model: str) -> LoadedModel:
         self.tried.append(model.removeprefix(f"{BASE}-"))
+        if self.load_gate is not None:
+            await self.load_gate.wait()
         size = next(known.size_bytes or 0 for known in await self.list_models() if known.name == model)
         if size > self.most_bytes:
             raise NotEnoughMemory(f"no memory for {model}", hint="Offer a smaller one.")
@@ -171,3 +219,42 @@ async def test_model_that_is_in_memory_already_is_served_whatever_the_room() -> 
     free_mb[0] = 1000
     async with models.serving(f"{BASE}-Q8_0") as served:
         assert served is engine
+
+
+async def test_while_a_quantisation_loads_or_serves_its_own_memory_does_not_change_the_choice() -> None:
+    """It isn't listed yet, so what it takes seems another program's: a second session went to another file."""
+    engine = NarrowEngine(QUANTS, most_bytes=1 << 60)
+    free_mb = [12_000]
+    models = ModelManager(engine=engine, supported=(BASE,), room=lambda: now(free_mb[0]))
+    await models.refresh()
+    async with models.serving(models.resolve(BASE)):
+        free_mb[0] = 5_000
+        assert models.resolve(BASE) == f"{BASE}-Q8_0"
+    assert models.resolve(BASE) == f"{BASE}-Q2_K"
+    free_mb[0] = 12_000
+    engine.load_gate = asyncio.Event()
+    loading = asyncio.create_task(models.load(BASE))
+    await asyncio.sleep(0)
+    free_mb[0] = 5_000
+    assert models.resolve(BASE) == f"{BASE}-Q8_0"
+    engine.load_gate.set()
+    await loading
+    assert models.resolve(BASE) == f"{BASE}-Q8_0"
+
+
+async def test_smaller_quantisation_in_memory_is_outgrown_once_nobody_is_served() -> None:
+    engine = NarrowEngine(QUANTS, most_bytes=1 << 60)
+    engine.name = "embedded"
+    free_mb = [5_000]
+    models = ModelManager(engine=engine, supported=(BASE,), room=lambda: now(free_mb[0]))
+    await models.refresh()
+    assert (await models.load(BASE)).name == f"{BASE}-Q2_K"
+    assert not models.has_better
+    free_mb[0] = 12_000
+    assert models.has_better
+    async with models.serving(f"{BASE}-Q2_K"):
+        assert not models.has_better
+    models.loaded = (LoadedModel(name=f"{BASE}-Q2_K", is_owners=True),)
+    assert not models.has_better
+    assert models.offered_as(f"{BASE}-Q2_K") == BASE
+    assert models.offered_as("another") == "another"
