@@ -59,6 +59,8 @@ class ReasonBook:
 
     def closed_because(self) -> str:
         """The strongest blocking reason in words for a client, "" when serving is allowed."""
+        if not self._reasons:  # asked twice for each session
+            return ""
         for reason in self.all:
             if reason.blocks:
                 return CLIENT_WORDS.get(reason.code, "this agent is not serving now")
