@@ -65,6 +65,8 @@ class AgentProcess:
     `log` holds the JSON lines of its stderr so far, `out` and `err` everything that it wrote.
     """
 
+    program: tuple[str, ...] = ("-m", "core")  # what Python runs
+
     def __init__(self, home: Path, *arguments: str, **environ: str) -> None:
         self.home = home
         self.log: list[dict[str, Any]] = []
@@ -97,7 +99,7 @@ class AgentProcess:
 
     async def start(self) -> None:
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "core", "run", *self._arguments),
+            *(sys.executable, *self.program, "run", *self._arguments),
             cwd=ROOT,
             env=child_environment(self.home, **{**NO_RULES, **self._environ}),
             stdin=asyncio.subprocess.DEVNULL,
@@ -193,3 +195,9 @@ class AgentProcess:
             self._changed.set()
         await self.process.wait()
         self._changed.set()
+
+
+class HastyAgentProcess(AgentProcess):
+    """With rules that don't wait long (tests/fakes/hasty_titan.py)."""
+
+    program = (str(Path(__file__).with_name("hasty_titan.py")),)

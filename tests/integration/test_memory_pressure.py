@@ -25,7 +25,7 @@ from core.config_load import load_settings
 from core.host_meter import RamReading
 from core.signals.watch import SignalWatch
 from core.stats_collector import SystemStats
-from tests.fakes.agent_process import AgentProcess, Snapshot
+from tests.fakes.agent_process import AgentProcess, HastyAgentProcess, Snapshot
 from tests.fakes.calm_signals import NO_RULES
 from tests.fakes.fake_engine import FakeEngine
 from tests.fakes.faulty_coordinator import FaultyCoordinator
@@ -42,14 +42,17 @@ LIMIT_MB = 1500
 RULES = {"TITAN_RAM_SHORT_EFFECT": "stop after 5 s, unload", "TITAN_MEMORY_TIGHT_EFFECT": "finish, keep"}
 # 16 KiB of keys and values a token: 2 sessions of 8,192 tokens take 256 MB.
 MODEL = TinyModel(name="pressed", blocks=8, kv_heads=8, vocabulary=1024)
-# 950 MB at once, then 20 MB a second until what it holds and what the engine held are more than there is.
+# 980 MB at once, then 20 MB a second until it is told that the engine is gone; then all at once up to more than there
+# was beside the engine.
 EATER = """
-import time
-held = [b"x" * (950 << 20)]
-for _ in range(100):
+import sys, threading
+held, is_gone = [b"x" * (980 << 20)], threading.Event()
+threading.Thread(target=lambda: (sys.stdin.readline(), is_gone.set()), daemon=True).start()
+while not is_gone.wait(0.2):
     held.append(b"x" * (4 << 20))
-    time.sleep(0.2)
-time.sleep(2)
+held.append(b"x" * ((1280 << 20) - sum(map(len, held))))
+is_gone.clear()
+is_gone.wait(1)
 """
 PATIENCE_S = 60.0
 
@@ -151,7 +154,7 @@ async def test_a_program_that_eats_the_memory_gets_it_and_nobody_is_killed(
         "TITAN_RAM_RESERVE_MB": "200",
     }
     async with memory_group() as group, FaultyCoordinator() as coordinator:
-        agent = AgentProcess(home, **{**environ, "COORDINATOR_ENDPOINT": coordinator.endpoint})
+        agent = HastyAgentProcess(home, **{**environ, "COORDINATOR_ENDPOINT": coordinator.endpoint})
         async with inside(group):
             await agent.start()
         async with AsyncExitStack() as stack:
@@ -164,10 +167,13 @@ async def test_a_program_that_eats_the_memory_gets_it_and_nobody_is_killed(
             assert ready["machine"]["total_ram_mb"] == LIMIT_MB  # the agent knows its limit
             (engine,) = agent.children()
             async with inside(group):
-                eater = await asyncio.create_subprocess_exec(sys.executable, "-I", "-c", EATER)
+                eater = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-I", "-c", EATER), stdin=asyncio.subprocess.PIPE
+                )
             short = await seen(agent, lambda snapshot: "ram_short" in codes(snapshot))
             await seen(agent, lambda snapshot: snapshot["loaded_models"] == [])
-            assert await asyncio.wait_for(eater.wait(), PATIENCE_S) == 0
+            await asyncio.wait_for(eater.communicate(b"gone\n"), PATIENCE_S)
+            assert eater.returncode == 0
             assert not engine.is_running()
             back = await seen(agent, lambda snapshot: snapshot["state"] == "ready" and snapshot["loaded_models"] != [])
             served = len(answers)
