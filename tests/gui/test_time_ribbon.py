@@ -16,7 +16,8 @@ from core.time_use import DAY_S, Doing, Stretch, time_use_json
 from titan_gui.theme import doing_colour
 from titan_gui.time_view import TimeView, hour_ticks, runs_of, summary_text, time_view_of
 from titan_gui.view_model import clock_text
-from titan_gui.widgets.time_ribbon import BAND_HEIGHT, TimePanel, TimeRibbon
+from titan_gui.widgets.time_panel import TimePanel
+from titan_gui.widgets.time_ribbon import BAND_HEIGHT, TimeRibbon
 
 pytestmark = pytest.mark.qt_log_ignore("propagateSizeHints")
 

@@ -20,7 +20,7 @@ from titan_gui.widgets.page_area import PageArea
 from titan_gui.widgets.pause_switch import PauseSwitch
 from titan_gui.widgets.stat_tile import StatTile
 from titan_gui.widgets.text_labels import TextLabel, WrappedLabel
-from titan_gui.widgets.time_ribbon import TimePanel
+from titan_gui.widgets.time_panel import TimePanel
 from titan_gui.widgets.update_bar import UpdateBar
 
 TILE_COLUMNS = 3

@@ -1,38 +1,27 @@
-"""Where the last 24 hours went, as a ribbon: one colour and one pattern for each thing, and the share of each below."""
+"""The last 24 hours as a ribbon: one colour and one pattern for each thing that they went to."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from itertools import pairwise
 
 from PySide6.QtCore import QEvent, QLineF, QPointF, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import (
     QColor,
     QFocusEvent,
-    QIcon,
     QKeyEvent,
     QMouseEvent,
     QPainter,
     QPaintEvent,
     QPalette,
     QPen,
-    QPixmap,
     QResizeEvent,
 )
-from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QSizePolicy, QWidget
 
-from core.time_use import Doing
-from titan_gui.theme import dimmed, doing_colour, tabular
-from titan_gui.time_view import LegendEntry, Run, TimeView, hour_ticks, runs_of, summary_text, text_of, time_view_of
-from titan_gui.widgets.stat_tile import Card
-from titan_gui.widgets.text_labels import ElidedLabel, TextLabel
+from titan_gui.theme import dimmed, tabular
+from titan_gui.time_view import Run, TimeView, hour_ticks, runs_of, summary_text, text_of
+from titan_gui.widgets.doing_pattern import paint_doing
 
 BAND_HEIGHT = 30
-GROUND_ALPHA = 60  # of 255, behind a pattern
-PATTERN_STEP = 6.0
 NARROW = 560  # below it an hour's text every 6 hours instead of every 3
-SWATCH = QSize(22, 14)
-LEGEND_GAP = 6
 
 
 class TimeRibbon(QWidget):
@@ -201,166 +190,3 @@ class TimeRibbon(QWidget):
         self.setAccessibleDescription(said or summary_text(self._view))
         self.pointed.emit(said)
         self.update()
-
-
-class TimePanel(Card):
-    """Title, ribbon, what is pointed at, and the legend; `show_result` takes the answer of the command `time_use`."""
-
-    reason_requested = Signal(str)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._view = TimeView()
-        self._entries: list[QToolButton] = []
-        self.ribbon = TimeRibbon()
-        self.ribbon.reason_requested.connect(self.reason_requested)
-        self.ribbon.pointed.connect(self._on_ribbon_pointed)
-        self._pointed = ElidedLabel(scale=0.9, is_quiet=True)
-        top = QHBoxLayout()
-        top.addWidget(TextLabel(self.tr("Where the last 24 hours went"), bold=True))
-        top.addSpacing(16)
-        top.addWidget(self._pointed, 1)
-        self._legend = QGridLayout()
-        self._legend.setHorizontalSpacing(LEGEND_GAP)
-        self._legend.setVerticalSpacing(0)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(12, 10, 12, 8)
-        layout.setSpacing(6)
-        layout.addLayout(top)
-        layout.addWidget(self.ribbon)
-        layout.addLayout(self._legend)
-
-    @property
-    def legend(self) -> tuple[QToolButton, ...]:
-        return tuple(self._entries)
-
-    @property
-    def pointed(self) -> str:
-        return self._pointed.text
-
-    def show_result(self, result: Mapping[str, object]) -> None:
-        view = time_view_of(result)
-        if view == self._view:
-            return
-        before, self._view = self._view, view
-        self.ribbon.show_view(view)
-        if view.legend != before.legend:
-            self._show_legend()
-
-    # Qt overrides
-
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        super().resizeEvent(event)
-        if event.size().width() != event.oldSize().width():
-            self._arrange()
-
-    def changeEvent(self, event: QEvent) -> None:
-        super().changeEvent(event)
-        if event.type() is QEvent.Type.PaletteChange:
-            for button, entry in zip(self._entries, self._view.legend, strict=False):
-                button.setIcon(_swatch(entry.what, self))
-
-    def _show_legend(self) -> None:
-        """A figure that changed changes a text; buttons come and go only with what they stand for."""
-        while len(self._entries) > len(self._view.legend):
-            gone = self._entries.pop()
-            self._legend.removeWidget(gone)
-            gone.deleteLater()
-        while len(self._entries) < len(self._view.legend):
-            self._entries.append(self._new_entry(len(self._entries)))
-        for button, entry in zip(self._entries, self._view.legend, strict=True):
-            self._show_entry(button, entry)
-        self._arrange()
-        leading = [button for button in self._entries if button.focusPolicy() is not Qt.FocusPolicy.NoFocus]
-        for before, after in pairwise((self.ribbon, *leading)):
-            self.setTabOrder(before, after)
-
-    def _new_entry(self, number: int) -> QToolButton:
-        button = QToolButton()
-        button.setAutoRaise(True)
-        button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        button.setIconSize(SWATCH)
-        button.setFont(tabular(button.font(), scale=0.9))
-        button.clicked.connect(lambda: self.reason_requested.emit(self._view.legend[number].reason_code))
-        return button
-
-    def _show_entry(self, button: QToolButton, entry: LegendEntry) -> None:
-        leads = bool(entry.reason_code)
-        button.setIcon(_swatch(entry.what, self))
-        button.setText(f" {entry.title} {entry.percent}".replace("&", "&&"))
-        button.setFocusPolicy(Qt.FocusPolicy.StrongFocus if leads else Qt.FocusPolicy.NoFocus)
-        button.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents, not leads)
-        button.setToolTip(self.tr("Show the rule") if leads else "")
-
-    def _arrange(self) -> None:
-        widest = max((button.sizeHint().width() for button in self._entries), default=1)
-        room = self.contentsRect().width() - 24
-        columns = max(1, (room + LEGEND_GAP) // (widest + LEGEND_GAP))
-        for column in range(self._legend.columnCount()):
-            self._legend.setColumnStretch(column, 0)
-        for number, button in enumerate(self._entries):
-            self._legend.addWidget(button, number // columns, number % columns, Qt.AlignmentFlag.AlignLeft)
-        self._legend.setColumnStretch(columns, 1)
-
-    def _on_ribbon_pointed(self, said: str) -> None:
-        self._pointed.show_text(said)
-
-
-def paint_doing(painter: QPainter, rect: QRectF, what: Doing, palette: QPalette) -> None:
-    """A rectangle in the colour and the pattern of one thing: the same in the ribbon and in the legend."""
-    colour = doing_colour(palette, what)
-    if what is Doing.SERVING:
-        painter.fillRect(rect, colour)
-        return
-    if what is Doing.OFF:
-        return
-    ground = QColor(colour)
-    ground.setAlpha(GROUND_ALPHA)
-    painter.fillRect(rect, ground)
-    painter.save()
-    painter.setClipRect(rect)
-    painter.setPen(QPen(colour, 1.4))
-    if what is Doing.READY:
-        painter.fillRect(QRectF(rect.left(), rect.bottom() - 4, rect.width(), 4), colour)
-    else:
-        painter.drawLines(_pattern(rect, what))
-    painter.restore()
-
-
-def _pattern(rect: QRectF, what: Doing) -> list[QLineF]:
-    """Lines at fixed places, so that a pattern runs through where two rectangles meet."""
-    top, bottom, height = rect.top(), rect.bottom(), rect.height()
-    first = int((rect.left() - height) // PATTERN_STEP)
-    xs = [number * PATTERN_STEP for number in range(first, int(rect.right() // PATTERN_STEP) + 2)]
-    rising = [QLineF(x, bottom, x + height, top) for x in xs]
-    falling = [QLineF(x, top, x + height, bottom) for x in xs]
-    match what:
-        case Doing.PREPARING:
-            return falling
-        case Doing.PAUSED:
-            return rising
-        case Doing.BROKEN:
-            return rising + falling
-        case Doing.UNREACHABLE:
-            return [QLineF(x, top, x, bottom) for x in xs]
-        case _:
-            rows = range(1, int(height // PATTERN_STEP) + 1)
-            return [QLineF(rect.left(), top + y * PATTERN_STEP, rect.right(), top + y * PATTERN_STEP) for y in rows]
-
-
-def _swatch(what: Doing, widget: QWidget) -> QIcon:
-    ratio = widget.devicePixelRatioF()
-    picture = QPixmap(SWATCH * ratio)
-    picture.setDevicePixelRatio(ratio)
-    picture.fill(Qt.GlobalColor.transparent)
-    painter = QPainter(picture)
-    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-    rect = QRectF(0.5, 0.5, SWATCH.width() - 1, SWATCH.height() - 1)
-    paint_doing(painter, rect, what, widget.palette())
-    line = QColor(widget.palette().windowText().color())
-    line.setAlpha(90)
-    painter.setPen(QPen(line, 1))
-    painter.setBrush(Qt.BrushStyle.NoBrush)
-    painter.drawRect(rect)
-    painter.end()
-    return QIcon(picture)
