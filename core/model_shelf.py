@@ -107,17 +107,18 @@ class ModelShelf:
             lambda: hub_offer(name, engine.name, look, room, here=here, disk_problem=problem, free_bytes=free_bytes)
         )
 
-    def pull(self, wanted: str, *, when_here: WhenHere | None = None) -> PullView:
+    def pull(self, wanted: str, *, wanted_as: str = "", when_here: WhenHere | None = None) -> PullView:
         """Begin a download; it goes on by itself. Raises CommandError.
 
-        `when_here` is called with the engine's name of the model once it is here.
+        `wanted_as`: the offered name that it is for. `when_here` is called with the engine's name of the model once it
+        is here.
         """
         name = _checked_name(wanted)
         pull = self._pull_of(name)
         key = normalize_model(name)
         is_new = not self._is_hubs and find_model(name, tuple(model.name for model in self._models.models)) is None
         self._views.pop(key, None)
-        self._views[key] = view = PullView(model=name, status="starting")
+        self._views[key] = view = PullView(model=name, status="starting", wanted_as=wanted_as)
         work = self._run(key, pull(name), is_new=is_new, when_here=when_here)
         task = asyncio.get_running_loop().create_task(work, name=f"pull-{key}")
         self._tasks[key] = task

@@ -143,6 +143,7 @@ class PullView:
     bytes_per_second: float | None = None
     problem: str = ""  # one sentence, when failed
     hint: str = ""
+    wanted_as: str = ""  # the offered name that it was asked for; "" for none
     here_as: str = ""  # when done: the engine's name of it
     served_as: str = ""  # when done: the offered name that it serves now, "" where it is offered to nobody
 

@@ -35,13 +35,13 @@ class Measuring:
 
 
 def speed_words(speed: Speed | None) -> str:
-    """ "48.2 tokens per second, first token after 90 ms, measured here"; "" for None."""
-    if speed is None:
-        return ""
-    return (
-        f"{speed.tokens_per_second:.1f} tokens per second, first token after {speed.first_token_ms:.0f} ms, "
-        "measured here"
-    )
+    """ "48.2 tokens per second, measured here"; "" for None."""
+    return "" if speed is None else f"{rate_text(speed.tokens_per_second)} tokens per second, measured here"
+
+
+def rate_text(tokens_per_second: float) -> str:
+    """ "48.2", "2,001"."""
+    return f"{tokens_per_second:.1f}" if tokens_per_second < 100 else f"{tokens_per_second:,.0f}"
 
 
 def find_speed(speeds: Iterable[Speed], model: str, device: str) -> Speed | None:

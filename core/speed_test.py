@@ -12,7 +12,7 @@ from core.agent import Agent
 from core.commands import CommandError, CommandOutcome, CommandTable
 from core.errors import NotEnoughMemory
 from core.fit import judge, room_of
-from core.speed_book import Measuring, Speed, SpeedBook
+from core.speed_book import Measuring, Speed, SpeedBook, rate_text
 
 if TYPE_CHECKING:
     from core.inference_client import AnswerEnd  # 7 ms of the start, for a command that is seldom given
@@ -116,7 +116,7 @@ async def measure_outcome(agent: Agent, wanted: str, *, seconds: float = SECONDS
     agent.report.speeds = await asyncio.to_thread(book.read)
     agent.publish_now()
     return CommandOutcome(
-        f"{speed.model}: {speed.tokens_per_second:.1f} tokens per second, first token after "
+        f"{speed.model}: {rate_text(speed.tokens_per_second)} tokens per second, first token after "
         f"{speed.first_token_ms:.0f} ms, on {speed.device or 'an unknown device'}.",
         {"model": speed.model, "device": speed.device, "tokens_per_second": speed.tokens_per_second,
          "first_token_ms": speed.first_token_ms, "seconds": speed.seconds},

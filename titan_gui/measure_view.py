@@ -10,7 +10,7 @@ from core.engines.names import find_model
 from core.fit import Fit, FitRule, judge, room_of
 from core.plurals import counted
 from core.snapshot import AgentSnapshot
-from core.speed_book import Speed
+from core.speed_book import Speed, rate_text
 
 NOTHING_OFFERED = "Only a model that you offer can be measured: tick “Offered” first."
 
@@ -48,7 +48,7 @@ def speed_line(speed: Speed) -> str:
     day = time.localtime(speed.measured_at)
     where = ", ".join(part for part in (speed.device, f"{day.tm_mday} {time.strftime('%B %Y', day)}") if part)
     return (
-        f"{speed.model}: {speed.tokens_per_second:.1f} tokens per second, "
+        f"{speed.model}: {rate_text(speed.tokens_per_second)} tokens per second, "
         f"first token after {speed.first_token_ms:.0f} ms ({where})"
     )
 

@@ -58,6 +58,8 @@ class PullRow:
     share: float | None  # 0 to 1; None while it isn't known
     is_running: bool
     is_problem: bool
+    can_go_on: bool = False  # it was broken off, and another try goes on from there
+    wanted_as: str = ""  # the offered name that it is for
 
 
 def model_rows(snapshot: AgentSnapshot, rule: FitRule = judge) -> tuple[ModelRow, ...]:
@@ -84,10 +86,10 @@ def model_rows(snapshot: AgentSnapshot, rule: FitRule = judge) -> tuple[ModelRow
 def missing_rows(snapshot: AgentSnapshot) -> tuple[MissingRow, ...]:
     """What is wanted and not here, but for what is being downloaded."""
     room = room_of(snapshot)
-    coming = [pull.model for pull in snapshot.pulls if pull.phase == "running"]
+    coming = [name for pull in snapshot.pulls if pull.phase == "running" for name in (pull.model, pull.wanted_as)]
     rows = []
     for model in snapshot.missing_models:
-        if any(same_model(model.pull_name, name) for name in coming):
+        if any(same_model(model.pull_name, name) or same_model(model.name, name) for name in coming):
             continue
         rows.append(
             MissingRow(
@@ -109,6 +111,8 @@ def pull_rows(snapshot: AgentSnapshot) -> tuple[PullRow, ...]:
             share=_share(pull),
             is_running=pull.phase == "running",
             is_problem=pull.phase == "failed",
+            can_go_on=pull.phase in ("failed", "cancelled"),
+            wanted_as=pull.wanted_as,
         )
         for pull in snapshot.pulls
     )
@@ -154,8 +158,8 @@ def add_text(engine: str) -> str:
             return "Names are listed on ollama.com/library. A download starts only when you ask for it."
         case "embedded":
             return (
-                "Models are on huggingface.co: type the name of a page there that ends in -GGUF, and of its files the "
-                "best that fits this computer is taken. A download starts only when you ask for it. "
+                "Models are on huggingface.co: type the name of a page there that ends in -GGUF, and you see its files "
+                "with the best one that fits chosen. A download starts only when you ask for it. "
                 "Or put a model's file (its name ends in .gguf) into the models folder: it appears here by itself."
             )
         case "openai":
@@ -198,9 +202,9 @@ def _facts(snapshot: AgentSnapshot, model: EngineModel) -> str:
         if same_model(loaded.name, model.name):
             parts.append(f"in memory ({memory_text(loaded.total_mb)})" if loaded.total_mb else "in memory")
             parts.append(loaded.note)
-    parts.append(_choice(snapshot, model))
     parts.append(speed_words(find_speed(snapshot.speeds, model.name, snapshot.engine.status.device)))
     parts.append(first_token_words(find_first_token(snapshot.first_tokens, model.name)))
+    parts.append(_choice(snapshot, model))
     return " · ".join(part for part in parts if part)
 
 

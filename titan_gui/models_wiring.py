@@ -57,7 +57,8 @@ class ModelsWiring(QObject):
         if name == LOOK:
             self._page.question.show_offer(offer_of_json(outcome.result))
         elif name in COMMANDS:
-            self._page.show_done(outcome.message)
+            is_shown = name == "pull_model" or (name == MEASURE and not outcome.result.get("stopped"))
+            self._page.show_done("" if is_shown else outcome.message)  # a row, or the panel, says it already
 
     def _on_command_failed(self, name: str, error: AgentError) -> None:
         if name == LOOK:

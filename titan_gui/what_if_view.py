@@ -8,7 +8,7 @@ from core.memory_need import LoadPlan, embedded_plan
 from core.plurals import counted
 from core.quantization import row_for
 from core.snapshot import AgentSnapshot
-from core.speed_book import find_speed
+from core.speed_book import find_speed, rate_text
 from core.what_if import EXAMPLES, WhatIf, known_models, what_if
 from titan_gui.view_model import memory_text, size_text
 
@@ -73,7 +73,7 @@ def _line(line: WhatIf, *, is_example: bool) -> str:
     if line.most_sessions > line.sessions:
         parts.append(f"room for {line.most_sessions}")
     if line.tokens_per_second is not None:
-        parts.append(f"{line.tokens_per_second:.1f} tokens per second, measured here")
+        parts.append(f"{rate_text(line.tokens_per_second)} tokens per second, measured here")
     if not line.is_here and not is_example:
         parts.append(f"to be downloaded, {size_text(line.size_bytes)}")
     return f"{line.model}: {', '.join(parts)}"

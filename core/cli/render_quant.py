@@ -11,6 +11,7 @@ from rich.text import Text
 
 from core.cli.output import plain
 from core.hardware_facts import sentences
+from core.speed_book import rate_text
 
 
 def quant_table(facts: Mapping[str, Any]) -> RenderableType:
@@ -57,7 +58,7 @@ def _models(models: list[Mapping[str, Any]]) -> RenderableType:
             Text(f"{row['needed_mb'] / 1024:.1f} GB"),
             Text(f"{row['sessions']} × {row['context_tokens']:,}"),
             Text(f"{row['most_sessions']}"),
-            Text("–" if rate is None else f"{rate:.1f}"),
+            Text("–" if rate is None else rate_text(rate)),
         )
     notes = []
     if models[0]["is_example"]:

@@ -94,11 +94,13 @@ def test_a_click_measures_another_stops_and_the_result_is_said(page: ModelsPage)
     assert "llama3.1:8b: 5 of 20 seconds" in words(panel)
     panel.stop.click()
     assert bridge.commands[-1] == ("stop_measuring", {})
+    bridge.command_finished.emit("measure_speed", CommandOutcome("Measuring was stopped.", {"stopped": True}))
+    assert "Measuring was stopped." in words(page)
     bridge.command_finished.emit("measure_speed", CommandOutcome("llama3.1:8b: 48.2 tokens per second."))
     panel.show_snapshot(idle_snapshot(speeds=(SPEED,)))
     assert panel.measure.isEnabled()
     assert not panel.bar.isVisible()
-    assert "llama3.1:8b: 48.2 tokens per second." in words(page)
+    assert "Measuring was stopped." not in words(page)
     assert "first token after 90 ms (CUDA0" in words(panel)
 
 
@@ -129,4 +131,6 @@ def test_what_was_begun_elsewhere_opens_the_panel(page: ModelsPage) -> None:
 
 def test_the_speed_stands_with_its_model_too(page: ModelsPage) -> None:
     page.render(idle_snapshot(speeds=(SPEED,)))
-    assert "48.2 tokens per second, first token after 90 ms, measured here" in words(page.row(NAME))
+    assert "48.2 tokens per second, measured here" in words(page.row(NAME))
+    page.render(idle_snapshot(speeds=(replace(SPEED, tokens_per_second=2000.6),)))
+    assert "2,001 tokens per second, measured here" in words(page.row(NAME))

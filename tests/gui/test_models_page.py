@@ -168,6 +168,8 @@ def test_what_is_being_downloaded_is_not_asked_for_again(page: ModelsPage) -> No
     pull = replace(PULL, model=MISSING.pull_name)
     page.render(snapshot_with(missing_models=(MISSING,), pulls=(pull,)))
     assert "Wanted, not here" not in words(page)
+    page.render(snapshot_with(missing_models=(MISSING,), pulls=(replace(PULL, wanted_as=MISSING.name),)))
+    assert "Wanted, not here" not in words(page)
     page.render(snapshot_with(missing_models=(MISSING,), pulls=(replace(pull, phase="failed", problem="no"),)))
     assert "Wanted, not here" in words(page)
 
@@ -226,7 +228,10 @@ def test_a_download_shows_how_far_how_fast_and_how_long_and_can_be_cancelled(pag
     with qtbot.waitSignal(page.cancel_requested) as asked:
         button(row, "Cancel").click()
     assert asked.args == ["new:8b"]
-    page.render(snapshot_with(pulls=(replace(PULL, phase="cancelled"),)))
+    with qtbot.waitSignal(page.pull_requested) as again:
+        page.render(snapshot_with(pulls=(replace(PULL, phase="cancelled", wanted_as="chat:8b"),)))
+        button(row, "Go on").click()
+    assert again.args == ["new:8b", "chat:8b"]  # asked already: it goes on at once
     assert not bar.isVisible()
     assert not button(row, "Cancel").isVisible()
     page.render(snapshot_with())

@@ -178,6 +178,7 @@ class ModelsPage(QWidget):
         """By keyboard from top to bottom too: what is made last would come last."""
         before: QWidget = self._area
         for stop in (
+                widget.go_on_clicked.connect(self.pull_requested)
             *(stop for pull in self._pulls.values() for stop in pull.stops),
             *(stop for missing in self._missing.values() for stop in missing.stops),
             *(stop for model in self._models.values() for stop in model.stops),

@@ -142,6 +142,7 @@ class PullRowWidget(QWidget):
     """Shows one download."""
 
     cancel_clicked = Signal(str)
+    go_on_clicked = Signal(str, str)  # the download, the offered name that it is for or ""
 
     def __init__(self, row: PullRow, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -163,6 +164,9 @@ class PullRowWidget(QWidget):
         self._cancel = QPushButton(self.tr("Cancel"))
         self._cancel.setAccessibleName(self.tr("Cancel the download of {0}").format(row.name))
         self._cancel.clicked.connect(self._on_cancel_clicked)
+        self._go_on = QPushButton(self.tr("Go on"))
+        self._go_on.setAccessibleName(self.tr("Go on with the download of {0}").format(row.name))
+        self._go_on.clicked.connect(lambda: self.go_on_clicked.emit(self.row.name, self.row.wanted_as))
         words = QVBoxLayout()
         words.setSpacing(2)
         for part in (self._name, self._bar, self._text):
@@ -171,12 +175,13 @@ class PullRowWidget(QWidget):
         layout.setContentsMargins(0, 6, 0, 6)
         layout.addLayout(words, 1)
         layout.addWidget(self._cancel, 0, Qt.AlignmentFlag.AlignVCenter)
+        layout.addWidget(self._go_on, 0, Qt.AlignmentFlag.AlignVCenter)
         self.show_row(row)
 
     @property
     def stops(self) -> tuple[QWidget, ...]:
         """What takes the keyboard."""
-        return (self._cancel,)
+        return self._cancel, self._go_on
 
     def show_row(self, row: PullRow) -> None:
         if row.is_running and not self.row.is_running:
@@ -189,6 +194,7 @@ class PullRowWidget(QWidget):
         if row.share is not None:
             self._bar.setValue(round(row.share * PROGRESS_STEPS))
         self._cancel.setVisible(row.is_running)
+        self._go_on.setVisible(row.can_go_on)
 
     def _on_cancel_clicked(self) -> None:
         self._cancel.setEnabled(False)

@@ -167,6 +167,7 @@ class ModelStep(SetupStep):
             else:
                 self._pulls[name] = widget = PullRowWidget(row)
                 widget.cancel_clicked.connect(self.cancel_requested)
+                widget.go_on_clicked.connect(self._on_pull_requested)
                 self._pull_lines.addWidget(widget)
 
     def _on_current_item_changed(self, item: QListWidgetItem | None) -> None:
