@@ -39,12 +39,21 @@ from core.publisher import TokenRate
 from core.quantization import TierChoice, tier_for
 from core.reasons import ReasonBook
 from core.sessions import Admission, EndReason
-from core.snapshot import CapacityView, CoordinatorView, EnergyView, EngineView, GiveBackView, Totals
+from core.snapshot import (
+    CapacityView,
+    CoordinatorView,
+    EnergyView,
+    EngineView,
+    GiveBackView,
+    ProcessorHeatView,
+    Totals,
+)
 from core.speed_book import Measuring, Speed
 from core.stats_collector import SystemStats
 from core.updates.release_index import Release
 
 MAX_NOTICES = 20
+NO_RULES: Mapping[str, Any] = {"rules": (), "energy": EnergyView(), "processor_heat": ProcessorHeatView()}
 CAPACITY_CHANGE = 0.05  # of the total: worth registering again
 
 
@@ -64,7 +73,7 @@ class Reporter:
         engine_pids: Callable[[], Collection[int]],
         give_back: Callable[[], GiveBackView | None] = lambda: None,
         update: Callable[[], Release | None] = lambda: None,
-        rules: Callable[[], Mapping[str, Any]] = lambda: {"rules": (), "energy": EnergyView()},
+        rules: Callable[[], Mapping[str, Any]] = lambda: NO_RULES,
         first_tokens: Callable[[], tuple[FirstToken, ...]] = tuple,
     ) -> None:
         self._settings = settings
