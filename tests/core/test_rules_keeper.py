@@ -397,7 +397,7 @@ async def test_a_rule_that_lost_its_signal_is_told_where_the_owner_looks(kept: K
 
 async def test_a_rule_that_stays_in_doubt_says_so_in_its_own_sentence_alone(kept: Kept) -> None:
     await kept.see(replace(CALM, power=Power(on_mains=False, battery_percent=80.0)), 1)
-    await kept.see(replace(CALM, power=Unknown("The battery does not answer.")), 3000)
+    await kept.see(replace(CALM, power=Unknown("The battery does not answer.")), 60)
     assert kept.reasons.is_blocked
     assert "that can't be told: the battery does not answer." in kept.view("on_battery").sentence
     assert kept.codes() == ["on_battery"]  # the same cause isn't told a second time for “Battery low”
