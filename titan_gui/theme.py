@@ -8,15 +8,19 @@ beside them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from PySide6.QtGui import QColor, QFont, QPalette
+from PySide6.QtGui import QColor, QFont, QGuiApplication, QPalette
 
 from core.time_use import Doing
 from titan_gui.view_model import Mood
 
 if TYPE_CHECKING:
     from PySide6.QtWidgets import QWidget
+
+
+MANY = 64  # palettes, for which something is worked out once: with a new theme 600 widgets ask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +89,12 @@ def doing_colour(palette: QPalette, what: Doing) -> QColor:
 
 def is_dark(palette: QPalette) -> bool:
     """Whether text is lighter than what it stands on, whatever the theme calls itself."""
-    return _luminance(palette.windowText().color()) > _luminance(palette.window().color())
+    return _is_lighter(palette.windowText().color().rgba(), palette.window().color().rgba())
+
+
+@lru_cache(MANY)
+def _is_lighter(one: int, other: int) -> bool:
+    return _luminance(QColor.fromRgba(one)) > _luminance(QColor.fromRgba(other))
 
 
 def colours_of(palette: QPalette) -> Colours:
@@ -113,7 +122,12 @@ def tabular(font: QFont, *, scale: float = 1.0, bold: bool = False) -> QFont:
 
 def dimmed(palette: QPalette) -> QColor:
     """For what is said second: the text colour moved towards the background, still readable (4.5 or more)."""
-    text, ground = palette.windowText().color(), palette.window().color()
+    return QColor(_between(palette.windowText().color().rgba(), palette.window().color().rgba()))
+
+
+@lru_cache(MANY)
+def _between(text_rgba: int, ground_rgba: int) -> QColor:
+    text, ground = QColor.fromRgba(text_rgba), QColor.fromRgba(ground_rgba)
     share = 0.30
     return QColor.fromRgbF(
         text.redF() * (1 - share) + ground.redF() * share,
@@ -125,9 +139,15 @@ def dimmed(palette: QPalette) -> QColor:
 def tint(widget: QWidget, colour: QColor) -> None:
     """Give a widget's text a colour. Nothing else of its palette is fixed, so the rest goes on following the theme."""
     if widget.palette().windowText().color() != colour:
-        palette = QPalette()  # the application's; a widget's own or QApplication.palette() would fix every role
-        palette.setColor(QPalette.ColorRole.WindowText, colour)
-        widget.setPalette(palette)
+        widget.setPalette(_tinted(QGuiApplication.palette().cacheKey(), colour.rgba()))
+
+
+@lru_cache(MANY)
+def _tinted(_: int, rgba: int) -> QPalette:
+    """One for all widgets of that colour, as long as the application's palette is what it is."""
+    palette = QPalette()  # the application's; a widget's own or QApplication.palette() would fix every role
+    palette.setColor(QPalette.ColorRole.WindowText, QColor.fromRgba(rgba))
+    return palette
 
 
 def _luminance(colour: QColor) -> float:

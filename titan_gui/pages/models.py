@@ -26,6 +26,7 @@ from titan_gui.models_view import (
     summary_text,
 )
 from titan_gui.remedies import error_text
+from titan_gui.turns import next_turn
 from titan_gui.widgets.add_model import AddModel
 from titan_gui.widgets.measure_panel import MeasurePanel
 from titan_gui.widgets.model_rows import MissingRowWidget, ModelRowWidget, PullRowWidget
@@ -33,6 +34,8 @@ from titan_gui.widgets.notes import Note, dim_note, good_note, problem_note
 from titan_gui.widgets.page_area import PageArea
 from titan_gui.widgets.pull_dialog import PullQuestion
 from titan_gui.widgets.what_if import WhatIfPanel
+
+ROWS_A_TURN = 10  # 15 ms
 
 
 class ModelsPage(QWidget):
@@ -50,6 +53,7 @@ class ModelsPage(QWidget):
         self._rule = rule
         self._snapshot: AgentSnapshot | None = None
         self._models: dict[str, ModelRowWidget] = {}
+        self._is_more_due = False
         self._pulls: dict[str, PullRowWidget] = {}
         self._missing: dict[str, MissingRowWidget] = {}
         self.question = PullQuestion(self)
@@ -120,19 +124,35 @@ class ModelsPage(QWidget):
         self._wanted.setPlaceholderText(self.tr(name_example(snapshot.engine.name)))
         if [row.name for row in rows] != list(self._models):
             self._rebuild_models([row.name for row in rows])
+        made = 0
         for row in rows:
             if row.name in self._models:
                 self._models[row.name].show_row(row)
-            else:
-                self._models[row.name] = widget = ModelRowWidget(row)
-                widget.offer_toggled.connect(self._on_row_offer_toggled)
-                widget.delete_clicked.connect(self._on_row_delete_clicked)
-                self._model_lines.addWidget(widget)
+                continue
+            if made == ROWS_A_TURN:
+                self._show_more_later()
+                break
+            made += 1
+            self._models[row.name] = widget = ModelRowWidget(row)
+            widget.offer_toggled.connect(self._on_row_offer_toggled)
+            widget.delete_clicked.connect(self._on_row_delete_clicked)
+            self._model_lines.addWidget(widget)
         self._show_pulls(snapshot)
         self._show_missing(snapshot)
         self._set_tab_order()
         self.what_if.show_snapshot(snapshot)
         self.speed.show_snapshot(snapshot)
+
+    def _show_more_later(self) -> None:
+        """The rows that are still to be made: a hundred at once would hold Qt's thread up for 0.15 s."""
+        if not self._is_more_due:
+            self._is_more_due = True
+            next_turn(self, self._show_more)
+
+    def _show_more(self) -> None:
+        self._is_more_due = False
+        if self._snapshot is not None and self.isVisible():
+            self._show_snapshot(self._snapshot)
 
     def _rebuild_models(self, names: list[str]) -> None:
         """Another set or order of models: the rows that stay are kept, and all are put in order again."""
@@ -158,6 +178,7 @@ class ModelsPage(QWidget):
             else:
                 self._pulls[name] = widget = PullRowWidget(row)
                 widget.cancel_clicked.connect(self.cancel_requested)
+                widget.go_on_clicked.connect(self.pull_requested)
                 self._pull_lines.addWidget(widget)
 
     def _show_missing(self, snapshot: AgentSnapshot) -> None:
@@ -178,7 +199,6 @@ class ModelsPage(QWidget):
         """By keyboard from top to bottom too: what is made last would come last."""
         before: QWidget = self._area
         for stop in (
-                widget.go_on_clicked.connect(self.pull_requested)
             *(stop for pull in self._pulls.values() for stop in pull.stops),
             *(stop for missing in self._missing.values() for stop in missing.stops),
             *(stop for model in self._models.values() for stop in model.stops),

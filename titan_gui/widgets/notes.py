@@ -27,7 +27,8 @@ class Note(MeasuredLabel):
         self.setTextFormat(Qt.TextFormat.PlainText)
         self.setWordWrap(True)
         self.say(text)
-        self._take_colour()
+        if text:
+            self._take_colour()
 
     def say(self, text: str) -> None:
         """Show the text, or nothing at all."""
@@ -35,11 +36,13 @@ class Note(MeasuredLabel):
             self.setText(text)
         if self._is_silent == bool(text):  # never shown without need: a label without a parent would be a window
             self._is_silent = not text
+            if text:
+                self._take_colour()
             self.setVisible(bool(text))
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)
-        if event.type() in FOLLOWED:
+        if not self._is_silent and event.type() in FOLLOWED:  # most are silent, and a new theme is told to each
             self._take_colour()
 
     def refresh_colour(self) -> None:
