@@ -60,47 +60,77 @@ def models_table(snapshot: Mapping[str, Any]) -> RenderableType:
     missing = Text(plain("\n".join(_missing_lines(snapshot))))
     if not snapshot["models"]:
         return Group(Text(f"The engine ({engine}) has no model."), missing, pulls)
-    offered = set(snapshot["offered_models"])
-    loaded = {model["name"] for model in snapshot["loaded_models"]}
     from core.fit import judge, room_of_json, shape_of_json
 
     room = room_of_json(snapshot)
-    from core.first_tokens import FirstToken, find_first_token, first_token_words
-    from core.speed_book import Speed, find_speed, speed_words
-
-    first_tokens = tuple(FirstToken(**found) for found in snapshot.get("first_tokens", ()))
-    speeds = tuple(Speed(**found) for found in snapshot.get("speeds", ()))
-    device = snapshot["engine"]["status"]["device"]
-    served_as = {choice["model"]: choice for choice in snapshot.get("chosen_quants", ())}
     table = _table(("model", False), ("size", True), ("quant", False), ("context", True), ("", False), ("fit", False))
+    measured = _Measured(snapshot)
     said = []
     for model in snapshot["models"]:
-        size = model["size_bytes"]
-        marks = ["offered"] if _same(model["name"], offered) else []
-        marks += ["loaded"] if model["name"] in loaded else []
-        marks += ["self-test only"] if model["is_selftest"] else []
-        verdict = judge(size, room, shape_of_json(model))
-        if not model["is_selftest"]:
-            said.append(f"{model['name']}: {verdict.sentence}")
-        if words := first_token_words(find_first_token(first_tokens, model["name"])):
-            said.append(f"{model['name']}: {words}.")
-        if words := speed_words(find_speed(speeds, model["name"], device)):
-            said.append(f"{model['name']}: {words}.")
-        if (choice := served_as.get(model["name"])) is not None:
-            marks.append(f"served as {choice['offered']}")
-            said.append(f"{model['name']} is served as {choice['offered']}. {choice['reason']}")
+        verdict = judge(model["size_bytes"], room, shape_of_json(model))
+        words = [] if model["is_selftest"] else [f"{model['name']}: {verdict.sentence}"]
+        said += [*words, *measured.words(model["name"]), *_served_as(model["name"], snapshot)]
         _add(
             table,
             model["name"],
-            "?" if size is None else f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB",
+            _size(model["size_bytes"]),
             model["quant"] or "?",
             "?" if model["context_tokens"] is None else f"{model['context_tokens']:,}",
-            ", ".join(marks),
+            ", ".join(_marks(model, snapshot)),
             verdict.fit,
         )
     said += [f"{model['name']}: {model['note']}" for model in snapshot["loaded_models"] if model.get("note")]
     notes = Text("\n".join(plain(line) for line in said), style="dim")
     return Group(Text(f"Engine: {engine}", style="bold"), table, notes, missing, pulls)
+
+
+class _Measured:
+    """What this machine has measured of its models, in words."""
+
+    def __init__(self, snapshot: Mapping[str, Any]) -> None:
+        from core.first_tokens import FirstToken
+        from core.speed_book import Speed
+
+        self._first_tokens = tuple(FirstToken(**found) for found in snapshot.get("first_tokens", ()))
+        self._speeds = tuple(Speed(**found) for found in snapshot.get("speeds", ()))
+        self._device = snapshot["engine"]["status"]["device"]
+
+    def words(self, model: str) -> list[str]:
+        from core.first_tokens import find_first_token, first_token_words
+        from core.speed_book import find_speed, speed_words
+
+        found = (
+            first_token_words(find_first_token(self._first_tokens, model)),
+            speed_words(find_speed(self._speeds, model, self._device)),
+        )
+        return [f"{model}: {words}." for words in found if words]
+
+
+def _marks(model: Mapping[str, Any], snapshot: Mapping[str, Any]) -> list[str]:
+    """What a model of the engine is now, in a word or two each."""
+    name = model["name"]
+    marks = ["offered"] if _same(name, set(snapshot["offered_models"])) else []
+    marks += ["loaded"] if any(loaded["name"] == name for loaded in snapshot["loaded_models"]) else []
+    marks += ["self-test only"] if model["is_selftest"] else []
+    choice = _choice_of(name, snapshot)
+    return marks if choice is None else [*marks, f"served as {choice['offered']}"]
+
+
+def _served_as(name: str, snapshot: Mapping[str, Any]) -> list[str]:
+    choice = _choice_of(name, snapshot)
+    return [] if choice is None else [f"{name} is served as {choice['offered']}. {choice['reason']}"]
+
+
+def _choice_of(name: str, snapshot: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Why this quantisation stands in for a model that is offered; None where it doesn't. The last one counts."""
+    choices = [choice for choice in snapshot.get("chosen_quants", ()) if choice["model"] == name]
+    return choices[-1] if choices else None
+
+
+def _size(size_bytes: int | None) -> str:
+    if size_bytes is None:
+        return "?"
+    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.1f} MB"
 
 
 def _missing_lines(snapshot: Mapping[str, Any]) -> list[str]:
