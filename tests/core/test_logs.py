@@ -172,7 +172,9 @@ def test_lone_surrogates_and_line_breaks_stay_one_json_line(tmp_path: Path) -> N
     assert len((tmp_path / "agent.log").read_text().splitlines()) == 1
 
 
-@given(st.dictionaries(st.text(max_size=8), st.recursive(st.text() | st.floats() | st.integers(), st.lists)))
+@given(
+    st.dictionaries(st.text(max_size=8), st.recursive(st.text() | st.floats() | st.integers(), st.lists, max_leaves=10))
+)
 def test_any_field_gives_one_line_of_strict_json(fields: dict[str, object]) -> None:
     record = logging.makeLogRecord({"msg": "event", "levelname": "INFO", "event_fields": fields})
 
