@@ -7,7 +7,7 @@ it is the file's size and a fifth more, and the verdict says so.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from core.engines import EngineModel, LoadedModel
 from core.errors import NotEnoughMemory
 from core.gpu import GpuSample
 from core.hardware_facts import is_unified
-from core.load_ladder import Rung, best_rung, difference, held, plans, rung_of
+from core.load_ladder import STEP_UP_SHARE, Rung, best_rung, difference, held, plans, rung_of
 from core.memory_need import LoadPlan, memory_need
 from core.model_shape import ModelShape
 from core.plurals import counted
@@ -74,7 +74,12 @@ def judge(size_bytes: int | None, room: Room, shape: ModelShape | None = None) -
 
 
 def refuse_what_breaks_the_reserve(model: EngineModel, room: Room) -> None:
-    """Refuse a load that doesn't fit beside what is the owner's. Raises NotEnoughMemory, with numbers and a remedy."""
+    """Refuse a load that doesn't fit beside what is the owner's, not even with less context where the engine takes it.
+
+    Raises NotEnoughMemory, with numbers and a remedy.
+    """
+    if less_that_fits(model, room) is not None:
+        return
     verdict = judge(model.size_bytes, room, model.shape)
     if verdict.fit is Fit.TOO_BIG:
         raise NotEnoughMemory(
@@ -91,8 +96,25 @@ def can_load_now(model: EngineModel, room: Room) -> bool:
     verdict = judge(model.size_bytes, room, model.shape).fit
     if verdict is not Fit.TIGHT:
         return verdict is not Fit.TOO_BIG
-    free_mb, budget_mb = room.free_mb or 0, room.budget_mb or 0
-    return _Case(model.size_bytes or 0, room, model.shape).less(min(free_mb, budget_mb)) is not None
+    return less_that_fits(model, room) is not None
+
+
+def less_that_fits(model: EngineModel, room: Room) -> LoadPlan | None:
+    """With how many sessions and how much context it would be loaded now; None where it fits as wanted or not at all,
+    where the engine takes no less, or that isn't known."""
+    if room.plan is None or judge(model.size_bytes, room, model.shape).fit is not Fit.TIGHT:
+        return None
+    rung = _Case(model.size_bytes or 0, room, model.shape).less(min(room.free_mb or 0, room.budget_mb or 0))
+    return rung.plan if rung else None
+
+
+def fits_whole(model: EngineModel, room: Room) -> bool:
+    """Whether all that is wanted of it is known to fit now, with a tenth to spare."""
+    if room.free_mb is None:
+        return False
+    return (
+        judge(model.size_bytes, replace(room, free_mb=int(room.free_mb / STEP_UP_SHARE)), model.shape).fit is Fit.FITS
+    )
 
 
 def room_of(snapshot: AgentSnapshot) -> Room:
@@ -102,7 +124,7 @@ def room_of(snapshot: AgentSnapshot) -> Room:
         kind=kind,
         budget_mb=snapshot.capacity.total_mb or None,
         plan=snapshot.load_plan,
-        can_step_down=snapshot.engine.name == "embedded",
+        can_step_down=snapshot.engine.name in ("embedded", "ollama"),
     )
     if machine is None:
         return room

@@ -57,15 +57,18 @@ def held(wanted: LoadPlan, shape: ModelShape | None) -> LoadPlan:
 def guided(wanted: LoadPlan, memory_mb: int) -> LoadPlan:
     """`wanted` with no more sessions than the seed's guidance has for so much memory: where quality and sessions
     compete for it, this is how many are worth a worse quantisation."""
+    if wanted.are_sessions_fixed:
+        return wanted
     most = next((sessions for from_mb, sessions in _GUIDANCE if memory_mb >= from_mb), 1)
     return wanted.smaller(sessions=min(wanted.sessions, most))
 
 
 def plans(wanted: LoadPlan) -> Iterator[LoadPlan]:
-    """`wanted` and what is below it: sessions halved down to one, then the context halved down to LEAST_CONTEXT."""
+    """`wanted` and what is below it: sessions halved down to one, where they are ours to lower, then the context halved
+    down to LEAST_CONTEXT."""
     plan = wanted
     yield plan
-    while plan.sessions > 1:
+    while plan.sessions > 1 and not plan.are_sessions_fixed:
         plan = plan.smaller(sessions=plan.sessions // 2)
         yield plan
     while plan.context_tokens > LEAST_CONTEXT:

@@ -33,6 +33,7 @@ class LoadPlan:
     logit_rows: int = 0  # rows of the vocabulary's width that a step gives; 0: one for each session
     engine_bytes: int = 0  # of the engine itself, whatever the model
     token_bytes: int = 0  # of the engine for each token of the vocabulary
+    are_sessions_fixed: bool = False  # the engine's own setting, which isn't ours to lower
 
     def smaller(self, *, sessions: int | None = None, context_tokens: int | None = None) -> LoadPlan:
         return replace(self, sessions=sessions or self.sessions, context_tokens=context_tokens or self.context_tokens)
@@ -88,6 +89,7 @@ def ollama_plan(*, context_tokens: int, sessions: int = 1) -> LoadPlan:
         logit_rows=512,
         engine_bytes=_OLLAMA_ENGINE_BYTES,
         token_bytes=_EMBEDDED_TOKEN_BYTES,
+        are_sessions_fixed=True,
     )
 
 

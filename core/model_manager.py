@@ -9,15 +9,16 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from types import MappingProxyType
 
+from core.better_load import has_better_quant, has_more_context
 from core.circuit_breaker import CircuitBreaker
 from core.engines import ChosenQuant, Engine, EngineModel, LoadedModel, MissingModel
 from core.engines.names import find_model, same_model
 from core.errors import AtCapacity, ModelError, ModelNotOffered, NotEnoughMemory
-from core.fit import Room, can_load_now, judge, refuse_what_breaks_the_reserve
+from core.fit import Room, can_load_now, judge, less_that_fits, refuse_what_breaks_the_reserve
 from core.logs import get_logger
 from core.missing_models import missing_models
 from core.model_names import local_name
-from core.quant_choice import better_quant, choose_quant, quants_of
+from core.quant_choice import choose_quant, quants_of
 from core.vram_plan import VramPlan
 
 log = get_logger(__name__)
@@ -163,9 +164,9 @@ class ModelManager:
 
     async def _load(self, name: str) -> LoadedModel:
         """Raises ModelError, EngineError."""
+        await self._check_room(name)
         self._loading[name] += 1
         try:
-            await self._check_room(name)
             return await self._engine.load(name)
         finally:
             self._loading[name] -= 1
@@ -287,6 +288,13 @@ class ModelManager:
             self._take_loaded(await self._engine.loaded_models())  # what it holds may be counted as others'
             if not self._is_in_memory(name):
                 raise
+            return
+        use_context = getattr(self._engine, "use_context", None)
+        if use_context is not None and not self.is_warm(name) and not self._loading[name]:
+            less = less_that_fits(model, room)
+            if less is not None:
+                log.info("model is loaded with less context", model=name, context_tokens=less.context_tokens)
+            use_context(name, less and less.context_tokens)
 
     def _is_in_memory(self, name: str) -> bool:
         return self._serving[name] > 0 or self.is_loaded(name)
@@ -317,16 +325,20 @@ class ModelManager:
 
     @property
     def has_better(self) -> bool:
-        """Whether a smaller quantisation is in memory than could be now, and serves nobody."""
-        return any(self._is_outgrown(choice) for choice in self.chosen_quants)
-
-    def _is_outgrown(self, choice: ChosenQuant) -> bool:
-        loaded = next((model for model in self.loaded if same_model(model.name, choice.model)), None)
-        if loaded is None or loaded.is_owners or self._serving.total() or choice.reason == _BY_TABLE:
+        """Whether a model is in memory in a smaller quantisation, or with less context, than could be now, and nobody
+        is served. The embedded engine looks after its context itself.
+        """
+        if self._serving.total():
             return False
-        local = local_name(choice.offered, self.names)
-        better = better_quant(local, choice.model, self.models, unloadable=self._unloadable, room=self._room())
-        return better is not None
+        room = self._room()
+        return has_better_quant(
+            self.chosen_quants,
+            self.loaded,
+            self.models,
+            local=lambda offered: local_name(offered, self.names),
+            unloadable=self._unloadable,
+            room=room,
+        ) or (hasattr(self._engine, "use_context") and has_more_context(self.loaded, self.models, room))
 
     @property
     def loading(self) -> tuple[str, ...]:

@@ -74,6 +74,7 @@ class OllamaEngine:
                 [f"OLLAMA_HOST is {host!r}: that is no address"], hint="Write it like http://localhost:11434."
             )
         self._context_tokens = context_tokens
+        self._less_context: dict[str, int] = {}  # normalised name → what its next load has instead
         self._keep_alive = keep_alive
         self._http = EngineHttp(self.base_url, engine="Ollama", remedy=REMEDY)
         self._status = EngineStatus()
@@ -146,6 +147,14 @@ class OllamaEngine:
         """From the next request on, a model of ours that serves nobody leaves memory after so long."""
         self._keep_alive = f"{seconds:g}s"
 
+    def use_context(self, model: str, tokens: int | None) -> None:
+        """Load it next time with so much context for each session, None for the usual. Only while it isn't in memory:
+        Ollama would load it again.
+        """
+        self._less_context.pop(normalize_model(model), None)
+        if tokens is not None and tokens < self._context_tokens:
+            self._less_context[normalize_model(model)] = tokens
+
     def leave_to_owner(self, model: str) -> None:
         """The owner's own work uses this model: don't unload it, and leave its keep_alive alone."""
         self._own.leave_to_owner(model)
@@ -155,7 +164,7 @@ class OllamaEngine:
         with self._own.using(model):
             if (there := await self._claim(model)) is not None:
                 return there
-            body = load_body(model, context_tokens=self._context_tokens, keep_alive=self._keep_alive)
+            body = load_body(model, context_tokens=self._context_for(model), keep_alive=self._keep_alive)
             await self._call("POST", "/api/generate", body, model=model, timeout_s=None)
             loaded = await self.loaded_models()
         name = find_model(model, (entry.name for entry in loaded))
@@ -242,7 +251,10 @@ class OllamaEngine:
         loaded, expiries = read_loaded(body), read_expiries(body)
         self._loaded_digests = read_digests(body)
         self._own.saw((model.name for model in loaded), asked_at=asked_at)
-        loaded = tuple(replace(model, is_owners=not self._own.is_ours(model.name)) for model in loaded)
+        loaded = tuple(
+            replace(model, is_owners=not self._own.is_ours(model.name), note=self._note_on(model.name))
+            for model in loaded
+        )
         if loaded:
             self._device = "GPU" if any(model.vram_mb for model in loaded) else "CPU"
         self._note_ready()
@@ -279,7 +291,7 @@ class OllamaEngine:
         """
         body = chat_body(
             prompt,
-            context_tokens=(there and there.context_tokens) or self._context_tokens,
+            context_tokens=(there and there.context_tokens) or self._context_for(prompt.model),
             keep_alive="" if there else self._keep_alive,
             num_predict=self._room_for_answer(prompt, context),
         )
@@ -312,8 +324,17 @@ class OllamaEngine:
         name = normalize_model(model)
         if name not in self._trained_context and not is_honest_version(self._version):
             self._trained_context[name] = read_trained_context(await self._show(model)) or SMALLEST_CONTEXT
-        limit = (there and there.context_tokens) or self._context_tokens
+        limit = (there and there.context_tokens) or self._context_for(model)
         return min(limit, self._context_tokens, self._trained_context.get(name, self._context_tokens))
+
+    def _context_for(self, model: str) -> int:
+        return self._less_context.get(normalize_model(model), self._context_tokens)
+
+    def _note_on(self, model: str) -> str:
+        less = self._less_context.get(normalize_model(model))
+        if less is None or not self._own.is_ours(model):
+            return ""
+        return f"{less:,} tokens of context instead of {self._context_tokens:,}: memory was short when it was loaded."
 
     async def _show(self, model: str) -> Any:
         return (await self._call("POST", "/api/show", {"model": model}, model=model)).body

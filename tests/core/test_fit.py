@@ -15,13 +15,16 @@ from core.fit import (
     OLD_RULE,
     Fit,
     Room,
+    fits_whole,
     judge,
     layers_on_card,
+    less_that_fits,
     refuse_what_breaks_the_reserve,
     room_of,
     room_of_json,
     shape_of_json,
 )
+from core.load_ladder import rung_of
 from core.memory_need import embedded_plan, memory_need, ollama_plan
 from core.quantization import size_at
 from core.snapshot import AgentSnapshot, CapacityView, EngineView
@@ -192,6 +195,23 @@ def test_load_that_would_break_the_reserve_is_refused_with_numbers_and_a_remedy(
     with pytest.raises(NotEnoughMemory, match=r"does not fit now\. .* 4\.9 GB is free now") as refused:
         refuse_what_breaks_the_reserve(model, replace(room, free_mb=5000))
     assert refused.value.hint.startswith("Close other programs")
+
+
+def test_engine_that_takes_less_context_is_not_refused_and_is_told_how_much() -> None:
+    model = EngineModel(name="llama3.1:8b", size_bytes=Q4, shape=LLAMA_8B)
+    plan = ollama_plan(context_tokens=16_384)
+    short = Room(free_mb=6500, budget_mb=12_000, plan=plan, can_step_down=True)
+    assert "so it is loaded with 4,096 tokens of context instead of 16,384" in judge(Q4, short, LLAMA_8B).sentence
+    refuse_what_breaks_the_reserve(model, short)
+    less = less_that_fits(model, short)
+    assert less is not None
+    assert (less.sessions, less.context_tokens) == (1, 4096)
+    assert less_that_fits(model, replace(short, free_mb=12_000)) is None
+    assert less_that_fits(model, replace(short, free_mb=4_000)) is None
+    assert less_that_fits(model, replace(short, can_step_down=False)) is None
+    need_mb = rung_of(LLAMA_8B, Q4, plan).need_mb
+    assert not fits_whole(model, replace(short, free_mb=need_mb + 1))  # a tenth must be to spare
+    assert fits_whole(model, replace(short, free_mb=int(need_mb * 1.1) + 2))
 
 
 def test_guess_from_a_file_s_size_refuses_only_what_never_fits() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.load_ladder import LEAST_CONTEXT, Candidate, best_quant, best_rung, difference, plans, rung_of
-from core.memory_need import LoadPlan, embedded_plan, memory_need
+from core.load_ladder import LEAST_CONTEXT, Candidate, best_quant, best_rung, difference, guided, plans, rung_of
+from core.memory_need import LoadPlan, embedded_plan, memory_need, ollama_plan
 from core.quantization import size_at
 from tests.core.test_memory_need import LLAMA_8B, PARAMETERS_8B, PLANS, SHAPES
 
@@ -23,6 +23,12 @@ def sizes(plan: LoadPlan) -> tuple[int, int]:
 
 def test_sessions_go_before_context() -> None:
     assert [sizes(plan) for plan in plans(WANTED)] == [(4, 4096), (2, 4096), (1, 4096), (1, 2048), (1, 1024)]
+
+
+def test_sessions_that_are_the_engines_own_setting_stay_and_the_context_goes_down() -> None:
+    wanted = ollama_plan(context_tokens=4096, sessions=4)
+    assert [(plan.sessions, plan.context_tokens) for plan in plans(wanted)] == [(4, 4096), (4, 2048), (4, 1024)]
+    assert guided(wanted, 8_000).sessions == 4
 
 
 def test_less_context_than_the_least_is_not_made_more() -> None:
