@@ -81,6 +81,7 @@ class DrmPrograms:
         stopwatch: Callable[[], float] = time.perf_counter,
         owner_of: Callable[[str], int] = lambda path: Path(path).stat().st_uid,
         own_uid: int | None = None,
+        own_pid: int | None = None,
     ) -> None:
         """`owner_of` gives the user id that a folder of /proc belongs to, or raises OSError."""
         self._proc = str(proc)
@@ -89,6 +90,7 @@ class DrmPrograms:
         self._stopwatch = stopwatch
         self._owner_of = owner_of
         self._own_uid = os.getuid() if own_uid is None else own_uid
+        self._own_pid = os.getpid() if own_pid is None else own_pid
         self._devices: Mapping[str, str] = {}  # slot → driver
         self._devices_at = float("-inf")
         self._known: dict[int, _Known] = {}
@@ -129,11 +131,11 @@ class DrmPrograms:
     # Files
 
     def _look_for_files(self, pids: list[int], now: float) -> None:
-        """At those that are due, the longest overdue first, as far as the time goes."""
+        """At those that are due, the longest overdue first, as far as the time goes. Our own window is nobody else."""
         for pid in self._known.keys() - set(pids):
             del self._known[pid]
         for pid in pids:
-            if pid not in self._known:
+            if pid not in self._known and pid != self._own_pid:
                 self._known[pid] = _Known(seen_at=now, look_at=now)
         due = sorted((known.look_at, pid) for pid, known in self._known.items() if known.look_at <= now)
         ends_at = self._stopwatch() + LIMIT_S

@@ -42,6 +42,7 @@ class Machine:
             stopwatch=self.stopwatch,
             owner_of=self.tree.owner_of,
             own_uid=uid,
+            own_pid=9,
         )
 
     def read(self, after_s: float = 0.0) -> Mapping[str, CardPrograms]:
@@ -66,6 +67,13 @@ def test_a_program_is_told_with_its_part_of_the_time(machine: Machine) -> None:
     machine.tree.show(70, 5, amdgpu(11, 4 * SECOND + SECOND))
     assert machine.use(after_s=2.0) == {"game": 50.0}
     assert machine.use(after_s=2.0) == {"game": 0.0}
+    assert machine.read()[AMD].incomplete == ""
+
+
+def test_our_own_window_is_nobody_else(machine: Machine) -> None:
+    machine.tree.add_program(9, "titan-desktop")
+    machine.tree.open_card(9, 5, amdgpu(11, 0))
+    assert machine.use() == {}
     assert machine.read()[AMD].incomplete == ""
 
 
