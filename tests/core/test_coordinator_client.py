@@ -19,6 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from core import coordinator_link
 from core.coordinator_client import CoordinatorClient, Health, NotRegistering, Registration, may_have_degraded
 from core.coordinator_link import CALL_LIMIT_S, Link
 from core.coordinator_types import hold_interval
@@ -549,7 +550,9 @@ async def test_half_open_connection_is_found_by_the_missing_ack(coordinator: Fau
         await agent.wait_until_served()
 
 
-async def test_listener_that_never_speaks_is_away_after_five_seconds() -> None:
+async def test_listener_that_never_speaks_is_away_after_five_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert coordinator_link.CALL_LIMIT_S == 5.0
+    monkeypatch.setattr(coordinator_link, "CALL_LIMIT_S", 0.3)  # gRPC's own clock can't be moved
     connected = asyncio.Event()
     release = asyncio.Event()
 

@@ -38,7 +38,8 @@ async def test_nobody_at_the_address_is_said_and_no_reason_to_stop() -> None:
     assert "You can go on" in answer.hint
 
 
-async def test_something_else_at_the_address_is_told_from_a_coordinator() -> None:
+async def test_something_else_at_the_address_is_told_from_a_coordinator(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.coordinator_link.CALL_LIMIT_S", 0.3)
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen(8)
