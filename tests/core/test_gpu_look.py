@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -258,3 +259,33 @@ async def test_closing_the_agent_ends_a_look(house: House) -> None:
     assert house.look.is_holding
     await house.look.close()
     await house.look.close()
+
+
+@pytest.mark.parametrize("longest_s", [4, 20, 90, 400])
+async def test_half_an_hour_of_sessions_without_a_gap_loses_a_tenth_of_it_at_most(
+    house: House, longest_s: float
+) -> None:
+    """Two clients who ask again at once, and a second later where they were refused."""
+    chance = random.Random(longest_s)
+    ends_at: dict[str, float] = {}
+    withheld_s, looks = 0.0, 0
+    began = house.clock.monotonic()
+    tasks: dict[str, asyncio.Task[None]] = {}
+    for step in range(2 * 1800):
+        now = house.clock.monotonic()
+        for name in ("a", "b"):
+            if name not in tasks or tasks[name].done():
+                if name in tasks and not tasks[name].cancelled() and tasks[name].exception() and step % 2:
+                    continue
+                tasks[name] = await house.session(name)
+                ends_at[name] = now + chance.uniform(1, longest_s)
+            elif now >= ends_at[name]:
+                await house.leave(name)
+        was_known = isinstance(house.seen, GpuUse)
+        await house.pass_s(0.5)
+        looks += not was_known and isinstance(house.seen, GpuUse)
+        withheld_s += 0.5 * (house.look.is_holding and house.admission.running_jobs < 2)
+    passed_s = house.clock.monotonic() - began
+    print(f"sessions up to {longest_s} s: withheld {withheld_s / passed_s:.1%}, {looks} looks in half an hour")
+    assert withheld_s <= 0.1 * passed_s + WAIT_S
+    assert looks >= (10 if longest_s <= 20 else 1)
