@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from dataclasses import replace
 from typing import Any, Protocol
 
 from core.capacity import OwnMemory
@@ -13,6 +12,7 @@ from core.config import Settings
 from core.energy_log import EnergyLog
 from core.gpu_look import GpuLook
 from core.host_meter import RamReading
+from core.own_work import OwnWork
 from core.reasons import ReasonBook
 from core.reasons.of_rules import going_to_sleep
 from core.rules import Own
@@ -20,18 +20,8 @@ from core.rules.settings import rule_settings
 from core.rules_keeper import GiveBack, RulesKeeper
 from core.sessions import Admission
 from core.signals import ProcessorHeat, Signals, Unknown
-from core.signals.gpu_use import SETTLE_S
 from core.snapshot import ProcessorHeatView
 from core.stats_collector import SystemStats
-
-# After a session the smoothed figures still hold some of it (core/capacity.CPU_SMOOTHING_S).
-OWN_WORK_SHOWS_S = 15.0
-_ENGINE_NOT_TOLD = Unknown(
-    "Which programs belong to an OpenAI-compatible server isn't known, "
-    "so while it serves its work can't be told apart.",
-    is_no_loss=True,
-    is_own_work=True,
-)
 
 
 class SignalSource(Protocol):
@@ -93,18 +83,15 @@ class OwnerRules:
         self._admission = admission
         self._own_memory = own_memory
         self._least_ram_mb = least_ram_mb
-        self._engine_name = engine_name
         self._owner_use = owner_use
-        self._monotonic = monotonic
-        self._worked_at = float("-inf")
         self._is_serving = False
-        # At the last sample, as far as that is known: what our engine holds is added up too slowly to be done at each
-        # session's begin and end. Models that lie in RAM alone leave the card's use to others.
-        self._is_on_card = True
         self._is_kept = False  # never before the setup is done
         self._settings = settings
         self._seen = Signals()  # as the rules have it
         self.signals = open_signals(self._on_signals)
+        self._own_work = OwnWork(
+            own_memory=own_memory, engine_name=engine_name, on_card=self.signals.note_own_work, monotonic=monotonic
+        )
         self.keeper = RulesKeeper(
             rule_settings(settings),
             reasons=reasons,
@@ -148,14 +135,13 @@ class OwnerRules:
 
     def take_sample(self, stats: SystemStats, cpu_percent_others: float) -> None:
         """A sample of the machine; `cpu_percent_others` is smoothed."""
-        was_on_card, self._is_on_card = self._is_on_card, self._own_memory().vram_mb != 0
-        is_at_work = self._admission.running_jobs > 0 or "model_loading" in self._reasons
-        if is_at_work or (self._is_on_card and not was_on_card):  # a model may have come and served since
-            self._note_own_work(self._is_on_card)
+        self._own_work.take_sample(is_at_work=self._admission.running_jobs > 0 or "model_loading" in self._reasons)
         self.energy.take_gpu_power(stats.gpu_power_w)
         self.signals.take_engine_use(self._owner_use())
         self.signals.take_stats(stats, cpu_percent_others)
-        if self._without_own_work(self.signals.current) != self._seen:  # nothing else has changed but that we are quiet
+        if (
+            self._own_work.leave_out(self.signals.current) != self._seen
+        ):  # nothing else has changed but that we are quiet
             self._on_signals(self.signals.current)
         self.gpu_look.step()
 
@@ -167,7 +153,7 @@ class OwnerRules:
         """A session has perhaps begun or ended."""
         was_serving, self._is_serving = self._is_serving, self._admission.running_jobs > 0
         if was_serving != self._is_serving:
-            self._note_own_work(self._is_on_card)
+            self._own_work.note()
             self.energy.serve(self._is_serving)
         self.keeper.sessions_changed()
         self.gpu_look.step()
@@ -195,21 +181,8 @@ class OwnerRules:
         if not self._is_kept:
             return
         self._reasons.put_or_drop("going_to_sleep", going_to_sleep() if signals.is_going_to_sleep else None)
-        self._seen = self._without_own_work(signals)
+        self._seen = self._own_work.leave_out(signals)
         self.keeper.take_signals(self._seen)
-
-    def _without_own_work(self, signals: Signals) -> Signals:
-        """What other programs use can't be told while an engine works whose programs nobody knows."""
-        quiet_s = self._monotonic() - self._worked_at
-        if self._engine_name() != "openai" or quiet_s >= OWN_WORK_SHOWS_S:
-            return signals
-        signals = replace(signals, cpu_percent_others=_ENGINE_NOT_TOLD)
-        return signals if quiet_s >= SETTLE_S else replace(signals, gpu_use_by_others=_ENGINE_NOT_TOLD)
-
-    def _note_own_work(self, is_on_card: bool) -> None:
-        self._worked_at = self._monotonic()
-        if is_on_card:
-            self.signals.note_own_work()
 
     def _own(self) -> Own:
         memory = self._own_memory()
