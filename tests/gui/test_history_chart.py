@@ -17,7 +17,7 @@ from titan_gui.charts import ChartData
 from titan_gui.history import History, Span
 from titan_gui.pages.dashboard import DashboardPage
 from titan_gui.widgets.charts_panel import ChartsPanel
-from titan_gui.widgets.history_chart import HistoryChart
+from titan_gui.widgets.history_chart import HistoryChart, chart_height
 
 pytestmark = pytest.mark.qt_log_ignore("propagateSizeHints")
 
@@ -62,6 +62,29 @@ def test_pyqtgraph_is_not_there_before_a_chart_is() -> None:
     )
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_charts_that_come_find_their_room_and_move_nothing(qtbot: QtBot, history: History, clock: Clock) -> None:
+    panel = ChartsPanel(history, clock=clock)
+    qtbot.addWidget(panel)
+    panel.show()
+    before = panel.sizeHint()
+    assert panel.charts == {}
+    with qtbot.waitSignal(panel.ready, timeout=20_000):
+        pass
+    assert len(panel.charts) == 6
+    assert abs(panel.sizeHint().height() - before.height()) <= 3  # of three rows
+    assert {chart.sizeHint().height() for chart in panel.charts.values()} <= {
+        chart_height(panel.font()) + n for n in (0, 1)
+    }
+
+
+def test_a_pointer_over_the_plot_shows_the_moment(qtbot: QtBot, panel: ChartsPanel) -> None:
+    chart = panel.charts["cpu"]
+    plot = chart.findChild(QGraphicsView)
+    assert plot is not None
+    QTest.mouseMove(plot.viewport(), QPoint(plot.width() - 20, plot.height() // 2))
+    qtbot.waitUntil(lambda: ":" in chart.legend_text.split(",")[0])
 
 
 def test_every_chart_shows_its_newest_values(panel: ChartsPanel) -> None:

@@ -20,7 +20,7 @@ from titan_gui.charts import ChartSpec, chart_data, specs_of
 from titan_gui.history import History, Span
 from titan_gui.turns import next_turn
 from titan_gui.widgets.choices import RadioButton
-from titan_gui.widgets.history_chart import HistoryChart, import_charts
+from titan_gui.widgets.history_chart import HistoryChart, chart_height, import_charts
 
 COLUMNS = 2
 DAY_REFRESH_S = 20.0  # a day's chart has a point per minute
@@ -38,6 +38,7 @@ class ChartsPanel(QWidget):
         self._span = Span.MINUTES
         self._specs: tuple[ChartSpec, ...] = ()
         self._charts: dict[str, HistoryChart] = {}
+        self._rooms: dict[str, QWidget] = {}  # kept for charts that are still to be built: nothing below them jumps
         self._drawn_at, self._drawn_version = 0.0, -1
         self._background = Background(self)
         self._is_loading = False
@@ -56,6 +57,7 @@ class ChartsPanel(QWidget):
         layout.addLayout(self._make_switch())
         layout.addLayout(self._grid)
         layout.addWidget(self._note)
+        self._keep_rooms()
 
     @property
     def charts(self) -> dict[str, HistoryChart]:
@@ -101,6 +103,12 @@ class ChartsPanel(QWidget):
         else:
             self._load()
 
+    def _keep_rooms(self) -> None:
+        for number, spec in enumerate(specs_of(self._history)):
+            self._rooms[spec.name] = room = QWidget()
+            room.setFixedHeight(chart_height(self.font()))
+            self._grid.addWidget(room, number // COLUMNS, number % COLUMNS)
+
     def _make_switch(self) -> QHBoxLayout:
         row = QHBoxLayout()
         title = QLabel(self.tr("This machine"))
@@ -130,6 +138,8 @@ class ChartsPanel(QWidget):
         next_turn(self, self._build)
 
     def _on_import_failed(self, _: AgentError) -> None:
+        for name in list(self._rooms):
+            self._drop_room(name)
         self._say(self.tr("The charts cannot be shown: the log says why."))
 
     def _build(self) -> None:
@@ -138,18 +148,28 @@ class ChartsPanel(QWidget):
         names = [spec.name for spec in self._specs]
         for name in self._charts.keys() - set(names):
             self._charts.pop(name).deleteLater()
+        for name in self._rooms.keys() - set(names):
+            self._drop_room(name)
         missing = next((spec for spec in self._specs if spec.name not in self._charts), None)
         if missing is not None:
             self._charts[missing.name] = chart = HistoryChart(missing.title)
             chart.exposed.connect(partial(self._draw_named, missing.name))
+            if missing.name in self._rooms:
+                self._drop_room(missing.name)
             for number, name in enumerate(names):
-                if name in self._charts:
-                    self._grid.addWidget(self._charts[name], number // COLUMNS, number % COLUMNS)
+                part = self._charts.get(name) or self._rooms.get(name)
+                if part is not None:
+                    self._grid.addWidget(part, number // COLUMNS, number % COLUMNS)
             self._draw_one(missing)
             next_turn(self, self._build)
             return
         self._draw()
         self.ready.emit()
+
+    def _drop_room(self, name: str) -> None:
+        room = self._rooms.pop(name)
+        self._grid.removeWidget(room)
+        room.deleteLater()
 
     def _draw(self) -> None:
         if not self.isVisible():

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from PySide6.QtCore import QEvent, QPointF, QRectF, Qt, QTimer, Signal
-from PySide6.QtGui import QBrush, QColor, QPainter, QPaintEvent, QPen, QPolygonF
+from PySide6.QtGui import QBrush, QColor, QFont, QFontMetrics, QPainter, QPaintEvent, QPen, QPolygonF
 from PySide6.QtWidgets import (
     QFrame,
     QGraphicsGridLayout,
@@ -25,6 +25,7 @@ from titan_gui.theme import Colours, colours_of, dimmed, tabular
 from titan_gui.widgets.text_labels import ElidedLabel
 
 PLOT_HEIGHT = 132
+GAP_PX = 4  # between the legend and the plot
 AREA_ALPHA = 90
 LEGEND_COLUMNS = 4
 
@@ -32,6 +33,11 @@ LEGEND_COLUMNS = 4
 def import_charts() -> None:
     """Take the import's quarter of a second: for a worker thread. Makes no Qt object."""
     import_modules(("pyqtgraph",))
+
+
+def chart_height(font: QFont) -> int:
+    """How much room a chart takes whose legend is one line: for the layout, before there is a chart. In pixels."""
+    return QFontMetrics(tabular(font, bold=True)).lineSpacing() + GAP_PX + PLOT_HEIGHT
 
 
 class HistoryChart(QWidget):
@@ -67,7 +73,7 @@ class HistoryChart(QWidget):
         top.addWidget(self._legend)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
+        layout.setSpacing(GAP_PX)
         layout.addLayout(top)
         layout.addWidget(self._plot)
         self._restyle()
