@@ -73,7 +73,7 @@ RUN_BY = {
     "titan doctor": "tests/core/test_doctor.py",
     "titan run": "tests/integration/test_running_agent.py",
     "titan ask": "tests/integration/test_running_agent.py",
-    "titan --profile agent-2 status": "tests/integration/test_several_agents.py",
+    "titan --profile agent-2 status": "tests/core/test_cli_shape.py",
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -87,8 +87,26 @@ def _print_version(is_wanted: bool) -> None:
 
 
 def _root(
+    context: typer.Context,
+    profile: output.ProfileOption = None,
     version: Annotated[
         bool, typer.Option("--version", help="Show the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
     """Lend this machine's models to a network, and take it back with one command."""
+    if profile is None:
+        return
+    context.default_map = _profile_of_each(context.command, profile)
+    if (name := context.invoked_subcommand or "") not in context.default_map:
+        raise typer.BadParameter(f"'{name}' isn't about one profile: leave --profile out.", param_hint="'--profile'")
+
+
+def _profile_of_each(group: Any, profile: str) -> dict[str, Any]:
+    """For each command that takes a profile, the one that was given before its name; its own --profile beats that."""
+    defaults: dict[str, Any] = {}
+    for name, command in group.commands.items():
+        if below := _profile_of_each(command, profile) if hasattr(command, "commands") else {}:
+            defaults[name] = below
+        elif any(parameter.name == "profile" for parameter in command.params):
+            defaults[name] = {"profile": profile}
+    return defaults

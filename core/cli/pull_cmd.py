@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.cli import door, output
-from core.cli.output import ProfileOption
+from core.cli.output import JsonOption, ProfileOption
 from core.cli.render_pull import choice_line, choice_name, offer_lines, progress_line
 from core.errors import CommandRefused, ControlError
 
@@ -31,19 +31,23 @@ def pull(
     ] = "",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing, and take it though it is too big.")] = False,
     profile: ProfileOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Download a model, once it is said whether it fits. Ctrl+C ends it; what has come is kept, and the same command
-    goes on from there."""
+    goes on from there. With --json it asks nothing, and prints an object for each step of the way."""
     from core.pull_offer import offer_of_json
 
     _, result = door.execute(profile, "look_up_model", {"model": model}, timeout_s=LOOK_LIMIT_S)
     offer = offer_of_json(result)
     for line in offer_lines(offer):
         typer.echo(line, err=True)
-    choice = _chosen(offer, is_asking=not yes and _is_somebody_there(), is_sure=yes)
-    last = door.run(_follow(profile, {"model": choice.pull_name, **({"serve_as": serve_as} if serve_as else {})}))
+    choice = _chosen(offer, is_asking=not (yes or as_json) and _is_somebody_there(), is_sure=yes)
+    arguments = {"model": choice.pull_name, **({"serve_as": serve_as} if serve_as else {})}
+    last = door.run(_follow(profile, arguments, _JsonLines() if as_json else _Line()))
     if last["phase"] != "done":
         raise CommandRefused(last["problem"] or f"the download of {model} was cancelled", hint=last["hint"])
+    if as_json:
+        return  # its last line says "done"
     name = output.plain(last["model"])
     if served_as := output.plain(last.get("served_as", "")):
         typer.echo(f"{name} is there, and offered as {served_as}.")
@@ -92,6 +96,21 @@ def _asked_for(offer: PullOffer) -> int:
         return number
 
 
+class _JsonLines:
+    """A download's view as one line of JSON on stdout, whenever it changed."""
+
+    def __init__(self) -> None:
+        self._last: Mapping[str, Any] = {}
+
+    def show(self, view: Mapping[str, Any]) -> None:
+        if view != self._last:
+            self._last = view
+            output.print_json(view)
+
+    def end(self) -> None:
+        sys.stdout.flush()
+
+
 class _Line:
     """One line on stderr, written anew on a terminal; elsewhere a line for each tenth of the way."""
 
@@ -116,9 +135,8 @@ class _Line:
             typer.echo("", err=True)
 
 
-async def _follow(profile: str | None, arguments: Mapping[str, str]) -> Mapping[str, Any]:
+async def _follow(profile: str | None, arguments: Mapping[str, str], line: _Line | _JsonLines) -> Mapping[str, Any]:
     """The download's last view. Raises CommandRefused, AgentNotRunning, ControlError when the agent ends meanwhile."""
-    line = _Line()
     async with door.open_client(profile) as client:
         result = (await client.execute("pull_model", arguments)).result
         name = str(result.get("model", arguments["model"]))

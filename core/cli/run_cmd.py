@@ -31,7 +31,9 @@ def run(**options: Any) -> None:
 
     Options override the environment, which overrides the settings file (titan config show).
     """
-    raise typer.Exit(serve(lambda: _overrides(options), str(options.get("log_format") or "auto")))
+    if options.pop("as_json") and options["log_format"] is None:
+        options["log_format"] = "json"
+    raise typer.Exit(serve(lambda: _overrides(options), str(options["log_format"] or "auto")))
 
 
 def _overrides(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,11 +95,13 @@ def _parameter(name: str, spelling: str, declaration: Declaration, *, hidden: bo
 def _signature() -> inspect.Signature:
     headless = typer.Option("--headless", help="Accepted for scripts: `titan run` never opens a window.")
     set_values = typer.Option("--set", metavar="KEY=VALUE", help="Any setting, by its name; may be repeated.")
+    json = typer.Option("--json", help="Log JSON lines, on a terminal too: the same as --log-format json.")
     keyword = inspect.Parameter.KEYWORD_ONLY
     return inspect.Signature(
         [
             inspect.Parameter("headless", keyword, default=False, annotation=Annotated[bool, headless]),
             inspect.Parameter("set_values", keyword, default=None, annotation=Annotated[list[str] | None, set_values]),
+            inspect.Parameter("as_json", keyword, default=False, annotation=Annotated[bool, json]),
             *(parameter for declaration in DECLARATIONS.values() for parameter in _parameters(declaration)),
         ]
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import sys
 import threading
@@ -54,6 +55,18 @@ async def test_it_says_first_what_fits_and_asks_before_what_is_too_big(home: Pat
             assert (await agent.snapshot())["pulls"] == []
             code, out, err = await run_titan(home, "pull", REPO, "--yes", AGENT_ID=ID)
             assert (code, out.startswith(f"{REPO}:Q4_K_M is there.")) == (0, True), err
+
+
+async def test_json_asks_nothing_and_tells_each_step(home: Path) -> None:
+    tiny = selftest_model_path().read_bytes()
+    with FakeHub({REPO: {"Tiny-Q8_0.gguf": tiny, "Tiny-Q4_K_M.gguf": tiny}}) as hub:
+        async with embedded_agent(home, TITAN_HUB_ENDPOINT=hub.url):
+            code, out, err = await run_titan(home, "pull", REPO, "--json", AGENT_ID=ID)
+            views = [json.loads(line) for line in out.splitlines()]
+            assert (code, views[-1]["phase"], views[-1]["here_as"]) == (0, "done", "Tiny-Q4_K_M"), err
+            assert "%" not in err
+            code, out, err = await run_titan(home, "pull", "no-such-name", "--json", AGENT_ID=ID)
+            assert (code, json.loads(out)["hint"] != "") == (1, True), err
 
 
 async def test_what_is_wanted_and_not_here_is_named_with_its_command_and_served_once_it_came(home: Path) -> None:
