@@ -7,14 +7,14 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from core.engines import PullProgress
-from core.errors import AgentError, StorageError
+from core.errors import StorageError
 from core.hub.download import (
     Download,
     DownloadStopped,
@@ -25,9 +25,10 @@ from core.hub.download import (
     check_room,
     part_path,
 )
+from core.hub.download_thread import note_end, on_a_thread, post
 from core.hub.look_up import HeadSource, RepositoryLook, look_into
+from core.hub.manifest import Manifest
 from core.hub.names import HubFile, HubModel, ModelReference, choose_files, model_name, parse_reference
-from core.json_file import JsonFile
 from core.logs import get_logger
 from core.paths import ensure_folder, storage_error
 
@@ -35,7 +36,6 @@ log = get_logger(__name__)
 
 KEEP_FREE_BYTES = 2_000_000_000  # of the disk stay the owner's, whatever is asked for
 KEEP_PART_S = 30 * 86_400.0  # what came of a download that was never finished
-MANIFEST_NAME = ".titan-downloads.json"
 _PART_NAME = re.compile(r"\.[0-9a-f]{32}\.part")
 _STEP_BYTES = 1 << 22  # told at most so often: the window needs no more
 
@@ -94,7 +94,7 @@ class ModelHub:
         reference = parse_reference(name)
         steps: asyncio.Queue[PullProgress | None] = asyncio.Queue()
         loop, stop = asyncio.get_running_loop(), threading.Event()
-        work = _on_a_thread(lambda: self._work(name, reference, stop, lambda step: _post(loop, steps, step)))
+        work = on_a_thread(lambda: self._work(name, reference, stop, lambda step: post(loop, steps, step)))
         work.add_done_callback(lambda _: steps.put_nowait(None))
         try:
             yield PullProgress("asking the hub")
@@ -104,13 +104,13 @@ class ModelHub:
                 await work
         finally:
             stop.set()
-            work.add_done_callback(_retrieve)  # whatever it ends with, nobody asks any more
+            work.add_done_callback(note_end)  # whatever it ends with, nobody asks any more
 
     async def look_up(self, name: str) -> RepositoryLook:
         """What the hub has under a name, before anything is downloaded. Raises CommandError, HubError."""
         reference = parse_reference(name)
         found: list[RepositoryLook] = []
-        await _on_a_thread(lambda: found.append(look_into(self._open_source(reference), reference)))
+        await on_a_thread(lambda: found.append(look_into(self._open_source(reference), reference)))
         return found[0]
 
     def disk_problem(self, model: HubModel) -> str:
@@ -227,38 +227,6 @@ class ModelHub:
         check_budget(self._limits().disk_budget_bytes, held=held, wanted=sum(file.size_bytes for file in wanted))
 
 
-class Manifest:
-    """Which files in the models folder were downloaded here, by model. Blocking; safe between processes."""
-
-    def __init__(self, folder: Path) -> None:
-        """A damaged list is set aside: then nothing is ours to delete, which costs the owner a click, not a model."""
-        self._file = JsonFile(folder / MANIFEST_NAME, "list of downloads", _files_by_model)
-
-    def files_of(self, name: str) -> tuple[str, ...] | None:
-        files = self._read().get(name)
-        return None if files is None else tuple(files)
-
-    def names(self) -> tuple[str, ...]:
-        return tuple(self._read())
-
-    def all_files(self) -> tuple[str, ...]:
-        return tuple(file for files in self._read().values() for file in files)
-
-    def add(self, name: str, files: Sequence[str]) -> None:
-        """Raises StorageError."""
-        self._change(lambda models: {**models, name: list(files)})
-
-    def remove(self, name: str) -> None:
-        """Raises StorageError."""
-        self._change(lambda models: {known: files for known, files in models.items() if known != name})
-
-    def _change(self, change: Callable[[Mapping[str, list[str]]], dict[str, list[str]]]) -> None:
-        self._file.change(lambda models: change(models or {}))
-
-    def _read(self) -> Mapping[str, list[str]]:
-        return self._file.read() or {}
-
-
 class _Meter:
     """Bytes of all files of a model together, told in steps."""
 
@@ -274,56 +242,6 @@ class _Meter:
         if together - self._told >= _STEP_BYTES or together == self._total:
             self._told = together
             self._tell(PullProgress("downloading", together, self._total))
-
-
-def _on_a_thread(work: Callable[[], None]) -> asyncio.Future[None]:
-    """Run it on a thread that doesn't hold up the program's end: a hub that hangs is waited for 30 s."""
-    loop = asyncio.get_running_loop()
-    result: asyncio.Future[None] = loop.create_future()
-
-    def settle(error: BaseException | None) -> None:
-        if result.done():
-            return
-        if error is None:
-            result.set_result(None)
-        else:
-            result.set_exception(error)
-
-    def run() -> None:
-        outcome: BaseException | None = RuntimeError("the download ended in a bug; the log has it")
-        try:
-            work()
-            outcome = None
-        except (AgentError, DownloadStopped) as error:
-            outcome = error
-        finally:
-            with suppress(RuntimeError):  # the loop is closed: the program ends
-                loop.call_soon_threadsafe(settle, outcome)
-
-    threading.Thread(target=run, name="model-download", daemon=True).start()
-    return result
-
-
-def _post(loop: asyncio.AbstractEventLoop, steps: asyncio.Queue[PullProgress | None], step: PullProgress) -> None:
-    with suppress(RuntimeError):  # the loop is closed: the program ends
-        loop.call_soon_threadsafe(steps.put_nowait, step)
-
-
-def _retrieve(work: asyncio.Future[None]) -> None:
-    if not work.cancelled() and (error := work.exception()) is not None and not isinstance(error, DownloadStopped):
-        words = error.detail if isinstance(error, AgentError) else type(error).__name__
-        log.debug("download ended", problem=words)
-
-
-def _files_by_model(document: Any) -> dict[str, list[str]]:
-    return {str(name): [_plain_name(file) for file in files] for name, files in document.items()}
-
-
-def _plain_name(value: object) -> str:
-    """Only names of files in the folder itself: what stands in the list may be deleted. Raises ValueError."""
-    if not isinstance(value, str) or not value or value in (".", "..") or any(mark in value for mark in "/\\\0:"):
-        raise ValueError
-    return value
 
 
 def _size(path: Path) -> int:

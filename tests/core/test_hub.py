@@ -18,7 +18,8 @@ from core.engines import PullProgress
 from core.errors import AgentError, StorageError
 from core.hub import download as download_module
 from core.hub.download import ATTEMPTS, Download, DownloadStopped, HubError, RateLimit
-from core.hub.hub import KEEP_FREE_BYTES, KEEP_PART_S, MANIFEST_NAME, HubLimits, ModelHub
+from core.hub.hub import KEEP_FREE_BYTES, KEEP_PART_S, HubLimits, ModelHub
+from core.hub.manifest import MANIFEST_NAME
 from core.hub.names import HubFile, ModelReference, choose_files, model_name, parse_reference
 from core.hub.source import HuggingFaceSource
 from tests.fakes.fake_hub import FakeHub
