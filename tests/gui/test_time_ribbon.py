@@ -170,6 +170,20 @@ def test_the_legend_has_shares_and_leads_to_reasons_by_keyboard_too(qtbot: QtBot
     assert asked.args == ["paused_by_owner"]
 
 
+def test_the_legends_first_line_has_its_room_before_the_answer_comes(qtbot: QtBot) -> None:
+    made = TimePanel()
+    qtbot.addWidget(made)
+    made.resize(824, 200)
+    made.show()
+    before = made.sizeHint().height()
+
+    made.show_result(result((0, 24, Doing.SERVING, "")))
+
+    assert len(made.legend) == 1
+    qtbot.waitUntil(made.legend[0].isVisible)
+    assert made.sizeHint().height() == before
+
+
 def test_a_legend_that_shrinks_and_a_day_that_is_empty(panel: TimePanel) -> None:
     panel.show_result(result((0, 24, Doing.BROKEN, "model_not_ready")))
     assert [button.text().strip() for button in panel.legend] == ["Not working: no model to offer 100 %"]

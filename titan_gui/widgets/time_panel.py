@@ -7,8 +7,9 @@ from itertools import pairwise
 
 from PySide6.QtCore import QEvent, Qt, Signal
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QToolButton, QVBoxLayout
+from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QToolButton, QVBoxLayout, QWidget
 
+from core.time_use import Doing
 from titan_gui.theme import tabular
 from titan_gui.time_view import LegendEntry, TimeView, time_view_of
 from titan_gui.widgets.doing_pattern import SWATCH, swatch
@@ -39,6 +40,9 @@ class TimePanel(Card):
         self._legend = QGridLayout()
         self._legend.setHorizontalSpacing(LEGEND_GAP)
         self._legend.setVerticalSpacing(0)
+        room = QWidget()  # the legend's first line comes with the first answer: nothing below may jump
+        room.setFixedSize(0, self._entry_height())
+        self._legend.addWidget(room, 0, 0)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(12, 10, 12, 8)
         layout.setSpacing(6)
@@ -99,6 +103,12 @@ class TimePanel(Card):
         button.setFont(tabular(button.font(), scale=0.9))
         button.clicked.connect(lambda: self.reason_requested.emit(self._view.legend[number].reason_code))
         return button
+
+    def _entry_height(self) -> int:
+        sample = self._new_entry(0)
+        sample.setIcon(swatch(Doing.OFF, self))
+        sample.setText("100 %")
+        return sample.sizeHint().height()
 
     def _show_entry(self, button: QToolButton, entry: LegendEntry) -> None:
         leads = bool(entry.reason_code)
