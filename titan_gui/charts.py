@@ -12,7 +12,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from titan_gui.history import CPU_HEAT, NAN, Card, History, Metric, Part, Points, SeriesKey, Span, Stretch
+from titan_gui.history import Card, History, Points, Span, Stretch
+from titan_gui.history_table import NAN
+from titan_gui.series import CPU_HEAT, Metric, Part, SeriesKey
 from titan_gui.view_model import memory_text
 
 Xy = tuple[float, float]

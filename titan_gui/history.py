@@ -7,46 +7,17 @@ wasn't measured is NaN in here, and the line has a gap there.
 from __future__ import annotations
 
 import math
-from array import array
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
 
 from core.gpu import GpuSample
 from core.snapshot import AgentSnapshot
-from core.state import AgentState
+from titan_gui.history_table import NAN, Minute, Table
+from titan_gui.series import CPU_HEAT, MAX_CARDS, SeriesKey, Shade, shade_of, values_of
 
-NAN = math.nan
-MAX_CARDS = 16
 MAX_STRETCHES = 512  # an agent that flaps for a day must not grow without end
-
-
-class Metric(StrEnum):
-    VRAM = "vram"  # MiB
-    RAM = "ram"  # MiB
-    CPU = "cpu"  # percent over all cores
-    GPU_LOAD = "gpu_load"  # percent
-    GPU_TEMPERATURE = "gpu_temperature"  # °C
-    CPU_TEMPERATURE = "cpu_temperature"
-
-
-class Part(StrEnum):
-    OURS = "ours"  # the agent and its engine
-    OTHERS = "others"
-    WHOLE = "whole"  # where it can't be told whose it is
-
-
-class SeriesKey(NamedTuple):
-    """One line: what, whose, and of which card ("" for the machine)."""
-
-    metric: Metric
-    part: Part
-    gpu: str = ""
-
-
-CPU_HEAT = SeriesKey(Metric.CPU_TEMPERATURE, Part.WHOLE)
 
 
 class Span(StrEnum):
@@ -63,14 +34,6 @@ class Span(StrEnum):
     def gap_s(self) -> float:
         """Two neighbours further apart than this are not joined: nothing was measured between them."""
         return 10.0 if self is Span.MINUTES else 150.0
-
-
-class Shade(StrEnum):
-    """Why nobody was served for a while."""
-
-    NONE = ""
-    PAUSED = "paused"  # at least one reason blocked
-    OFFLINE = "offline"  # the agent didn't run, or the coordinator was away
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +74,9 @@ class History:
         self.total_ram_mb: int | None = None
         self.has_cpu_heat = False  # whether the processor's temperature was ever told
         self._cards: dict[str, Card] = {}
-        self._recent = _Table(600)  # one sample each second at the most
-        self._minutes = _Table(1440)
-        self._minute = _Minute()
+        self._recent = Table(600)  # one sample each second at the most
+        self._minutes = Table(1440)
+        self._minute = Minute()
         self._stretches: deque[Stretch] = deque(maxlen=MAX_STRETCHES)
         self._shade = Shade.NONE
         self._shade_since = 0.0
@@ -184,65 +147,6 @@ class History:
             self._stretches.append(Stretch(self._shade_since, now, self._shade))
 
 
-def shade_of(snapshot: AgentSnapshot) -> Shade:
-    """Whether nobody can be served now, and why."""
-    if snapshot.state in (AgentState.STOPPED, AgentState.STARTING, AgentState.STOPPING, AgentState.FAILED):
-        return Shade.OFFLINE
-    if snapshot.blocking_reasons:
-        return Shade.PAUSED
-    return Shade.OFFLINE if snapshot.state is AgentState.CONNECTING else Shade.NONE
-
-
-def values_of(snapshot: AgentSnapshot) -> dict[SeriesKey, float]:
-    """Every figure that the snapshot's sample has. Ours and others' add up to what is used."""
-    machine = snapshot.machine
-    if machine is None:
-        return {}
-    values: dict[SeriesKey, float] = {}
-    used_ram = None
-    if machine.total_ram_mb is not None and machine.free_ram_mb is not None:
-        used_ram = float(machine.total_ram_mb - machine.free_ram_mb)
-    _split(values, Metric.RAM, "", used_ram, machine.own_ram_mb)
-    _split(values, Metric.CPU, "", machine.cpu_percent, machine.cpu_percent_ours)
-    if snapshot.processor_heat.celsius is not None:
-        values[CPU_HEAT] = snapshot.processor_heat.celsius
-    cards = [card for card in machine.gpus[:MAX_CARDS] if not card.is_lost]
-    for card in cards:
-        _split(values, Metric.VRAM, card.uuid, card.used_mb, _ours_on(card, snapshot, is_only=len(cards) == 1))
-        if card.utilisation_percent is not None:
-            values[SeriesKey(Metric.GPU_LOAD, Part.WHOLE, card.uuid)] = card.utilisation_percent
-        if card.temperature_c is not None:
-            values[SeriesKey(Metric.GPU_TEMPERATURE, Part.WHOLE, card.uuid)] = card.temperature_c
-    return values
-
-
-def _split(values: dict[SeriesKey, float], metric: Metric, gpu: str, used: float | None, ours: float | None) -> None:
-    if used is None:
-        return
-    if ours is None:
-        values[SeriesKey(metric, Part.WHOLE, gpu)] = used
-        return
-    ours = min(max(ours, 0.0), used)
-    values[SeriesKey(metric, Part.OURS, gpu)] = ours
-    values[SeriesKey(metric, Part.OTHERS, gpu)] = used - ours
-
-
-def _ours_on(card: GpuSample, snapshot: AgentSnapshot, *, is_only: bool) -> float | None:
-    """Our engine's memory on one card, MiB; None where it can't be told.
-
-    The driver's list of processes decides. Where it doesn't know ours (containers, some systems), an engine that says
-    how much it holds decides, and on one card only: nobody says how it is spread over several.
-    """
-    ours = {*snapshot.engine.pids, snapshot.pid}
-    measured = [one.used_mb for one in card.processes if one.pid in ours and one.used_mb is not None]
-    said = [model.vram_mb for model in snapshot.loaded_models]
-    if not any(vram_mb is None or vram_mb for vram_mb in said):
-        return float(sum(measured))  # nothing is loaded there
-    if is_only and None not in said:
-        return float(max(sum(measured), sum(vram_mb or 0 for vram_mb in said)))
-    return float(sum(measured)) if measured else None
-
-
 def _with_gaps(rows: list[tuple[float, float]], gap_s: float) -> Points:
     times: list[float] = []
     values: list[float] = []
@@ -253,76 +157,3 @@ def _with_gaps(rows: list[tuple[float, float]], gap_s: float) -> Points:
         times.append(at)
         values.append(value)
     return Points(tuple(times), tuple(values))
-
-
-class _Table:
-    """Rows in a ring: one array of times, and one of values per series."""
-
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._times = array("d", [NAN]) * capacity
-        self._columns: dict[SeriesKey, array[float]] = {}
-        self._first = 0
-        self._count = 0
-
-    @property
-    def keys(self) -> Iterable[SeriesKey]:
-        return self._columns.keys()
-
-    def append(self, at: float, values: Mapping[SeriesKey, float]) -> None:
-        """Add a row. Rows that a clock set back has put into the future are forgotten."""
-        while self._count and self._times[self._slot(self._count - 1)] >= at:
-            self._count -= 1
-        if self._count == self._capacity:
-            self._first = (self._first + 1) % self._capacity
-            self._count -= 1
-        slot = self._slot(self._count)
-        self._count += 1
-        self._times[slot] = at
-        for key in values.keys() - self._columns.keys():
-            self._columns[key] = array("d", [NAN]) * self._capacity
-        for key, column in tuple(self._columns.items()):
-            column[slot] = values.get(key, NAN)
-            if slot == 0 and self._count == self._capacity and all(map(math.isnan, column)):
-                del self._columns[key]  # a card that is gone
-
-    def rows(self, key: SeriesKey, since: float) -> list[tuple[float, float]]:
-        column = self._columns.get(key)
-        if column is None:
-            return []
-        slots = map(self._slot, range(self._count))
-        return [(self._times[slot], column[slot]) for slot in slots if self._times[slot] >= since]
-
-    def _slot(self, index: int) -> int:
-        return (self._first + index) % self._capacity
-
-
-class _Minute:
-    """The minute that isn't over yet: sums and counts per series."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._number = -1
-        self._sums: dict[SeriesKey, tuple[float, int]] = {}
-
-    def add(self, at: float, values: Mapping[SeriesKey, float]) -> tuple[float, dict[SeriesKey, float]] | None:
-        """Count a sample; returns the minute before (its middle, its means) when this sample begins another one."""
-        number = int(at // 60)
-        done = None
-        if number != self._number:
-            if self.count:
-                done = (self._middle, {key: total / count for key, (total, count) in self._sums.items()})
-            self._number, self.count, self._sums = number, 0, {}
-        self.count += 1
-        for key, value in values.items():
-            total, count = self._sums.get(key, (0.0, 0))
-            self._sums[key] = (total + value, count + 1)
-        return done
-
-    def mean_of(self, key: SeriesKey) -> tuple[float, float]:
-        total, count = self._sums.get(key, (0.0, 0))
-        return self._middle, total / count if count else NAN
-
-    @property
-    def _middle(self) -> float:
-        return self._number * 60.0 + 30.0

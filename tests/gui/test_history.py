@@ -13,7 +13,8 @@ from core.engines import LoadedModel
 from core.snapshot import AgentSnapshot, Reason
 from core.state import AgentState
 from tests.fakes.machines import card, machine, measured
-from titan_gui.history import MAX_CARDS, History, Metric, Part, SeriesKey, Shade, Span, shade_of, values_of
+from titan_gui.history import History, Span
+from titan_gui.series import MAX_CARDS, Metric, Part, SeriesKey, Shade, shade_of, values_of
 
 NOW = 1_800_000_000.0
 RAM_OURS = SeriesKey(Metric.RAM, Part.OURS)

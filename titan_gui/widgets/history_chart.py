@@ -19,8 +19,8 @@ from PySide6.QtWidgets import (
 )
 
 from titan_gui.charts import ChartData, Line, Shape, axis_steps, axis_text, time_ticks, value_text, widest_texts
-from titan_gui.history import Shade
 from titan_gui.qt_imports import import_modules
+from titan_gui.series import Shade
 from titan_gui.theme import Colours, colours_of, dimmed, tabular
 from titan_gui.widgets.text_labels import ElidedLabel
 
