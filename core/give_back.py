@@ -63,6 +63,11 @@ class Held:
     free_mb: int | None
     engine_mb: int | None
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether its return could be seen; not on a card that the driver has lost."""
+        return self.free_mb is not None or self.engine_mb is not None
+
     def freed_mb(self, now: MemoryReading) -> int:
         free_mb, engine_mb = _of_kind(now, self.kind)
         rise = free_mb - self.free_mb if free_mb is not None and self.free_mb is not None else 0
@@ -89,7 +94,8 @@ def held_before(models: Iterable[LoadedModel], before: MemoryReading) -> tuple[H
         Held("vram", vram_mb, *_of_kind(before, "vram")),
         Held("ram", ram_mb, *_of_kind(before, "ram")),
     ]
-    return tuple(sorted((part for part in parts if part.held_mb >= LEAST_MB), key=lambda part: -part.held_mb))
+    known = [part for part in parts if part.held_mb >= LEAST_MB and part.is_measured]
+    return tuple(sorted(known, key=lambda part: -part.held_mb))
 
 
 class MemoryKeeper:

@@ -205,6 +205,11 @@ def test_owners_model_in_the_same_engine_leaves_only_the_engines_word() -> None:
     assert [(part.kind, part.held_mb) for part in alone] == [("vram", 13_500), ("ram", 700)]
 
 
+def test_what_was_on_a_card_that_is_gone_is_not_said_to_be_held_by_another_program() -> None:
+    lost = MemoryReading(free_ram_mb=10_000, engine_ram_mb=0)
+    assert held_before([LoadedModel(name="a", total_mb=4_000, vram_mb=4_000)], lost) == ()
+
+
 def test_mapped_weights_in_ram_are_nothing_to_give_back() -> None:
     assert held_before([LoadedModel(name="a", total_mb=5_000, vram_mb=0)], MemoryReading(free_ram_mb=1)) == ()
 

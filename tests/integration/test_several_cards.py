@@ -5,19 +5,24 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import grpc
 import pytest
 
 from core.rules.effects import DEFAULT_EFFECTS
 from tests.fakes.agent_process import run_titan
 from tests.fakes.faulty_coordinator import FaultyCoordinator
 from tests.fakes.nvml_double import build, find_compiler
+from tests.fakes.polling import until
+from tests.integration.client import client_of, token_of, within
 from tests.integration.running import ID, ollama_agent
+from tests.integration.settings import TINY
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(find_compiler() is None, reason="no C compiler to build the NVML double"),
 ]
 BIG = "card uuid=GPU-a name=RTX_4090 total=24564 used=500 temp=51 power=80500"
+UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 SHOWN = "card uuid=GPU-b name=RTX_3060 total=12288 used=2000 temp=70 power=30000 monitor=1 display=1"
 
 
@@ -60,6 +65,36 @@ async def test_only_lent_cards_count_and_the_owner_can_lend_another_one(home: Pa
         show(state, f"{BIG} lost=1", f"{SHOWN} lost=1")
         seen = await agent.wait_snapshot(lambda snapshot: snapshot["state"] == "paused")
         assert seen["reasons"][0]["code"] == "gpu_lost"
+        assert await agent.stop() == 0
+
+
+async def test_card_that_is_pulled_out_while_it_serves_ends_the_session_and_nobody_is_let_in(
+    home: Path, tmp_path: Path
+) -> None:
+    state = tmp_path / "state"
+    show(state, BIG)
+    library = await asyncio.to_thread(build, tmp_path)
+    environ = {
+        "LD_LIBRARY_PATH": str(library.parent),
+        "NVML_DOUBLE_STATE": str(state),
+        "TITAN_GPU_LOST_EFFECT": DEFAULT_EFFECTS["gpu_lost"],
+    }
+    async with ollama_agent(home, **environ) as (coordinator, engine, agent), client_of(agent.endpoint) as client:
+        engine.size_vram = engine.size
+        engine.pace()
+        engine.let_through(2)
+        async with client.streaming(token_of(coordinator, ID, TINY)) as (answer, asking):
+            show(state, f"{BIG} lost=1")
+            await within(asking)
+            assert answer.code is UNAVAILABLE
+        await agent.wait_snapshot(lambda snapshot: [r["code"] for r in snapshot["reasons"]] == ["gpu_lost"])
+        await until(lambda: not engine.loaded)
+        refused = await client.ask(token_of(coordinator, ID, TINY))
+        assert refused.code is UNAVAILABLE
+        assert refused.pieces == []
+        seen = await agent.snapshot()
+        assert seen["capacity"]["free_mb"] == 0
+        assert seen["give_back"] is None  # nobody can measure it, so nobody is said to hold it
         assert await agent.stop() == 0
 
 
