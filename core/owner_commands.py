@@ -13,7 +13,7 @@ from core.live_settings import apply_settings_outcome
 from core.model_commands import add_model_commands
 from core.pause_commands import add_pause_commands
 from core.sessions import EndReason
-from core.setup_probe import add_setup_commands
+from core.setup_commands import add_setup_commands
 from core.speed_test import add_speed_commands
 from core.time_use import time_use_json
 from core.updates.commands import add_update_commands

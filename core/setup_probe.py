@@ -10,13 +10,11 @@ import ipaddress
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
-from core.agent import Agent
-from core.commands import CommandError, CommandOutcome, CommandTable
 from core.config import Settings
 from core.errors import AgentError, ConfigError
-from core.network import DEFAULT_COORDINATOR_PORT, MAX_PORT, is_unspecified_host, parse_endpoint, parse_port
+from core.network import DEFAULT_COORDINATOR_PORT, MAX_PORT, is_unspecified_host, parse_endpoint
 
 PROBE_LIMIT_S = 8.0
 DEFAULT_AGENT_PORT = Settings().agent_port
@@ -150,49 +148,3 @@ def free_port_near(port: int) -> int | None:
     """The next port above that can be listened on, so that it looks like the usual one; None where there is none."""
     nearby = range(port + 1, min(port + 1 + _PORTS_TRIED, MAX_PORT + 1))
     return next((candidate for candidate in nearby if not port_problem(candidate)), None)
-
-
-def add_setup_commands(table: CommandTable, agent: Agent) -> None:
-    """What the setup asks the running (held) agent for."""
-
-    async def test_coordinator(arguments: Mapping[str, str]) -> CommandOutcome:
-        tls = arguments.get("tls", "false") == "true"
-        answer = await probe_coordinator(agent.loaded.settings, arguments.get("endpoint", ""), tls=tls)
-        return CommandOutcome(answer.sentence, asdict(answer))
-
-    async def find_addresses(arguments: Mapping[str, str]) -> CommandOutcome:
-        addresses = await asyncio.to_thread(lambda: local_addresses(read_interfaces(), preferred=outgoing_addresses()))
-        hosts = [address.host for address in addresses]
-        message = f"This machine has {', '.join(hosts)}." if hosts else "This machine has no address but its own."
-        return CommandOutcome(message, {"addresses": [asdict(address) for address in addresses]})
-
-    async def check_port(arguments: Mapping[str, str]) -> CommandOutcome:
-        try:
-            port = parse_port(arguments.get("port", ""))
-        except ConfigError as error:
-            raise CommandError(error.detail, hint=error.hint) from None
-        is_ours = port == agent.report.port
-        problem = "" if is_ours else await asyncio.to_thread(port_problem, port)
-        return CommandOutcome(problem or f"Port {port} is free.", {"port": port, "problem": problem})
-
-    async def find_port(arguments: Mapping[str, str]) -> CommandOutcome:
-        try:
-            wanted = parse_port(arguments.get("port", ""))
-        except ConfigError:
-            wanted = DEFAULT_AGENT_PORT - 1
-        port = await asyncio.to_thread(free_port_near, wanted)
-        if port is None:
-            raise CommandError(f"no port above {wanted} is free", hint="Type another one.")
-        return CommandOutcome(f"Port {port} is free.", {"port": port})
-
-    async def check_idle(_: Mapping[str, str]) -> CommandOutcome:
-        from core.idle_check import idle_problem  # late: the desktop's bus, which nobody else may want
-
-        problem = await idle_problem()
-        return CommandOutcome(problem or "This machine tells when nobody uses it.", {"problem": problem})
-
-    table.add("check_idle", check_idle)
-    table.add("test_coordinator", test_coordinator, arguments=("endpoint", "tls"))
-    table.add("find_addresses", find_addresses)
-    table.add("check_port", check_port, arguments=("port",))
-    table.add("find_port", find_port, arguments=("port",))
