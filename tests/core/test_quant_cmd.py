@@ -134,7 +134,7 @@ class Web(BaseHTTPRequestHandler):
 def web(small: Path) -> Iterator[str]:
     Web.content, Web.knows_ranges, Web.requests = small.read_bytes(), True, 0
     server = ThreadingHTTPServer(("127.0.0.1", 0), Web)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()

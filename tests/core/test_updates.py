@@ -316,7 +316,7 @@ def server() -> Iterator[tuple[str, list[tuple[int, dict[str, str], bytes]]]]:
             pass
 
     http_server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=http_server.serve_forever)
+    thread = threading.Thread(target=http_server.serve_forever, args=(0.01,))
     thread.start()
     yield f"http://127.0.0.1:{http_server.server_port}/index.json", answers
     http_server.shutdown()
