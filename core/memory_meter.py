@@ -7,9 +7,8 @@ from collections.abc import Callable, Collection
 from core.engine_processes import EngineProcesses
 from core.give_back import MemoryReading
 from core.gpu import GpuSample
+from core.host_meter import held_mb
 from core.stats_collector import MemorySample
-
-_MIB = 1024 * 1024
 
 
 class SystemMemoryMeter:
@@ -36,7 +35,7 @@ class SystemMemoryMeter:
         return MemoryReading(
             free_ram_mb=sample.free_ram_mb,
             free_vram_mb=sample.free_vram_mb,
-            engine_ram_mb=sum(_private_mb(pid) for pid in pids) if pids else None,
+            engine_ram_mb=sum(held_mb(pid) for pid in pids) if pids else None,
             engine_vram_mb=_vram_of(sample.gpus, pids),
             vram_by_program=_vram_of_others(sample.gpus, pids),
         )
@@ -51,22 +50,12 @@ def _parent(pid: int) -> int | None:
         return None
 
 
-def _private_mb(pid: int) -> int:
-    """Without file cache, which counts as free already. 0 for a process that is gone, or that may not be read."""
-    import psutil
-
-    try:
-        memory = psutil.Process(pid).memory_info()
-    except psutil.Error:
-        return 0
-    return int(memory.rss - getattr(memory, "shared", 0)) // _MIB
-
-
 def _vram_of(gpus: Collection[GpuSample], pids: Collection[int]) -> int | None:
-    """None where the driver doesn't say how much a process of ours uses, or there is no card."""
-    sizes = [process.used_mb for card in gpus for process in card.processes if process.pid in pids]
+    """None where the driver doesn't say how much a process of ours uses, or there is no card, or none any more."""
+    here = [card for card in gpus if not card.is_lost]
+    sizes = [process.used_mb for card in here for process in card.processes if process.pid in pids]
     known = [used_mb for used_mb in sizes if used_mb is not None]
-    return sum(known) if gpus and len(known) == len(sizes) else None
+    return sum(known) if here and len(known) == len(sizes) else None
 
 
 def _vram_of_others(gpus: Collection[GpuSample], pids: Collection[int]) -> dict[str, int]:

@@ -18,7 +18,8 @@ from core.engines.ollama import OllamaEngine
 from core.errors import EngineFailed
 from core.give_back import ENOUGH, LIMIT_S, MemoryKeeper, MemoryMeter, MemoryReading, held_before
 from core.give_back_file import KEPT, GiveBackFile
-from core.memory_meter import SystemMemoryMeter
+from core.gpu import GpuSample
+from core.memory_meter import SystemMemoryMeter, _vram_of
 from core.model_manager import ModelManager
 from core.sessions import Admission
 from core.snapshot import GiveBack
@@ -208,6 +209,8 @@ def test_owners_model_in_the_same_engine_leaves_only_the_engines_word() -> None:
 def test_what_was_on_a_card_that_is_gone_is_not_said_to_be_held_by_another_program() -> None:
     lost = MemoryReading(free_ram_mb=10_000, engine_ram_mb=0)
     assert held_before([LoadedModel(name="a", total_mb=4_000, vram_mb=4_000)], lost) == ()
+    card = GpuSample(uuid="GPU-a", name="RTX 4090", is_lost=True)
+    assert _vram_of([card], {1}) is None
 
 
 def test_mapped_weights_in_ram_are_nothing_to_give_back() -> None:
