@@ -11,12 +11,12 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from core.backoff import Backoff
+from core.coordinator_key import KeyFetch
 from core.coordinator_link import Link
 from core.coordinator_types import (
     MAX_INTERVAL_S,
@@ -28,7 +28,7 @@ from core.coordinator_types import (
     nothing_free,
 )
 from core.deadlines import Sleep, cancel_all, first_of, within
-from core.errors import AgentError, CoordinatorError, CoordinatorUnreachable, RegistrationRefused
+from core.errors import CoordinatorError, CoordinatorUnreachable, RegistrationRefused
 from core.network import DEFAULT_COORDINATOR_PORT, is_loopback_endpoint, parse_endpoint
 from core.snapshot import CoordinatorView
 from core.wake_watch import WakeWatch
@@ -36,7 +36,6 @@ from core.wake_watch import WakeWatch
 __all__ = ["CoordinatorClient", "Health", "NotRegistering", "Registration", "may_have_degraded"]
 
 LEAVE_LIMIT_S = 2.0
-FIRST_KEY_LIMIT_S = 1.0  # a coordinator that hangs on its key still gets this agent registered
 
 _log = logging.getLogger(__name__)
 
@@ -71,7 +70,6 @@ class CoordinatorClient:
         self._own_interval_s = heartbeat_interval_s
         self._get_registration = get_registration
         self._get_health = get_health
-        self._on_key = on_key
         self._on_view = on_view
         self._on_notice = on_notice
         self._on_woke = on_woke
@@ -84,8 +82,14 @@ class CoordinatorClient:
         self._backoff = self._new_backoff()
         self._view = CoordinatorView(endpoint=self._endpoint)
         self._link: Link | None = None
-        self._key_task: asyncio.Task[None] | None = None
-        self._key_tried = asyncio.Event()  # this link's first fetch is over, with a key or without
+        self._key = KeyFetch(
+            on_key=on_key,
+            on_held=self._note_key,
+            on_failure=self._note_no_key,
+            on_bug=self._note_bug,
+            new_backoff=self._new_backoff,
+            sleep=sleep,
+        )
         self._poked = asyncio.Event()  # something below changed: look again
         self._register_wanted = True
         self._is_leaving = False
@@ -167,7 +171,7 @@ class CoordinatorClient:
         began_s = self._monotonic()
         try:
             self._link = await self._open_link()
-            self._start_key_fetch(self._link)
+            self._key.start(self._link)
             await self._serve_link(self._link)
             return  # on purpose: leaving, or the machine slept
         except CoordinatorError as error:
@@ -197,9 +201,7 @@ class CoordinatorClient:
 
     async def _drop_link(self) -> None:
         link, self._link = self._link, None
-        key_task, self._key_task = self._key_task, None
-        if key_task is not None:
-            await cancel_all(key_task)
+        await self._key.stop()
         if link is not None:
             await link.close()
 
@@ -229,7 +231,8 @@ class CoordinatorClient:
             _log.info("Not registered: %s", wanted.reason)
             self._publish(link="not-registered", detail=wanted.reason, rtt_ms=None)
             return None
-        await self._wait_for_first_key()
+        if not self._view.has_key:
+            await self._key.wait_tried()
         told_s = await link.register(wanted)
         self._is_hidden = False
         interval_s = hold_interval(told_s, self._own_interval_s)
@@ -263,7 +266,7 @@ class CoordinatorClient:
         self._was_forgotten = True
         self._register_wanted = True
         self._poked.set()
-        self._start_key_fetch(link)
+        self._key.start(link)
 
     async def _wait_for_next(self, link: Link, registered: Registration | None) -> None:
         """Return when there is something to do; raise when the health stream ends meanwhile."""
@@ -283,42 +286,19 @@ class CoordinatorClient:
     def _cause_is_gone(self, registered: Registration) -> bool:
         return self._is_hidden and not may_have_degraded(self._get_health(), registered)
 
-    # The key, beside the beats: a link whose key cannot be fetched yet still keeps the agent registered
+    # What the fetch of the key tells
 
-    def _start_key_fetch(self, link: Link) -> None:
-        if self._key_task is None or self._key_task.done():
-            self._key_tried.clear()
-            self._key_task = asyncio.create_task(self._fetch_key_until_held(link), name="coordinator-key")
-            self._key_task.add_done_callback(self._note_key_task_end)
+    def _note_key(self) -> None:
+        self._publish(has_key=True, detail="" if self._view.link == "registered" else self._view.detail)
 
-    def _note_key_task_end(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (bug := task.exception()) is not None:
-            self._bug = bug  # run() raises it: a task of ours never dies unseen
-            self._poked.set()
+    def _note_no_key(self, detail: str) -> None:
+        if self._view.link == "registered":  # otherwise the link says the same
+            _log.warning("No public key from the coordinator: %s", detail)
+            self._publish(detail=f"Registered, but without the coordinator's key: {detail}")
 
-    async def _wait_for_first_key(self) -> None:
-        """Who registers is sent clients, and without a key they would be refused: give the first fetch a moment."""
-        if self._view.has_key or self._key_task is None:
-            return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(FIRST_KEY_LIMIT_S):
-                await self._key_tried.wait()
-
-    async def _fetch_key_until_held(self, link: Link) -> None:
-        backoff = self._new_backoff()
-        while True:
-            try:
-                self._on_key(await link.fetch_key())
-            except AgentError as error:
-                self._key_tried.set()
-                if self._view.link == "registered":  # otherwise the link says the same
-                    _log.warning("No public key from the coordinator: %s", error.detail)
-                    self._publish(detail=f"Registered, but without the coordinator's key: {error.detail}")
-                await self._sleep(backoff.next_wait_s())
-            else:
-                self._publish(has_key=True, detail="" if self._view.link == "registered" else self._view.detail)
-                self._key_tried.set()
-                return
+    def _note_bug(self, bug: BaseException) -> None:
+        self._bug = bug  # run() raises it: a task of ours never dies unseen
+        self._poked.set()
 
     # Between two links
 
