@@ -44,6 +44,7 @@ class Room:
     kind: str = "ram"  # "vram" or "ram"
     free_mb: int | None = None  # now, what our own loaded models hold counted as free
     budget_mb: int | None = None  # what the owner lends at most: everything but the reserve
+    card_mb: tuple[int, ...] = ()  # of `free_mb`, what each card has; a model that fits on none is spread over all
     spare_ram_mb: int | None = None  # where models live in graphics memory: RAM for layers that don't fit there
     plan: LoadPlan | None = None  # None where the engine keeps to itself how it loads
     can_step_down: bool = False  # this engine takes fewer sessions or less context rather than refuse
@@ -130,7 +131,8 @@ def room_of(snapshot: AgentSnapshot) -> Room:
         return room
     if kind == "vram":
         own_mb = sum(model.vram_mb or 0 for model in snapshot.loaded_models if not model.is_owners)
-        return _with(room, machine.free_vram_mb, own_mb, spare_ram_mb=_spare_ram_mb(machine))
+        spread = replace(room, card_mb=_card_mb(machine, own_mb))
+        return _with(spread, machine.free_vram_mb, own_mb, spare_ram_mb=_spare_ram_mb(machine))
     return _with(room, machine.free_ram_mb, machine.own_ram_mb or 0)
 
 
@@ -156,7 +158,15 @@ _MACHINE_FIGURES = ("total_ram_mb", "free_ram_mb", "own_ram_mb", "total_vram_mb"
 
 def _machine_of_json(machine: Mapping[str, Any]) -> SystemStats:
     cards = tuple(
-        GpuSample(uuid=card["uuid"], name=card["name"], is_unified=card.get("is_unified", False))
+        GpuSample(
+            uuid=card["uuid"],
+            name=card["name"],
+            total_mb=card.get("total_mb"),
+            free_mb=card.get("free_mb"),
+            is_unified=card.get("is_unified", False),
+            is_lost=card.get("is_lost", False),
+            kept_because=card.get("kept_because", ""),
+        )
         for card in machine.get("gpus", ())
     )
     figures: dict[str, Any] = {name: machine.get(name) for name in _MACHINE_FIGURES}
@@ -174,9 +184,11 @@ class _Case:
 
     def __init__(self, size_bytes: int, room: Room, shape: ModelShape | None) -> None:
         self._size_bytes, self._room, self._shape = size_bytes, room, shape
-        self._plan = held(room.plan or _ANY_PLAN, shape)
+        self._plan = _spread(held(room.plan or _ANY_PLAN, shape), shape, size_bytes, room)
         self.as_wanted = rung_of(shape, size_bytes, self._plan)
         where = "graphics memory" if room.kind == "vram" else "memory"
+        if self._plan.cards > 1:
+            where = f"{where} on {self._plan.cards} cards"
         about = "" if shape else "about "
         self._needs = f"Needs {about}{_gigabytes(self.as_wanted.need_mb)} of {where}{self._for_what(self._plan)}"
 
@@ -245,15 +257,22 @@ def layers_on_card(shape: ModelShape, size_bytes: int, plan: LoadPlan, card_mb: 
     return on_card, -(-(shape.layers - on_card) * layer // _MIB)
 
 
+def _spread(plan: LoadPlan, shape: ModelShape | None, size_bytes: int, room: Room) -> LoadPlan:
+    """Over all cards where no single one has room: each then has work buffers and an engine's own memory."""
+    if len(room.card_mb) < 2 or rung_of(shape, size_bytes, plan).need_mb <= max(room.card_mb):
+        return plan
+    return replace(plan, cards=len(room.card_mb))
+
+
+def _card_mb(machine: SystemStats, own_mb: int) -> tuple[int, ...]:
+    """What each lent card has free, ours counted. On which of them ours is isn't known here: it may be on any."""
+    lent = [card for card in machine.gpus if card.is_lent and not card.is_lost and card.total_mb is not None]
+    own_cards = [card for card in lent if not card.is_unified] or lent
+    return tuple(min(card.total_mb or 0, card.free_mb + own_mb) for card in own_cards if card.free_mb is not None)
+
+
 def _with(room: Room, free_mb: int | None, own_mb: int, *, spare_ram_mb: int | None = None) -> Room:
-    return Room(
-        kind=room.kind,
-        free_mb=None if free_mb is None else free_mb + own_mb,
-        budget_mb=room.budget_mb,
-        spare_ram_mb=spare_ram_mb,
-        plan=room.plan,
-        can_step_down=room.can_step_down,
-    )
+    return replace(room, free_mb=None if free_mb is None else free_mb + own_mb, spare_ram_mb=spare_ram_mb)
 
 
 def _spare_ram_mb(machine: SystemStats) -> int | None:

@@ -33,6 +33,7 @@ class LoadPlan:
     logit_rows: int = 0  # rows of the vocabulary's width that a step gives; 0: one for each session
     engine_bytes: int = 0  # of the engine itself, whatever the model
     token_bytes: int = 0  # of the engine for each token of the vocabulary
+    cards: int = 1  # graphics cards that share the model, each with work buffers and an engine's own memory
     are_sessions_fixed: bool = False  # the engine's own setting, which isn't ours to lower
 
     def smaller(self, *, sessions: int | None = None, context_tokens: int | None = None) -> LoadPlan:
@@ -103,10 +104,10 @@ def memory_need(shape: ModelShape, weights_bytes: int, plan: LoadPlan) -> Memory
     return MemoryNeed(
         weights=weights_bytes,
         cache=cache_bytes(shape, plan),
-        compute=compute_bytes(shape, plan),
+        compute=plan.cards * compute_bytes(shape, plan),
         # The samplers' candidates (llama.h, llama_token_data: 12 bytes a token), and the request itself.
         sessions=plan.sessions * (12 * vocabulary + _MIB),
-        engine=plan.engine_bytes + plan.token_bytes * vocabulary,
+        engine=plan.cards * plan.engine_bytes + plan.token_bytes * vocabulary,
     )
 
 

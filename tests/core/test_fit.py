@@ -24,6 +24,7 @@ from core.fit import (
     room_of_json,
     shape_of_json,
 )
+from core.gpu import GpuSample
 from core.load_ladder import rung_of
 from core.memory_need import embedded_plan, memory_need, ollama_plan
 from core.quantization import size_at
@@ -220,6 +221,39 @@ def test_guess_from_a_file_s_size_refuses_only_what_never_fits() -> None:
     refuse_what_breaks_the_reserve(EngineModel(name="untold"), Room(free_mb=1, budget_mb=1))
     with pytest.raises(NotEnoughMemory):
         refuse_what_breaks_the_reserve(model, Room(free_mb=1000, budget_mb=5000))
+
+
+def test_model_that_fits_on_no_single_card_needs_more_on_two() -> None:
+    """Each of them has work buffers and an engine's own memory; so the sum of what is free says too much."""
+    plan = ollama_plan(context_tokens=4096)
+    need_mb = rung_of(LLAMA_8B, Q4, plan).need_mb
+    two = replace(CARD, free_mb=need_mb + 100, budget_mb=need_mb + 100, plan=plan, spare_ram_mb=16_000)
+    assert judge(Q4, replace(two, card_mb=(need_mb, 100)), LLAMA_8B).fit is Fit.FITS
+    verdict = judge(Q4, replace(two, card_mb=(need_mb // 2, need_mb // 2)), LLAMA_8B)
+    assert verdict.fit is Fit.PARTLY
+    assert "of graphics memory on 2 cards for 1 session" in verdict.sentence
+    assert verdict.needed_mb is not None
+    assert need_mb + 457 < verdict.needed_mb < need_mb + 1000
+
+
+def test_room_tells_each_lent_cards_memory_to_window_and_command_line() -> None:
+    cards = (
+        GpuSample(uuid="a", name="RTX 3060", total_mb=12_288, free_mb=9_000),
+        GpuSample(uuid="b", name="RTX 3060", total_mb=12_288, free_mb=12_000),
+        GpuSample(uuid="c", name="RTX 4090", total_mb=24_564, free_mb=20_000, kept_because="it drives the display"),
+        GpuSample(uuid="d", name="RTX 2060", total_mb=6_144, free_mb=6_000, is_lost=True),
+        GpuSample(uuid="e", name="Radeon", total_mb=16_000, free_mb=16_000, is_unified=True),
+    )
+    snapshot = AgentSnapshot(
+        engine=EngineView(name="ollama"),
+        capacity=CapacityView(kind="vram", total_mb=22_000),
+        loaded_models=(LoadedModel(name="x", vram_mb=3_000),),
+        machine=SystemStats(total_vram_mb=24_576, free_vram_mb=21_000, gpus=cards),
+        load_plan=ollama_plan(context_tokens=4096),
+    )
+    room = room_of(snapshot)
+    assert (room.free_mb, room.card_mb) == (24_000, (12_000, 12_288))
+    assert room_of_json(json.loads(snapshot.to_json())) == room
 
 
 @given(st.integers(1, 1 << 45), st.integers(0, 1 << 22), st.integers(1, 1 << 22), st.booleans(), SHAPES, PLANS)

@@ -139,6 +139,7 @@ PLANS = st.builds(
     cache_type=st.sampled_from(sorted(CACHE_TYPES)),
     flash_attention=st.booleans(),
     logit_rows=st.sampled_from([0, 512]),
+    cards=st.integers(1, 3),
 )
 
 
