@@ -18,6 +18,7 @@ from core.fit import Room, can_load_now, judge, less_that_fits, refuse_what_brea
 from core.logs import get_logger
 from core.missing_models import missing_models
 from core.model_names import local_name
+from core.no_offer import why_none_is_here, why_unloadable
 from core.quant_choice import choose_quant, quants_of
 from core.vram_plan import VramPlan
 
@@ -398,36 +399,12 @@ class ModelManager:
             return
         if self._unloadable:
             name, (why, hint, _) = next(iter(self._unloadable.items()))
-            self.problem = f"{name} cannot be served: {why}"
-            self.problem_hint = hint or "It is tried again in 10 minutes; offer another one meanwhile: titan models"
-        elif not self.supported:
-            self.problem = "no model is named to be offered"
-            self.problem_hint = "Tick one on the Models page, or: titan config set supported_models NAME"
+            self.problem, self.problem_hint = why_unloadable(name, why, hint)
         else:
-            tests_only = [name for name in self.supported if self._is_for_tests(name)]
-            missing = [name for name in self.supported if name not in tests_only]
-            parts = [f"the engine {self._engine.name} has none of: {', '.join(missing)}"] if missing else []
-            if tests_only:
-                names = ", ".join(tests_only)
-                parts.append(f"{names} is only for tests on this machine, never offered to a coordinator elsewhere")
-            self.problem = "; ".join(parts)
-            wanted = missing[0] if missing else "MODEL"
-            self.problem_hint = _missing_hint(self._engine.name, wanted, self.models)
-
-
-def _missing_hint(engine_name: str, wanted: str, have: tuple[EngineModel, ...]) -> str:
-    if engine_name == "ollama":
-        return f"Get it: titan pull {wanted}. Or offer one that is there: titan config set supported_models NAME"
-    names = ", ".join(model.name for model in have if not model.is_selftest)
-    if names:
-        how = "; or get what is wanted: titan models says how" if engine_name == "embedded" else ""
-        return f"Offer one that is there ({names}): titan config set supported_models NAME{how}"
-    if engine_name == "embedded":
-        return (
-            "Put a GGUF file into the models folder (titan config path) and tick it on the Models page, "
-            "or: titan config set supported_models NAME. Or get it from the hub: titan models says how"
-        )
-    return "Load a model in that server and tick it on the Models page, or: titan config set supported_models NAME"
+            for_tests = [name for name in self.supported if self._is_for_tests(name)]
+            self.problem, self.problem_hint = why_none_is_here(
+                self._engine.name, self.supported, for_tests, self.models
+            )
 
 
 def _ollama(host: str) -> Engine:
