@@ -24,6 +24,7 @@ from core.network import (
     public_address_problem,
 )
 from core.paths import ProfilePaths
+from core.reasons.of_network import kind_of_silence
 
 if TYPE_CHECKING:
     from core.engines import Engine
@@ -142,7 +143,12 @@ async def _key(settings: Settings) -> Finding:
         ca_path=settings.coordinator_ca,
     )
     validator = JwtValidator(settings.agent_id or "doctor")
-    validator.set_key(await client.fetch_key())
+    try:
+        key = await client.fetch_key()
+    except CoordinatorUnreachable as error:  # it took the connection: only what kind of silence follows is of use
+        detail = f"{settings.coordinator_endpoint} gives no key: {kind_of_silence(error.detail)}"
+        raise CoordinatorUnreachable(detail, hint=error.hint) from error
+    validator.set_key(key)
     return ok(f"an RSA key, fingerprint {validator.key_fingerprint[:16]}")
 
 

@@ -12,6 +12,7 @@ from grpc import aio
 
 from core.errors import AgentError, CoordinatorUnreachable
 from core.network import DEFAULT_COORDINATOR_PORT, parse_endpoint
+from core.reasons.of_network import kind_of_silence
 from core.tls import load_authority
 from proto import titancompute_pb2 as pb
 from proto import titancompute_pb2_grpc as pb_grpc
@@ -20,7 +21,7 @@ TOKEN_LIMIT_S = 10.0
 OPTIONS = (("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1))
 
 # How gRPC itself speaks of a connection that isn't there, in lower case.
-_GRPC_WORDS = ("connect", "deadline exceeded", "dns resolution", "name resolution", "socket closed")
+_GRPC_WORDS = ("connect", "deadline exceeded", "dns resolution", "name resolution", "errors resolving", "socket closed")
 
 
 class AskError(AgentError):
@@ -159,8 +160,12 @@ def _coordinator_error(endpoint: str, error: aio.AioRpcError) -> AgentError:
     code = error.code()
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED) and not _is_told(error):
         return CoordinatorUnreachable(
-            f"the coordinator {endpoint} does not answer",
+            f"the coordinator {endpoint} can't be reached ({kind_of_silence(error.details() or '')})",
             hint="Check the address (--coordinator HOST:PORT) and that it runs.",
+        )
+    if code is grpc.StatusCode.UNIMPLEMENTED:
+        return AskError(
+            f"what answers at {endpoint} is no coordinator", hint="Check the port (--coordinator HOST:PORT)."
         )
     return AskError(f"the coordinator {endpoint} said no: {error.details()} ({code.name})", hint="Ask again later.")
 

@@ -70,7 +70,7 @@ async def probe_coordinator(settings: Settings, endpoint: str, *, tls: bool) -> 
         return CoordinatorAnswer(is_reached=is_reached, has_key=False, sentence=sentence, hint=_HINT)
     except AgentError as error:
         if is_reached:
-            sentence = f"Something answers at {address}, but not as a coordinator does: {error.detail}."
+            sentence = f"Something answers at {address}, but not as a coordinator does."
             return CoordinatorAnswer(is_reached=True, has_key=False, sentence=sentence, hint=_TLS_HINT)
         return CoordinatorAnswer(is_reached=False, has_key=False, sentence=f"{error.detail}.", hint=_HINT)
     return CoordinatorAnswer(is_reached=True, has_key=True, sentence=f"A coordinator answers at {address}.")

@@ -33,8 +33,10 @@ def kind_of_silence(detail: str) -> str:
     text = detail.lower()
     if "refused" in text:
         return "connection refused"
-    if any(word in text for word in ("dns", "resolution", "name or service", "not known")):
+    if any(word in text for word in ("dns", "resolution", "resolving", "name or service", "not known")):
         return "its name isn't found"
+    if any(word in text for word in ("parsing http/2", "settings frame, got", "unimplemented")):
+        return "what answers there is no coordinator"
     if any(word in text for word in ("certificate", "handshake", "ssl")):
         return "no secure connection"
     return "no answer"

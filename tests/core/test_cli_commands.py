@@ -154,7 +154,7 @@ def test_ask_with_nobody_there_is_a_clear_error(capsys: pytest.CaptureFixture[st
     ran = Ran(capsys, "ask", "hello", "--coordinator", "127.0.0.1:1")
 
     assert (ran.code, ran.out) == (1, "")
-    assert "the coordinator 127.0.0.1:1 does not answer" in ran.err
+    assert "the coordinator 127.0.0.1:1 can't be reached (connection refused)" in ran.err
     assert Ran(capsys, "ask", "hello", "--coordinator", "127.0.0.1:1", "--json").json["error"]
 
 

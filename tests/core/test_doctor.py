@@ -14,12 +14,14 @@ from typing import Any
 import pytest
 
 from core.cli.doctor_cmd import summary
+from core.config import Settings
 from core.config_load import LoadedSettings, load_settings
 from core.doctor import Check, Finding, Report, Verdict, broken, examine, is_healthy, note, ok
 from core.doctor_checks import make_checks
 from core.errors import ConfigError, CoordinatorUnreachable
 from core.local_coordinator import LocalCoordinator
 from core.paths import profile_paths
+from core.setup_probe import probe_coordinator
 from tests.fakes.snapshots import busy_snapshot
 
 
@@ -117,6 +119,23 @@ async def test_coordinator_and_its_key(tmp_path: Path) -> None:
 
     assert [report.verdict for report in reports.values()] == ["ok", "ok"]
     assert "RSA key" in reports["coordinator key"].detail
+
+
+async def test_what_speaks_something_else_is_no_coordinator_and_said_without_grpc_words(tmp_path: Path) -> None:
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"SSH-2.0-OpenSSH_9.2\r\n")
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(speak, "127.0.0.1", 0) as server:
+        endpoint = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        reports = await look(tmp_path, "coordinator", "coordinator key", coordinator_endpoint=endpoint)
+        answer = await probe_coordinator(Settings(), endpoint, tls=False)
+
+    key = reports["coordinator key"]
+    assert key.verdict is Verdict.BROKEN
+    assert key.detail == f"{endpoint} gives no key: what answers there is no coordinator"
+    assert answer.sentence == f"Something answers at {endpoint}, but not as a coordinator does."
 
 
 async def test_coordinator_that_is_away_is_one_failure_with_its_remedy(tmp_path: Path) -> None:

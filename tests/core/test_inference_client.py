@@ -115,8 +115,19 @@ async def test_coordinator_without_agents_and_without_itself() -> None:
     async with coordinator:
         with pytest.raises(AskError, match="said no: no agents available"):
             await request_token(coordinator.endpoint, QUESTION, client_id="c")
-    with pytest.raises(CoordinatorUnreachable, match="does not answer"):
+    with pytest.raises(CoordinatorUnreachable, match=r"can't be reached \(connection refused\)"):
         await request_token(coordinator.endpoint, QUESTION, client_id="c")
+
+
+async def test_a_name_that_nobody_knows_is_told_in_our_words() -> None:
+    with pytest.raises(CoordinatorUnreachable, match=r"can't be reached \(its name isn't found\)"):
+        await request_token("no-such-coordinator.invalid:50051", QUESTION, client_id="c")
+
+
+async def test_an_agent_asked_for_a_token_is_no_coordinator() -> None:
+    async with scripted(ScriptedAgent([])) as grant:
+        with pytest.raises(AskError, match=f"what answers at {grant.agent_endpoint} is no coordinator"):
+            await request_token(grant.agent_endpoint, QUESTION, client_id="c")
 
 
 async def test_prompt_never_goes_to_the_coordinator() -> None:

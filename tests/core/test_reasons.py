@@ -78,6 +78,16 @@ def test_timed_pause_says_when_it_ends() -> None:
             "connection refused",
         ),
         ("UNAVAILABLE: DNS resolution failed for coordinator.example:50051", "its name isn't found"),
+        (
+            "UNAVAILABLE: errors resolving c:1: [field:hostname lookup error: Domain name not found]",
+            "its name isn't found",
+        ),
+        (
+            "UNAVAILABLE: Failed parsing HTTP/2 (Expected SETTINGS frame as the first frame, got frame type 79)",
+            "what answers there is no coordinator",
+        ),
+        ("UNIMPLEMENTED: Method not found!", "what answers there is no coordinator"),
+        ("UNAVAILABLE: connection attempt timed out before receiving SETTINGS frame", "no answer"),
         ("UNAVAILABLE: Ssl handshake failed", "no secure connection"),
         ("RegisterAgent took longer than 5 s", "no answer"),
         ("", "no answer"),
