@@ -79,14 +79,16 @@ def embedded_plan(*, sessions: int, context_tokens: int, batch_tokens: int) -> L
     )
 
 
-def ollama_plan(*, context_tokens: int, sessions: int = 1) -> LoadPlan:
+def ollama_plan(*, context_tokens: int, sessions: int = 1, cache_type: str = "f16") -> LoadPlan:
     """Ollama: steps of 512 tokens with logits for each. Its sessions at once are OLLAMA_NUM_PARALLEL, 1 unless set; the
-    rest wait. Whether it uses flash attention depends on its version, so the need is that without."""
+    rest wait. Whether it uses flash attention depends on its version, so the need is that without; a smaller cache type
+    it takes only with."""
     return LoadPlan(
         sessions=sessions,
         context_tokens=context_tokens,
         batch_tokens=512,
-        flash_attention=False,
+        cache_type=cache_type,
+        flash_attention=cache_type != "f16",
         logit_rows=512,
         engine_bytes=_OLLAMA_ENGINE_BYTES,
         token_bytes=_EMBEDDED_TOKEN_BYTES,

@@ -27,9 +27,18 @@ def load_plan(engine: Engine, settings: Settings, environ: Mapping[str, str] = o
     if engine.name == "ollama":
         parallel = environ.get("OLLAMA_NUM_PARALLEL", "")
         return ollama_plan(
-            context_tokens=settings.context_tokens, sessions=max(1, int(parallel)) if parallel.isdecimal() else 1
+            context_tokens=settings.context_tokens,
+            sessions=max(1, int(parallel)) if parallel.isdecimal() else 1,
+            cache_type=_ollama_cache_type(environ),
         )
     return None
+
+
+def _ollama_cache_type(environ: Mapping[str, str]) -> str:
+    """As Ollama reads it: another than f16 counts only with flash attention."""
+    asked = environ.get("OLLAMA_KV_CACHE_TYPE", "").strip().lower()
+    has_flash = environ.get("OLLAMA_FLASH_ATTENTION", "").strip().lower() in ("1", "t", "true")
+    return asked if asked in ("q8_0", "q4_0") and has_flash else "f16"
 
 
 def lendable_ram_mb(settings: Callable[[], Settings], host: Host | None = None) -> Callable[[int], int]:

@@ -157,6 +157,14 @@ def test_plan_of_each_engine() -> None:
         plan = load_plan(ollama, settings, {"OLLAMA_NUM_PARALLEL": parallel})
         assert plan is not None
         assert plan.sessions == sessions
+    for environ, cache_type in (
+        ({"OLLAMA_KV_CACHE_TYPE": "q8_0", "OLLAMA_FLASH_ATTENTION": "1"}, "q8_0"),
+        ({"OLLAMA_KV_CACHE_TYPE": "q8_0"}, "f16"),
+        ({"OLLAMA_KV_CACHE_TYPE": "odd", "OLLAMA_FLASH_ATTENTION": "true"}, "f16"),
+    ):
+        plan = load_plan(ollama, settings, environ)
+        assert plan is not None
+        assert (plan.cache_type, plan.flash_attention) == (cache_type, cache_type != "f16")
     assert load_plan(NoEngine(), settings) is None
 
 
