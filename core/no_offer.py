@@ -9,10 +9,8 @@ from core.engines import EngineModel
 
 def why_unloadable(name: str, why: str, hint: str) -> tuple[str, str]:
     """The sentence and the remedy where a model is here and has failed."""
-    return (
-        f"{name} cannot be served: {why}",
-        hint or "It is tried again in 10 minutes; offer another one meanwhile: titan models",
-    )
+    hint = hint or "It is tried again in 10 minutes; offer another one meanwhile: titan models"
+    return f"{name} cannot be served: {why}", hint
 
 
 def why_none_is_here(
@@ -20,10 +18,8 @@ def why_none_is_here(
 ) -> tuple[str, str]:
     """The same where the engine has none of the `supported` names but those that are `for_tests` alone."""
     if not supported:
-        return (
-            "no model is named to be offered",
-            "Tick one on the Models page, or: titan config set supported_models NAME",
-        )
+        hint = "Tick one on the Models page, or: titan config set supported_models NAME"
+        return "no model is named to be offered", hint
     tests_only = tuple(for_tests)
     missing = [name for name in supported if name not in tests_only]
     parts = [f"the engine {engine} has none of: {', '.join(missing)}"] if missing else []
