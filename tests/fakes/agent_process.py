@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -65,7 +65,7 @@ class AgentProcess:
     `log` holds the JSON lines of its stderr so far, `out` and `err` everything that it wrote.
     """
 
-    program: tuple[str, ...] = ("-m", "core")  # what Python runs
+    program: Sequence[str] = ("-m", "core", "run")  # the interpreter's arguments
 
     def __init__(self, home: Path, *arguments: str, **environ: str) -> None:
         self.home = home
@@ -99,7 +99,7 @@ class AgentProcess:
 
     async def start(self) -> None:
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, *self.program, "run", *self._arguments),
+            *(sys.executable, *self.program, *self._arguments),
             cwd=ROOT,
             env=child_environment(self.home, **{**NO_RULES, **self._environ}),
             stdin=asyncio.subprocess.DEVNULL,
@@ -200,4 +200,4 @@ class AgentProcess:
 class HastyAgentProcess(AgentProcess):
     """With rules that don't wait long (tests/fakes/hasty_titan.py)."""
 
-    program = (str(Path(__file__).with_name("hasty_titan.py")),)
+    program = (str(Path(__file__).with_name("hasty_titan.py")), "run")
