@@ -21,14 +21,11 @@ from titan_gui.rule_forms import (
     added_apps,
     effect_of,
     effect_text,
-    energy_text,
-    figures_text,
     is_switched_on,
     seconds_text,
-    state_of_rule,
-    summary_of_rule,
     switch_changes,
 )
+from titan_gui.rule_texts import energy_text, figures_text, state_of_rule, summary_of_rule
 
 
 def settings(**changes: Any) -> Settings:

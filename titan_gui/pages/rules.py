@@ -14,7 +14,8 @@ from core.config_load import LoadedSettings
 from core.errors import AgentError, ConfigError
 from core.snapshot import AgentSnapshot
 from titan_gui.remedies import Action, Does, error_text
-from titan_gui.rule_forms import FORM_OF_SETTING, FORMS, GROUPS, energy_text
+from titan_gui.rule_forms import FORM_OF_SETTING, FORMS, GROUPS
+from titan_gui.rule_texts import energy_text
 from titan_gui.rules_view import ReasonView, reason_views, summary_of
 from titan_gui.settings_text import place_problems
 from titan_gui.theme import colours_of, tint

@@ -9,14 +9,8 @@ from PySide6.QtWidgets import QFormLayout, QHBoxLayout, QToolButton, QVBoxLayout
 from core.config import DECLARATIONS
 from core.config_load import LoadedSettings
 from core.snapshot import RuleView
-from titan_gui.rule_forms import (
-    RuleForm,
-    default_effect_of,
-    is_switched_on,
-    state_of_rule,
-    summary_of_rule,
-    switch_changes,
-)
+from titan_gui.rule_forms import RuleForm, default_effect_of, is_switched_on, switch_changes
+from titan_gui.rule_texts import state_of_rule, summary_of_rule
 from titan_gui.settings_text import is_locked, lock_text, title_of
 from titan_gui.theme import colours_of, tabular, tint
 from titan_gui.view_model import Mood
