@@ -23,9 +23,10 @@ def missing_models(names: Iterable[str], table: Mapping[str, str], engine: str) 
     found = []
     for name in names:
         here = local_name(name, table)
-        is_file = table.get(normalize_model(name), "").lower().endswith(".gguf")  # the owner's own, which is gone
-        pull_name = "" if is_file else _pull_name(here, engine)
-        found.append(MissingModel(name=name, pull_name=pull_name, size_bytes=size_by_name(here)))
+        meant = table.get(normalize_model(name), "")
+        gone_file = meant if meant.lower().endswith(".gguf") else ""
+        pull_name = "" if gone_file else _pull_name(here, engine)
+        found.append(MissingModel(name=name, pull_name=pull_name, size_bytes=size_by_name(here), gone_file=gone_file))
     return tuple(found)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from typing import Any
@@ -18,6 +17,7 @@ from core.hub.names import HubModel, parse_reference
 from core.logs import get_logger
 from core.missing_models import is_on_hub
 from core.model_manager import ModelManager
+from core.pull_meter import PullMeter
 from core.pull_offer import PullOffer, hub_offer, name_offer
 from core.pull_room import PullRoom
 from core.pulled_models import PulledModels
@@ -28,7 +28,6 @@ log = get_logger(__name__)
 WhenHere = Callable[[str], Awaitable[None]]
 
 KEPT_ENDED = 3  # downloads that are over and still shown
-SPEED_WINDOW_S = 5.0
 MAX_NAME_CHARACTERS = 256
 
 
@@ -101,7 +100,11 @@ class ModelShelf:
         free_bytes = await self._free_bytes()
         if self._hub is None or not is_on_hub(name):
             return name_offer(name, engine.name, room, here=here, free_bytes=free_bytes)
-        look = await self._hub.look_up(name)
+        try:
+            look = await self._hub.look_up(name)
+        except AgentError as error:  # Ollama fetches it by itself, and may well be able to
+            unknown = name_offer(name, engine.name, room, here=here, free_bytes=free_bytes)
+            return replace(unknown, note=f"What it needs can't be told: {error.detail}. {unknown.note}")
         problem = self._room_problem
         return await asyncio.to_thread(
             lambda: hub_offer(name, engine.name, look, room, here=here, disk_problem=problem, free_bytes=free_bytes)
@@ -284,34 +287,6 @@ class ModelShelf:
         ended = [known for known, view in self._views.items() if view.phase != "running"]
         for known in ended[: max(0, len(ended) - KEPT_ENDED)]:
             del self._views[known]
-
-
-class PullMeter:
-    """Sums the layers of a model: Ollama tells of one at a time. Speed is over the last seconds."""
-
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        self._monotonic = monotonic
-        self._layers: dict[str, tuple[int, int]] = {}  # status line → completed, total
-        self._seen: deque[tuple[float, int]] = deque()
-
-    def take(self, status: str, completed: int | None, total: int | None) -> dict[str, Any]:
-        if total:
-            self._layers[status] = (min(completed or 0, total), total)
-        done = sum(layer[0] for layer in self._layers.values())
-        return {
-            "status": status,
-            "completed_bytes": done if self._layers else None,
-            "total_bytes": sum(layer[1] for layer in self._layers.values()) if self._layers else None,
-            "bytes_per_second": self._speed(done),
-        }
-
-    def _speed(self, done: int) -> float | None:
-        now = self._monotonic()
-        self._seen.append((now, done))
-        while now - self._seen[0][0] > SPEED_WINDOW_S and len(self._seen) > 2:
-            self._seen.popleft()
-        seconds, bytes_ = now - self._seen[0][0], done - self._seen[0][1]
-        return bytes_ / seconds if seconds > 0 and bytes_ > 0 else None
 
 
 def how_to_add(models: ModelManager) -> str:

@@ -215,8 +215,8 @@ def _missing_facts(model: MissingModel, engine: str) -> str:
         size = (
             "you are told how big it is before it comes" if is_asked else "how big it is, is known only once it comes"
         )
-    where = ""
-    if not model.pull_name:
+    where = f"its file {model.gone_file} is not there" if model.gone_file else ""
+    if not model.pull_name and not where:
         where = "you say which page has it" if engine == "embedded" else "to be loaded in that server"
     return " · ".join(part for part in ("Wanted, not here", size, where) if part)
 

@@ -140,7 +140,8 @@ def _missing_lines(snapshot: Mapping[str, Any]) -> list[str]:
 
     lines = []
     for model in snapshot.get("missing_models", ()):
-        lines.append(f"{model['name']}: wanted, not here. {_how_to_get(model, snapshot['engine']['name'])}")
+        gone = f" Its file {model['gone_file']} is not there." if model["gone_file"] else ""
+        lines.append(f"{model['name']}: wanted, not here.{gone} {_how_to_get(model, snapshot['engine']['name'])}")
         verdict = verdict_by_name(model["size_bytes"], room_of_json(snapshot))
         if verdict is not None:
             lines.append(

@@ -81,6 +81,7 @@ class MissingModel:
     name: str  # as the owner offers it
     pull_name: str = ""  # what to download; "": nobody knows where it is, or this engine downloads nothing
     size_bytes: int | None = None  # about, by its name; None: the name doesn't tell
+    gone_file: str = ""  # the file that the owner's table names for it, and that isn't there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

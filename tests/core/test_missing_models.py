@@ -41,6 +41,11 @@ def test_what_to_download_follows_the_engine() -> None:
     assert by_engine == {"ollama": [LLAMA, hub, ""], "embedded": ["", hub, ""], "openai": ["", "", ""]}
 
 
+def test_a_file_of_the_owner_s_table_that_is_gone_is_named() -> None:
+    (found,) = missing_models(["mine"], {"mine:latest": "/x/y-q8_0.gguf"}, "embedded")
+    assert (found.gone_file, found.pull_name) == ("/x/y-q8_0.gguf", "")
+
+
 def test_the_table_of_names_says_what_is_missing_in_truth() -> None:
     found = missing_models(["chat"], {"chat:latest": "llama3.2:3b"}, "ollama")
     assert found == (MissingModel(name="chat", pull_name="llama3.2:3b"),)

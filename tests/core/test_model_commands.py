@@ -21,8 +21,8 @@ from core.engines import EngineModel, PullProgress
 from core.engines.embedded import EmbeddedEngine
 from core.engines.ollama import OllamaEngine
 from core.errors import ConfigError, EngineFailed, StorageError
-from core.model_shelf import PullMeter
 from core.owner_commands import owner_commands
+from core.pull_meter import PullMeter
 from core.pulled_models import PulledModels
 from core.snapshot import AgentSnapshot
 from tests.fakes.calm_signals import FakeSignals

@@ -251,6 +251,13 @@ async def test_what_ollama_gets_from_the_hub_is_looked_up_there(fake_hub: FakeHu
         assert offer["choices"][0]["size_bytes"] == len(FILES["Tiny-Q8_0.gguf"])
 
 
+async def test_a_hub_that_tells_nothing_does_not_keep_ollama_from_fetching_it() -> None:
+    async with small_agent(PullingEngine(), {"hub_endpoint": "http://127.0.0.1:1"}) as agent:
+        offer = await offered(agent, f"hf.co/{REPO}:Q8_0")
+        assert [choice["pull_name"] for choice in offer["choices"]] == [f"hf.co/{REPO}:Q8_0"]
+        assert offer["note"].startswith("What it needs can't be told: the hub does not answer")
+
+
 # For a name that is wanted and not here
 
 

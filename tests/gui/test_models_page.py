@@ -193,6 +193,13 @@ def test_of_a_wanted_name_that_no_hub_knows_the_owner_says_which_page_has_it(pag
     assert pulled.args == ["maker/Chat-GGUF:Q8_0", "chat:8b"]
 
 
+def test_a_file_that_the_table_names_and_that_is_gone_is_said(page: ModelsPage) -> None:
+    embedded = replace(busy_snapshot().engine, name="embedded")
+    page.render(snapshot_with(missing_models=(replace(UNPLACED, gone_file="/x/y.gguf"),), engine=embedded))
+    assert "Wanted, not here · its file /x/y.gguf is not there" in words(page)
+    assert page.missing_row("chat:8b").get.isVisible()
+
+
 def test_a_server_without_downloads_gets_no_button_for_what_is_missing(page: ModelsPage) -> None:
     openai = replace(busy_snapshot().engine, name="openai")
     page.render(snapshot_with(missing_models=(UNPLACED,), engine=openai))
