@@ -11,23 +11,21 @@ from PySide6.QtWidgets import (
     QFrame,
     QGraphicsGridLayout,
     QGraphicsItem,
-    QGridLayout,
     QHBoxLayout,
-    QLabel,
     QVBoxLayout,
     QWidget,
 )
 
-from titan_gui.charts import ChartData, Line, Shape, axis_steps, axis_text, time_ticks, value_text, widest_texts
+from titan_gui.charts import ChartData, Shape, axis_steps, axis_text, time_ticks, value_text, widest_texts
 from titan_gui.qt_imports import import_modules
 from titan_gui.series import Shade
 from titan_gui.theme import Colours, colours_of, dimmed, tabular
+from titan_gui.widgets.chart_legend import ChartLegend, colour_of
 from titan_gui.widgets.text_labels import ElidedLabel
 
 PLOT_HEIGHT = 132
 GAP_PX = 4  # between the legend and the plot
 AREA_ALPHA = 90
-LEGEND_COLUMNS = 4
 
 
 def import_charts() -> None:
@@ -57,7 +55,7 @@ class HistoryChart(QWidget):
         self._hover_x: float | None = None
         self._heading = ElidedLabel(bold=True)
         self._heading.show_text(title)
-        self._legend = _Legend()
+        self._legend = ChartLegend()
         self._axes = {side: pg.AxisItem(side) for side in ("bottom", "left")}
         self._box = pg.ViewBox(enableMenu=False, enableMouse=False)
         self._plot = self._make_plot()
@@ -185,59 +183,6 @@ class HistoryChart(QWidget):
             self._show_values()
 
 
-class _Legend(QWidget):
-    """A coloured square, a name and a value per line, each as wide as its widest value: nothing moves sideways."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._grid = QGridLayout(self)
-        self._grid.setContentsMargins(0, 0, 0, 0)
-        self._grid.setHorizontalSpacing(4)
-        self._grid.setVerticalSpacing(0)
-        self._at = self._add_label(0, 0)
-        self._labels: dict[Line, tuple[QLabel, QLabel]] = {}
-
-    @property
-    def text(self) -> str:
-        parts = [value.text() for _, value in self._labels.values()]
-        return ", ".join([self._at.text(), *parts] if self._at.text() else parts)
-
-    def show_values(self, at: str, values: dict[Line, str], widest: tuple[str, ...], colours: Colours) -> None:
-        """`at`: the moment under the pointer, "" for now; `widest`: what a value can be at its widest."""
-        if list(values) != list(self._labels):
-            self._rebuild(values)
-        _set_text(self._at, at)
-        for line, value in values.items():
-            mark, label = self._labels[line]
-            _set_text(label, f"{line.label} {value}".strip())
-            metrics = label.fontMetrics()
-            wanted = max(metrics.horizontalAdvance(f"{line.label} {one}".strip()) for one in (value, *widest))
-            if wanted > label.minimumWidth():
-                label.setMinimumWidth(wanted)
-            colour = colour_of(line.role, colours)
-            palette = mark.palette()
-            if palette.windowText().color() != colour:
-                palette.setColor(palette.ColorRole.WindowText, colour)
-                mark.setPalette(palette)
-
-    def _rebuild(self, lines: dict[Line, str]) -> None:
-        for pair in self._labels.values():
-            for label in pair:
-                self._grid.removeWidget(label)
-                label.deleteLater()
-        self._labels = {}
-        for number, line in enumerate(lines):
-            row, column = divmod(number, LEGEND_COLUMNS)
-            self._labels[line] = (self._add_label(row, 2 * column + 1, "■"), self._add_label(row, 2 * column + 2))
-
-    def _add_label(self, row: int, column: int, text: str = "") -> QLabel:
-        label = QLabel(text)
-        label.setTextFormat(Qt.TextFormat.PlainText)
-        label.setFont(tabular(self.font(), scale=0.9))
-        self._grid.addWidget(label, row, column)
-        return label
-
-
 class _ShapesItem(QGraphicsItem):
     """Bands, grid, areas and lines in one item: one paint for a whole chart."""
 
@@ -285,12 +230,6 @@ class _ShapesItem(QGraphicsItem):
                 painter.drawPolyline(polygon)
 
 
-def colour_of(role: str, colours: Colours) -> QColor:
-    """A line's colour: "ours", "others", "whole", or a card's number (counted round)."""
-    named = {"ours": colours.ours, "others": colours.others, "whole": colours.whole}
-    return QColor(named[role] if role in named else colours.cards[int(role) % len(colours.cards)])
-
-
 def _pen(colour: QColor) -> QPen:
     """One pixel on the screen whatever the axes' scale."""
     pen = QPen(colour, 1.0)
@@ -316,8 +255,3 @@ def _ink(shape: Shape, colours: Colours) -> QBrush | QPen:
     if shape.role.isdigit() and int(shape.role) >= len(colours.cards):
         pen.setStyle(Qt.PenStyle.DashLine)
     return pen
-
-
-def _set_text(label: QLabel, text: str) -> None:
-    if label.text() != text:
-        label.setText(text)
