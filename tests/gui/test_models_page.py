@@ -197,14 +197,14 @@ def test_a_file_that_the_table_names_and_that_is_gone_is_said(page: ModelsPage) 
     embedded = replace(busy_snapshot().engine, name="embedded")
     page.render(snapshot_with(missing_models=(replace(UNPLACED, gone_file="/x/y.gguf"),), engine=embedded))
     assert "Wanted, not here · its file /x/y.gguf is not there" in words(page)
-    assert page.missing_row("chat:8b").get.isVisible()
+    assert not page.missing_row("chat:8b").get.isHidden()
 
 
 def test_a_server_without_downloads_gets_no_button_for_what_is_missing(page: ModelsPage) -> None:
     openai = replace(busy_snapshot().engine, name="openai")
     page.render(snapshot_with(missing_models=(UNPLACED,), engine=openai))
     assert "to be loaded in that server" in words(page)
-    assert not page.missing_row("chat:8b").get.isVisible()
+    assert page.missing_row("chat:8b").get.isHidden()
 
 
 def test_who_comes_for_a_model_that_is_not_ready_finds_its_name_filled_in(page: ModelsPage) -> None:
