@@ -5,8 +5,10 @@ What has come lies beside the target as `.<checksum>.part`; it gets its name onc
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -95,7 +97,7 @@ class Download:
         digest = hashlib.sha256()
         try:
             # Beside an older part of the same content: its bytes count, once they are hashed again.
-            with part.open("r+b" if part.exists() else "x+b") as output:
+            with os.fdopen(_open_part(part), "r+b") as output:
                 done = self._hash_what_is_there(file, output.fileno(), digest)
                 self._fill(file, output.fileno(), digest, done)
                 os.fsync(output.fileno())
@@ -179,6 +181,22 @@ def check_budget(budget: int, *, held: int, wanted: int) -> None:
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
+def _open_part(part: Path) -> int:
+    """Ours to write to: a plain file with no other name, and never through a link that somebody put there.
+
+    Raises OSError, for whatever else stands in its place too.
+    """
+    flags = os.O_RDWR | os.O_CREAT
+    for name in ("O_BINARY", "O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"):
+        flags |= getattr(os, name, 0)
+    descriptor = os.open(part, flags, 0o644)
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+        os.close(descriptor)
+        raise FileExistsError(errno.EEXIST, "something that isn't this program's has its name", str(part))
+    return descriptor
+
+
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]

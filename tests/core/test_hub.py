@@ -59,6 +59,10 @@ def names_in(folder: Path, *suffixes: str) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.suffix in suffixes)
 
 
+def written_below(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
 async def pulled(hub: ModelHub, name: str) -> list[PullProgress]:
     return [step async for step in hub.pull(name)]
 
@@ -187,6 +191,78 @@ async def test_what_came_wrong_is_thrown_away(fake_hub: FakeHub, tmp_path: Path)
     with pytest.raises(HubError, match="wrong checksum"):
         await pulled(a_hub(fake_hub, tmp_path), f"{REPO}:Q4_K_M")
     assert names_in(tmp_path, ".gguf", ".part") == []
+
+
+async def test_a_checksum_that_is_a_path_is_never_made_one(fake_hub: FakeHub, tmp_path: Path) -> None:
+    """What has come of a file is named after its checksum: that must not lead out of the models folder."""
+    folder = tmp_path / "data" / "models"
+    fake_hub.lie_about("Small-Q4_K_M.gguf", "/../../evil".ljust(64, "x"))
+    with pytest.raises(AgentError, match="has no Q4_K_M"):
+        await pulled(a_hub(fake_hub, folder), f"{REPO}:Q4_K_M")
+    assert written_below(tmp_path) == []
+    assert fake_hub.sent_ranges == []
+
+
+@pytest.mark.parametrize("address", ["http://localhost:{port}/cdn/x", "file:///etc/hostname", "ftp://127.0.0.1/x"])
+async def test_a_hub_may_not_lead_to_plain_addresses_elsewhere(fake_hub: FakeHub, tmp_path: Path, address: str) -> None:
+    fake_hub.faults.leads_to = address.format(port=fake_hub.url.rpartition(":")[2])
+    with pytest.raises(HubError, match="leads to an address that isn't https"):
+        await pulled(a_hub(fake_hub, tmp_path), f"{REPO}:Q4_K_M")
+    assert fake_hub.sent_ranges == []
+
+
+async def test_a_hub_may_not_lead_in_circles(fake_hub: FakeHub, tmp_path: Path) -> None:
+    fake_hub.faults.leads_to = f"{fake_hub.url}/{REPO}/resolve/0123456789abcdef0123456789abcdef01234567/again"
+    with pytest.raises(HubError, match="in circles"):
+        await pulled(a_hub(fake_hub, tmp_path), f"{REPO}:Q4_K_M")
+
+
+@pytest.mark.parametrize(
+    "listing",
+    [
+        b"[]",
+        b"[" * 100_000,
+        b"\x00\xff",
+        b'{"siblings": 3}',
+        b'{"siblings": [1, {"rfilename": 2, "lfs": {"sha256": 3, "size": "4"}}, {"lfs": []}]}',
+        b'{"siblings": [{"rfilename": "a.gguf", "lfs": {"sha256": "' + b"a" * 64 + b'", "size": 1e400}}]}',
+    ],
+)
+@pytest.mark.parametrize("status", [200, 400, 403, 500])
+async def test_a_list_that_is_none_is_one_clear_error(
+    fake_hub: FakeHub, tmp_path: Path, listing: bytes, status: int
+) -> None:
+    fake_hub.faults.listing, fake_hub.faults.listing_status = listing, status
+    with pytest.raises(AgentError, match=r"has no GGUF file|does not answer"):
+        await pulled(a_hub(fake_hub, tmp_path), REPO)
+
+
+async def test_a_list_without_end_is_given_up(
+    fake_hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.hub.source.MAX_LISTING_BYTES", 100)
+    with pytest.raises(HubError, match="list of files is longer"):
+        await pulled(a_hub(fake_hub, tmp_path), f"{REPO}:Q4_K_M")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="links and pipes as unix has them")
+@pytest.mark.parametrize("kind", ["link", "hard link", "pipe"])
+async def test_what_others_put_in_the_place_of_a_part_is_not_written_to(
+    fake_hub: FakeHub, tmp_path: Path, kind: str
+) -> None:
+    folder, victim = tmp_path / "models", tmp_path / "diary"
+    folder.mkdir()
+    victim.write_bytes(b"dear diary")
+    part = folder / f".{hashlib.sha256(CONTENT).hexdigest()[:32]}.part"
+    if kind == "link":
+        part.symlink_to(victim)
+    elif kind == "hard link":
+        part.hardlink_to(victim)
+    else:
+        os.mkfifo(part)
+    with pytest.raises(StorageError, match="Cannot write"):
+        await pulled(a_hub(fake_hub, folder), f"{REPO}:Q4_K_M")
+    assert victim.read_bytes() == b"dear diary"
 
 
 async def test_a_hub_that_never_sends_is_given_up_and_what_came_is_kept(fake_hub: FakeHub, tmp_path: Path) -> None:

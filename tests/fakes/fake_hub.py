@@ -21,6 +21,9 @@ class HubFaults:
     statuses: list[int] = field(default_factory=list)
     ignores_range: bool = False
     gate: threading.Event | None = None  # bytes after the first half wait for it
+    leads_to: str = ""  # where a request for a file is sent instead
+    listing_status: int = 200
+    listing: bytes | None = None  # instead of the true one
 
 
 class _QuietServer(ThreadingHTTPServer):
@@ -47,9 +50,9 @@ class FakeHub:
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_port}"
 
-    def lie_about(self, path: str) -> None:
+    def lie_about(self, path: str, checksum: str = "f" * 64) -> None:
         """Give a checksum that isn't the file's."""
-        self._lying[path] = "f" * 64
+        self._lying[path] = checksum
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -91,7 +94,7 @@ class FakeHub:
                     self._send_file(*path.removeprefix("cdn/").split("//", 1))
                 elif f"/resolve/{COMMIT}/" in path:
                     repo, file = path.split(f"/resolve/{COMMIT}/")
-                    self._answer(302, b"", {"Location": f"{hub.url}/cdn/{repo}//{file}"})
+                    self._answer(302, b"", {"Location": hub.faults.leads_to or f"{hub.url}/cdn/{repo}//{file}"})
                 else:
                     self._answer(404, b"")
 
@@ -104,7 +107,9 @@ class FakeHub:
                 elif repo not in hub.files:
                     self._answer(401, b"{}", {"X-Error-Code": "RepoNotFound"})
                 else:
-                    self._answer(200, json.dumps(hub._listing(repo)).encode(), {"Content-Type": "application/json"})
+                    listing = json.dumps(hub._listing(repo)).encode()
+                    listing = listing if hub.faults.listing is None else hub.faults.listing
+                    self._answer(hub.faults.listing_status, listing, {"Content-Type": "application/json"})
 
             def _answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
                 self.send_response(status)
