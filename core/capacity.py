@@ -25,6 +25,7 @@ MIN_RESERVE_MB = 1024
 RESERVE_SHARE = 0.10
 # However much others hold, this much stays free for what the owner does next.
 FLOOR_MB, FLOOR_SHARE = 512, 0.05
+SYSTEM_MARGIN_MB = 256  # stays free when a model has been loaded: whatever starts meanwhile
 # One beat over 90 % makes the coordinator skip us at once, until one is under 70 %. A browser's start or a short
 # compile shouldn't: with 10 s, full use by others passes 90 % after 23 s and falls under 70 % 4 s after its end.
 CPU_SMOOTHING_S = 10.0
@@ -116,6 +117,11 @@ def kept_free_mb(total_mb: int, free_mb: int, *, own_mb: int, reserve_mb: int) -
     others_mb = max(0, total_mb - free_mb - own_mb)
     reserve_mb = reserve_mb or automatic_reserve_mb(total_mb)
     return max(reserve_mb - others_mb, min(FLOOR_MB, int(total_mb * FLOOR_SHARE)))
+
+
+def least_free_mb(total_mb: int) -> int:
+    """What stays free when a model has been loaded, however much others hold."""
+    return max(SYSTEM_MARGIN_MB, min(FLOOR_MB, int(total_mb * FLOOR_SHARE)))
 
 
 def memory_kind(engine: str, stats: SystemStats | None, loaded: Iterable[LoadedModel], device: str = "") -> MemoryKind:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Protocol
 
-from core.capacity import automatic_reserve_mb
+from core.capacity import automatic_reserve_mb, least_free_mb
 from core.engines import EngineModel, LoadedModel
 from core.errors import NotEnoughMemory
 from core.gpu import GpuSample
@@ -132,8 +132,8 @@ def room_of(snapshot: AgentSnapshot) -> Room:
     if kind == "vram":
         own_mb = sum(model.vram_mb or 0 for model in snapshot.loaded_models if not model.is_owners)
         spread = replace(room, card_mb=_card_mb(machine, own_mb))
-        return _with(spread, machine.free_vram_mb, own_mb, spare_ram_mb=_spare_ram_mb(machine))
-    return _with(room, machine.free_ram_mb, machine.own_ram_mb or 0)
+        return _with(spread, machine.free_vram_mb, own_mb, machine.total_vram_mb, spare_ram_mb=_spare_ram_mb(machine))
+    return _with(room, machine.free_ram_mb, machine.own_ram_mb or 0, machine.total_ram_mb)
 
 
 def room_of_json(status: Mapping[str, Any]) -> Room:
@@ -271,8 +271,14 @@ def _card_mb(machine: SystemStats, own_mb: int) -> tuple[int, ...]:
     return tuple(min(card.total_mb or 0, card.free_mb + own_mb) for card in own_cards if card.free_mb is not None)
 
 
-def _with(room: Room, free_mb: int | None, own_mb: int, *, spare_ram_mb: int | None = None) -> Room:
-    return replace(room, free_mb=None if free_mb is None else free_mb + own_mb, spare_ram_mb=spare_ram_mb)
+def _with(
+    room: Room, free_mb: int | None, own_mb: int, total_mb: int | None, *, spare_ram_mb: int | None = None
+) -> Room:
+    """With so much free: less what must stay so, or a load would at once be one too many (core/capacity.py). Where
+    others hold less than the reserve, the budget keeps more."""
+    if free_mb is not None:
+        free_mb = max(0, free_mb + own_mb - least_free_mb(total_mb or 0))
+    return replace(room, free_mb=free_mb, spare_ram_mb=spare_ram_mb)
 
 
 def _spare_ram_mb(machine: SystemStats) -> int | None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 
-from core.capacity import automatic_reserve_mb, kept_free_mb
+from core.capacity import automatic_reserve_mb, least_free_mb
 from core.config import Settings
 from core.engines import Engine
 from core.engines.worker_main import PROMPT_STEP_CPU_TOKENS, PROMPT_STEP_GPU_TOKENS
 from core.host_meter import Host, PsutilHost
 from core.memory_need import LoadPlan, embedded_plan, ollama_plan
-
-SYSTEM_MARGIN_MB = 256  # stays free when a model has been loaded: whatever starts meanwhile
 
 
 def load_plan(engine: Engine, settings: Settings, environ: Mapping[str, str] = os.environ) -> LoadPlan | None:
@@ -56,10 +54,8 @@ def lendable_ram_mb(settings: Callable[[], Settings], host: Host | None = None) 
             return 0
         reserve_mb = now.ram_reserve_mb or automatic_reserve_mb(ram.total_mb)
         budget_mb = ram.total_mb - reserve_mb
-        free_mb = ram.available_mb + own_mb
-        kept_mb = kept_free_mb(ram.total_mb, free_mb, own_mb=0, reserve_mb=reserve_mb)
         if now.ram_budget_mb:
             budget_mb = min(budget_mb, now.ram_budget_mb)
-        return max(0, min(budget_mb, free_mb - max(kept_mb, SYSTEM_MARGIN_MB)))
+        return max(0, min(budget_mb, ram.available_mb + own_mb - least_free_mb(ram.total_mb)))
 
     return read

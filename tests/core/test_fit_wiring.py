@@ -9,9 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rich.console import Console
 
 from core.agent import Agent
+from core.capacity import CapacityLimits, OwnMemory, capacity_to_serve
 from core.cli.render_tables import models_table
 from core.config_edit import change_settings
 from core.config_load import load_settings
@@ -25,6 +28,7 @@ from core.host_meter import CpuReading, RamReading
 from core.live_settings import apply_settings_outcome
 from core.model_commands import withdraw
 from core.quantization import size_at
+from core.snapshot import AgentSnapshot, EngineView
 from core.stats_collector import SystemStats
 from tests.core.test_memory_need import LLAMA_8B, PARAMETERS_8B
 from tests.fakes.fake_engine import FakeEngine
@@ -84,7 +88,7 @@ async def test_smaller_quantisation_makes_way_once_other_programs_leave_room_for
         whole = agent.stats.collect()
         told(agent, replace(whole, free_ram_mb=8_000))
         assert (await agent.models.load(MODEL)).name == f"{MODEL}-q4_k_m"
-        assert agent.models.chosen_quants[0].reason.endswith("of 8,000 MB. Other programs hold the rest now.")
+        assert agent.models.chosen_quants[0].reason.endswith("of 7,488 MB. Other programs hold the rest now.")
         await agent.keeper.refresh()
         assert agent.models.is_loaded(f"{MODEL}-q4_k_m")
         told(agent, whole)
@@ -199,6 +203,32 @@ def test_embedded_engine_takes_no_more_ram_than_is_lent(
     # what our model holds is free once it has left, and the owner lends no more for it
     host = FixedHost(RamReading(total_mb=32_000, available_mb=max(0, free_mb - 700)))
     assert lendable_ram_mb(lambda: settings, host)(min(free_mb, 700)) == lendable_mb
+
+
+@given(
+    total_mb=st.integers(1024, 1 << 19),
+    free_share=st.floats(0, 1),
+    own_share=st.floats(0, 1),
+    reserve_mb=st.integers(0, 1 << 17),
+    ram_budget_mb=st.integers(0, 1 << 18),
+)
+@settings(deadline=None)
+def test_window_and_engine_know_of_the_same_room(
+    total_mb: int, free_share: float, own_share: float, reserve_mb: int, ram_budget_mb: int
+) -> None:
+    """Else a model that "fits" is loaded with fewer sessions, or what is loaded has to leave at once."""
+    free_mb = int(total_mb * free_share)
+    own_mb = int((total_mb - free_mb) * own_share)
+    limits = CapacityLimits(ram_budget_mb=ram_budget_mb, ram_reserve_mb=reserve_mb)
+    stats = SystemStats(total_ram_mb=total_mb, free_ram_mb=free_mb, own_ram_mb=own_mb)
+    capacity = capacity_to_serve(
+        stats, "ram", limits, own=OwnMemory(ram_mb=own_mb), is_serving=True, cpu_percent_others=0.0
+    )
+    room = room_of(AgentSnapshot(engine=EngineView(name="embedded"), capacity=capacity, machine=stats))
+    owner = replace(load_settings().settings, ram_budget_mb=ram_budget_mb, ram_reserve_mb=reserve_mb)
+    lendable = lendable_ram_mb(lambda: owner, FixedHost(RamReading(total_mb=total_mb, available_mb=free_mb)))
+    assert room.free_mb is not None
+    assert lendable(own_mb) == min(room.free_mb, room.budget_mb or 0)
 
 
 async def test_window_and_admission_judge_by_the_same_room() -> None:
