@@ -150,10 +150,10 @@ async def stream_answer(
                     )
                     return
         except aio.AioRpcError as error:
-            raise _agent_error(grant, tls, error) from None
+            raise _agent_error(grant, tls, error, has_begun=first is not None) from None
         finally:
             call.cancel()
-    raise AskError(f"the agent {grant.agent_endpoint} ended the answer early", hint="Ask again.")
+    raise _ended_early(grant)
 
 
 def _coordinator_error(endpoint: str, error: aio.AioRpcError) -> AgentError:
@@ -170,14 +170,20 @@ def _coordinator_error(endpoint: str, error: aio.AioRpcError) -> AgentError:
     return AskError(f"the coordinator {endpoint} said no: {error.details()} ({code.name})", hint="Ask again later.")
 
 
-def _agent_error(grant: Grant, tls: TlsChoice, error: aio.AioRpcError) -> AskError:
+def _agent_error(grant: Grant, tls: TlsChoice, error: aio.AioRpcError, *, has_begun: bool) -> AskError:
     code = error.code()
     if code is grpc.StatusCode.UNAVAILABLE and not _is_told(error):
+        if has_begun:
+            return _ended_early(grant)
         return AskError(
             f"the agent {grant.agent_id or '?'} at {grant.agent_endpoint} can't be reached",
             hint=f"Its address may be wrong (PUBLIC_HOST), a firewall or router be in between, or {_other_way(tls)}",
         )
     return AskError(f"the agent said no: {error.details()} ({code.name})", hint="Ask the coordinator again.")
+
+
+def _ended_early(grant: Grant) -> AskError:
+    return AskError(f"the agent {grant.agent_endpoint} ended the answer early", hint="Ask again.")
 
 
 def _other_way(tls: TlsChoice) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from proto import titancompute_pb2 as pb
 from proto import titancompute_pb2_grpc as pb_grpc
 from tests.core.serving_fixtures import Serving, listening
 from tests.fakes.faulty_coordinator import FaultyCoordinator
+from tests.fakes.tcp_relay import TcpRelay
 
 QUESTION = Question(prompt="hello", model="tiny")
 
@@ -73,6 +76,20 @@ async def test_refusal_is_given_in_the_agents_own_words() -> None:
     async with scripted(agent) as grant:
         with pytest.raises(AskError, match="the agent said no: paused by the owner of the machine named box"):
             await collect(grant)
+
+
+async def test_an_agent_that_dies_in_mid_answer_is_not_said_to_be_unreachable() -> None:
+    class Endless(ScriptedAgent):
+        async def StreamInference(self, request: pb.StreamRequest, context: Any) -> AsyncIterator[pb.StreamResponse]:
+            yield pb.StreamResponse(content="Hel")
+            await asyncio.Event().wait()
+
+    async with scripted(Endless([])) as grant, TcpRelay(int(grant.agent_endpoint.rpartition(":")[2])) as relay:
+        answer = stream_answer(replace(grant, agent_endpoint=f"127.0.0.1:{relay.port}"), QUESTION, limit_s=10)
+        assert await anext(answer) == "Hel"
+        relay.reset()
+        with pytest.raises(AskError, match="ended the answer early"):
+            await anext(answer)
 
 
 async def test_answer_without_its_final_message_is_an_error() -> None:
