@@ -51,6 +51,7 @@ TURN_S = 0.8  # a change of theme repaints everything
 FLAT = Qt.ImageConversionFlag.AvoidDither | Qt.ImageConversionFlag.ThresholdDither
 OPAQUE = 0xFF000000
 BEST_COMPRESSION = 0  # Qt calls it the quality
+WANTED = "llama3.1:8b-instruct-q4_k_m"  # offered and not here: the Models page says how it is got
 PROMPTS = (
     "Write a short poem about the sea.",
     "Explain how a bicycle stays upright.",
@@ -162,7 +163,7 @@ def write_settings(home: Path, coordinator: str, others: Mapping[str, str] = Map
         "public_host": "127.0.0.1",
         "heartbeat_interval_s": "2",
         "engine": "embedded",
-        "supported_models": SELFTEST_MODEL_NAME,
+        "supported_models": f"{SELFTEST_MODEL_NAME},{WANTED}",
         "cpu_busy_effect": "off",
         "notifications": "false",
         "setup_done": "true",
