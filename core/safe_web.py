@@ -6,6 +6,7 @@ urllib, not httpx: both are asked for once in a while, and the process is to sta
 from __future__ import annotations
 
 import ssl
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
@@ -36,6 +37,10 @@ def safe_opener(check: Callable[[str], None], *, most_redirects: int) -> urllib.
             self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
         ) -> urllib.request.Request | None:
             check(newurl)
+            if (
+                urlsplit(req.full_url).scheme == "https" != urlsplit(newurl).scheme
+            ):  # never from the web to this machine
+                raise urllib.error.HTTPError(req.full_url, code, "a redirect from https to http", headers, fp)
             return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
 
     return urllib.request.build_opener(Redirects(), urllib.request.HTTPSHandler(context=_tls_context()))

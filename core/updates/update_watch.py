@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from core.assets_path import release_keys_path
+from core.daemon_call import DaemonCall
 from core.errors import UpdateError
 from core.logs import get_logger
 from core.updates.release_index import Release, open_index, read_keys, version_key
@@ -18,6 +19,7 @@ log = get_logger(__name__)
 
 INTERVAL_S = 24 * 3600.0
 RETRY_S = 6 * 3600.0  # after a try that failed
+FETCH_LIMIT_S = 60.0  # for all of it: each step of a slow server has a limit of its own (core/updates/fetch.py)
 LOOK_S = 60.0  # how often it is looked whether it is time: the machine may have slept, or served all day
 
 
@@ -64,6 +66,7 @@ class UpdateWatch:
         self._is_metered = is_metered
         self._on_change = on_change
         self._fetch = fetch or _fetch_index
+        self._call: DaemonCall[bytes] = DaemonCall("update-check")
         self._clock = clock
         self._sleep = sleep
         self._state = UpdateState()
@@ -98,7 +101,7 @@ class UpdateWatch:
             self._state = replace(self._state, tried_at=now)
             try:
                 keys = tuple(self._keys())
-                index = open_index(await asyncio.to_thread(self._fetch, url), keys)
+                index = open_index(await self._fetched(url), keys)
                 if index.issued < self._state.issued:
                     raise UpdateError("the release index is older than one that was seen before")
                 newest = index.newer_than(self._version)
@@ -107,6 +110,14 @@ class UpdateWatch:
                 await asyncio.to_thread(self._file.save, asdict(self._state))
             self._tell()
             return newest
+
+    async def _fetched(self, url: str) -> bytes:
+        try:
+            return await self._call(lambda: self._fetch(url), limit_s=FETCH_LIMIT_S)
+        except TimeoutError:
+            raise UpdateError(
+                f"the release index did not come within {FETCH_LIMIT_S:g} s", hint="It is tried again by itself."
+            ) from None
 
     async def skip(self, version: str) -> None:
         """Don't tell of this version again; a newer one is told. Raises UpdateError for what is no version."""

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import json
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
+from http.client import HTTPMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -17,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import UpdateError
+from core.safe_web import safe_opener
 from core.updates.fetch import fetch_index
 from core.updates.release_index import MAX_INDEX_BYTES, Release, open_index, read_keys, version_key
 from core.updates.update_state import state_file
@@ -278,6 +284,30 @@ async def test_a_clock_set_back_doesnt_stop_the_checks(world: World) -> None:
         assert world.asked == 2
 
 
+async def test_a_server_that_hangs_holds_up_neither_the_check_nor_the_programs_end(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.updates.update_watch.FETCH_LIMIT_S", 0.01)
+    let_go, threads = threading.Event(), []
+
+    def hang(url: str) -> bytes:
+        threads.append(threading.current_thread())
+        let_go.wait(30)
+        return an_index(NEWER)
+
+    world._fetch = hang  # type: ignore[method-assign]
+    watch = world.watch()
+    for _ in range(2):  # the second is not begun beside it
+        with pytest.raises(UpdateError, match=r"within 0\.01 s"):
+            await watch.check()
+    assert [thread.daemon for thread in threads] == [True]
+    let_go.set()
+    threads[0].join()
+    await asyncio.sleep(0)
+    monkeypatch.setattr("core.updates.update_watch.FETCH_LIMIT_S", 30.0)
+    assert await watch.check() == Release(**NEWER)
+
+
 async def test_nonsense_is_not_skipped(world: World) -> None:
     with pytest.raises(UpdateError, match="no version"):
         await world.watch().skip("latest")
@@ -353,6 +383,19 @@ def test_a_redirect_leads_to_https_only(server: Server, target: str) -> None:
     answers.append((302, {"Location": target}, b""))
     with pytest.raises(UpdateError):
         fetch_index(url)
+
+
+def test_the_web_may_not_lead_to_this_machine() -> None:
+    """A redirect to a program of the owner's on a loopback port would be a request that the owner never made."""
+    handlers: list[Any] = vars(safe_opener(lambda url: None, most_redirects=3))["handlers"]
+    handler = next(one for one in handlers if isinstance(one, urllib.request.HTTPRedirectHandler))
+    request = urllib.request.Request("https://titan.example/index.json")
+    with pytest.raises(urllib.error.HTTPError):
+        handler.redirect_request(request, io.BytesIO(), 302, "", HTTPMessage(), "http://127.0.0.1:11434/api/delete")
+    assert (
+        handler.redirect_request(request, io.BytesIO(), 302, "", HTTPMessage(), "https://cdn.titan.example/")
+        is not None
+    )
 
 
 @pytest.mark.parametrize(
