@@ -7,6 +7,7 @@ from typing import Any
 
 from core.capacity import automatic_reserve_mb
 from core.gpu import GpuSample
+from core.sizes import memory_text
 from core.stats_collector import SystemStats
 
 
@@ -41,13 +42,13 @@ def sentences(facts: Mapping[str, Any]) -> list[str]:
     """The same for people, one line for each part."""
     lines = [_card_sentence(card) for card in facts["cards"]]
     if facts["cards"] and facts["vram_reserve_mb"] is not None:
-        lines.append(f"Of the graphics memory {_gb(facts['vram_reserve_mb'])} stays yours.")
+        lines.append(f"Of the graphics memory {memory_text(facts['vram_reserve_mb'])} stays yours.")
     if not facts["cards"]:
         lines.append(facts["gpu_problem"] or "No graphics card.")
     if facts["ram_total_mb"] is not None:
         lines.append(
-            f"RAM: {_gb(facts['ram_total_mb'])}, {_gb(facts['ram_free_mb'])} free, "
-            f"{_gb(facts['ram_reserve_mb'])} stays yours."
+            f"RAM: {memory_text(facts['ram_total_mb'])}, {memory_text(facts['ram_free_mb'])} free, "
+            f"{memory_text(facts['ram_reserve_mb'])} stays yours."
         )
     if facts["missing_cpu_features"]:
         missing = ", ".join(facts["missing_cpu_features"])
@@ -70,11 +71,11 @@ def _card(card: GpuSample, own_pids: Collection[int]) -> dict[str, Any]:
 
 
 def _card_sentence(card: Mapping[str, Any]) -> str:
-    parts = [f"{card['name']}: {_gb(card['total_mb'])}", f"{_gb(card['free_mb'])} free"]
+    parts = [f"{card['name']}: {memory_text(card['total_mb'])}", f"{memory_text(card['free_mb'])} free"]
     if card["others_mb"]:
-        parts.append(f"{_gb(card['others_mb'])} held by other programs")
+        parts.append(f"{memory_text(card['others_mb'])} held by other programs")
     if card["own_mb"]:
-        parts.append(f"{_gb(card['own_mb'])} by our engine")
+        parts.append(f"{memory_text(card['own_mb'])} by our engine")
     if card["is_unified"]:
         parts.append("shared with the RAM")
     if card["kept_because"]:
@@ -84,7 +85,3 @@ def _card_sentence(card: Mapping[str, Any]) -> str:
 
 def _reserve(total_mb: int | None, setting_mb: int) -> int | None:
     return None if total_mb is None else min(total_mb, setting_mb or automatic_reserve_mb(total_mb))
-
-
-def _gb(megabytes: int | None) -> str:
-    return "?" if megabytes is None else f"{megabytes / 1024:.1f} GB"

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from core.sizes import memory_text
+
 if TYPE_CHECKING:
     from core.host_meter import Host
     from core.stats_collector import SystemStats
@@ -129,7 +131,7 @@ def tier_for(stats: SystemStats, engine_uses_gpu: bool, *, own_mb: int = 0) -> T
     return TierChoice(
         tier=row_for(memory_mb).tier,
         memory_mb=memory_mb,
-        reason=f"{memory_mb / 1024:.1f} GB of {where} for models: {engine}.",
+        reason=f"{memory_text(memory_mb)} of {where} for models: {engine}.",
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from core.engines import ChosenQuant, EngineModel, EngineStatus, LoadedModel, MissingModel
 from core.first_tokens import FirstToken
 from core.memory_need import LoadPlan
+from core.sizes import memory_text
 from core.speed_book import Measuring, Speed
 from core.state import AgentState, check_transition
 from core.stats_collector import SystemStats
@@ -164,9 +165,9 @@ class GiveBack:
     def sentence(self) -> str:
         """ "9.8 GB back in 1.4 s"."""
         if self.ok:
-            return f"{_size(self.freed_mb)} back in {self.seconds:.1f} s"
+            return f"{memory_text(self.freed_mb)} back in {self.seconds:.1f} s"
         held = f"; {self.holder} still holds the rest" if self.holder else ""
-        return f"Only {_size(self.freed_mb)} of {_size(self.held_mb)} back after {self.seconds:.0f} s{held}"
+        return f"Only {memory_text(self.freed_mb)} of {memory_text(self.held_mb)} back after {self.seconds:.0f} s{held}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,10 +237,6 @@ class AgentSnapshot:
     def to_json(self) -> str:
         """The snapshot as one JSON object, for `titan status --json` and the control door."""
         return json.dumps(dataclasses.asdict(self), separators=(",", ":"))
-
-
-def _size(mb: int) -> str:
-    return f"{mb / 1024:.1f} GB" if mb >= 1000 else f"{mb} MB"
 
 
 Listener = Callable[[AgentSnapshot], None]

@@ -122,7 +122,7 @@ def value_text(value: float | None, unit: Unit) -> str:
 def widest_texts(spec: ChartSpec) -> tuple[str, ...]:
     """What `value_text` can say at its widest within the axis, in figures of one width."""
     if spec.unit is Unit.MEMORY:
-        return (memory_text(1023), memory_text(max(spec.top, 1024)))
+        return (memory_text(999), memory_text(max(spec.top, 1024)))
     return (value_text(100.0, spec.unit),)
 
 

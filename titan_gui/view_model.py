@@ -8,7 +8,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
+from core import sizes
 from core.snapshot import AgentSnapshot, Reason
 from core.state import AgentState
 from titan_gui.plain_text import plain
@@ -132,23 +134,8 @@ def rate_text(tokens_per_second: float | None) -> str:
     return "– tokens/s" if tokens_per_second is None else f"{tokens_per_second:.1f} tokens/s"
 
 
-def memory_text(megabytes: float | None) -> str:
-    """MiB as people read memory: "812 MB", "9.8 GB"; a dash for what isn't measured."""
-    if megabytes is None:
-        return "–"
-    return f"{megabytes:.0f} MB" if megabytes < 1024 else f"{megabytes / 1024:.1f} GB"
-
-
-def size_text(size_bytes: int | None) -> str:
-    """A file's size in decimal units, as file managers and model pages show it."""
-    if size_bytes is None:
-        return "–"
-    size = float(size_bytes)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000 or unit == "GB":
-            return f"{size:.0f} {unit}" if unit in ("B", "kB") else f"{size:.1f} {unit}"
-        size /= 1000
-    raise AssertionError("unreachable")
+memory_text = partial(sizes.memory_text, unknown="–")
+size_text = partial(sizes.size_text, unknown="–")
 
 
 def duration_text(seconds: float) -> str:

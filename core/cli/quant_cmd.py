@@ -13,6 +13,7 @@ import typer
 from core.cli import door, output
 from core.cli.output import JsonOption, ProfileOption
 from core.errors import ConfigError, ControlError, ModelError, StorageError
+from core.sizes import memory_text
 
 if TYPE_CHECKING:
     from core.config import Settings
@@ -88,7 +89,7 @@ def _tier_facts(status: Mapping[str, Any] | None, stats: SystemStats, share_gb: 
         reason = f"If you lend {share_gb:g} GB of {'VRAM' if uses_gpu else 'RAM'}."
         total_mb = stats.total_vram_mb if uses_gpu else stats.total_ram_mb
         if total_mb is not None and memory_mb > total_mb:
-            reason += f" This machine has {total_mb / 1024:.1f} GB."
+            reason += f" This machine has {memory_text(total_mb)}."
     return {
         "tier": tier,
         "reason": reason,

@@ -8,6 +8,7 @@ from typing import Any
 from core.cli import output
 from core.cli.durations import format_duration
 from core.pull_offer import PullChoice, PullOffer
+from core.sizes import size_text
 
 BAR_WIDTH = 30
 
@@ -61,9 +62,3 @@ def progress_line(view: Mapping[str, Any]) -> str:
     if speed := view["bytes_per_second"]:
         parts += [f"{size_text(speed)}/s", f"{format_duration((total - done) / speed)} left"]
     return "  ".join(parts)
-
-
-def size_text(count: float | None) -> str:
-    if count is None:
-        return "?"
-    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

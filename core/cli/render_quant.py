@@ -11,6 +11,7 @@ from rich.text import Text
 
 from core.cli.output import plain
 from core.hardware_facts import sentences
+from core.sizes import memory_text, size_text
 from core.speed_book import rate_text
 
 
@@ -46,16 +47,14 @@ def _models(models: list[Mapping[str, Any]]) -> RenderableType:
     table = _table("model", "best that fits", "size", "needs", "sessions × context", "room for", "tokens/s")
     for row in models:
         if not row["quant"]:
-            table.add_row(
-                *(Text(plain(cell)) for cell in (row["model"], "none", "", f"{row['needed_mb'] / 1024:.1f} GB"))
-            )
+            table.add_row(*(Text(plain(cell)) for cell in (row["model"], "none", "", memory_text(row["needed_mb"]))))
             continue
         rate = row["tokens_per_second"]
         table.add_row(
             Text(plain(row["model"])),
             Text(plain(row["quant"] + ("" if row["is_here"] or row["is_example"] else " (to download)"))),
-            Text(f"{row['size_bytes'] / 1e9:.1f} GB"),
-            Text(f"{row['needed_mb'] / 1024:.1f} GB"),
+            Text(size_text(row["size_bytes"])),
+            Text(memory_text(row["needed_mb"])),
             Text(f"{row['sessions']} × {row['context_tokens']:,}"),
             Text(f"{row['most_sessions']}"),
             Text("–" if rate is None else rate_text(rate)),

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from core.cli.durations import format_duration
 from core.cli.output import plain
+from core.sizes import size_text
 
 
 def _table(*columns: tuple[str, bool]) -> Table:
@@ -73,7 +74,7 @@ def models_table(snapshot: Mapping[str, Any]) -> RenderableType:
         _add(
             table,
             model["name"],
-            _size(model["size_bytes"]),
+            size_text(model["size_bytes"]),
             model["quant"] or "?",
             "?" if model["context_tokens"] is None else f"{model['context_tokens']:,}",
             ", ".join(_marks(model, snapshot)),
@@ -127,12 +128,6 @@ def _choice_of(name: str, snapshot: Mapping[str, Any]) -> Mapping[str, Any] | No
     return choices[-1] if choices else None
 
 
-def _size(size_bytes: int | None) -> str:
-    if size_bytes is None:
-        return "?"
-    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.1f} MB"
-
-
 def _missing_lines(snapshot: Mapping[str, Any]) -> list[str]:
     """A line for each model that is offered and not here, with the command that gets it."""
     from core.fit import room_of_json
@@ -145,7 +140,7 @@ def _missing_lines(snapshot: Mapping[str, Any]) -> list[str]:
         verdict = verdict_by_name(model["size_bytes"], room_of_json(snapshot))
         if verdict is not None:
             lines.append(
-                f"  {model['size_bytes'] / 1e9:.1f} GB by its name. {verdict.fit.capitalize()}. {verdict.sentence}"
+                f"  {size_text(model['size_bytes'])} by its name. {verdict.fit.capitalize()}. {verdict.sentence}"
             )
     return lines
 

@@ -14,6 +14,7 @@ from core.cli import output
 from core.cli.output import JsonOption
 from core.errors import AgentError
 from core.plurals import counted
+from core.sizes import size_text
 
 if TYPE_CHECKING:
     from core.uninstall import Inventory
@@ -57,9 +58,7 @@ def uninstall(
 
 def print_inventory(inventory: Inventory) -> None:
     for item in inventory.items:
-        extent = (
-            f" ({counted(item.files, 'file')}, {readable_size(item.size_bytes)})" if not item.leads_to else " (a link)"
-        )
+        extent = f" ({counted(item.files, 'file')}, {size_text(item.size_bytes)})" if not item.leads_to else " (a link)"
         typer.echo(output.plain(f"{item.what}: {item.path}{extent}"))
     for secret in inventory.keyring:
         typer.echo(output.plain(f"in the system's keyring: {secret.name} of profile {secret.profile}"))
@@ -67,13 +66,6 @@ def print_inventory(inventory: Inventory) -> None:
         typer.echo(output.plain(f"start at login: {name}"))
     for sentence in inventory.kept:
         typer.echo(output.plain(f"Note: {sentence}"))
-
-
-def readable_size(size_bytes: int) -> str:
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("KB", 1e3)):
-        if size_bytes >= factor:
-            return f"{size_bytes / factor:.1f} {unit}"
-    return f"{size_bytes} bytes"
 
 
 def asdict_of(inventory: Inventory) -> dict[str, object]:

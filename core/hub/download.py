@@ -19,6 +19,7 @@ from typing import Protocol
 from core.errors import AgentError, StorageError
 from core.hub.names import HubFile
 from core.paths import storage_error
+from core.sizes import size_text
 
 READ_BYTES = 1 << 20
 ATTEMPTS = 5  # in a row without a byte; each that brings something starts the count anew
@@ -166,8 +167,8 @@ def check_room(folder: Path, needed: int, free: int, *, keep_free: int) -> None:
     """Raises StorageError where `needed` more bytes would leave less than `keep_free` on the disk."""
     if free - needed < keep_free:
         raise StorageError(
-            f"{needed / 1e9:.1f} GB are to come, and the disk of {folder} has {free / 1e9:.1f} GB free",
-            hint=f"Free some space ({keep_free / 1e9:.0f} GB stay free for you), or choose a smaller model.",
+            f"{size_text(needed)} are to come, and the disk of {folder} has {size_text(free)} free",
+            hint=f"Free some space ({size_text(keep_free)} stay free for you), or choose a smaller model.",
         )
 
 
@@ -175,12 +176,11 @@ def check_budget(budget: int, *, held: int, wanted: int) -> None:
     """Raises StorageError where downloads would take more than `budget` bytes together; 0 is no budget."""
     if budget and held + wanted > budget:
         raise StorageError(
-            f"downloaded models may take {budget / 1e9:.0f} GB, and would take {(held + wanted) / 1e9:.1f} GB",
+            f"downloaded models may take {size_text(budget)}, and would take {size_text(held + wanted)}",
             hint="Delete one of them, or raise the setting models_disk_budget_gb.",
         )
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
 def _open_part(part: Path) -> int:
     """Ours to write to: a plain file with no other name, and never through a link that somebody put there.
 
@@ -197,6 +197,7 @@ def _open_part(part: Path) -> int:
     return descriptor
 
 
+def _write_all(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]

@@ -328,7 +328,7 @@ async def test_nothing_is_asked_over_a_network_that_costs(fake_hub: FakeHub, tmp
 
 async def test_a_disk_that_would_be_full_is_not_begun(fake_hub: FakeHub, tmp_path: Path) -> None:
     fake_hub.files[REPO]["Small-Q6_K.gguf"] = b"\0" * 60_000_000
-    with pytest.raises(StorageError, match=r"0\.1 GB are to come, and the disk") as caught:
+    with pytest.raises(StorageError, match=r"60\.0 MB are to come, and the disk") as caught:
         await pulled(a_hub(fake_hub, tmp_path, free=KEEP_FREE_BYTES + 1000), f"{REPO}:Q6_K")
     assert "stay free for you" in caught.value.hint
     assert fake_hub.sent_ranges == []

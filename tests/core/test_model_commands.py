@@ -204,7 +204,7 @@ async def test_the_disk_budget_holds_for_an_engines_downloads_too() -> None:
     async with small_agent(engine, {"models_disk_budget_gb": 1.0}) as agent:
         await command(agent, "pull_model", "new:1b")
         ended = await until(agent, lambda snapshot: phases(snapshot) == {"new:1b": "failed"})
-        assert ended.pulls[0].problem.startswith("downloaded models may take 1 GB")
+        assert ended.pulls[0].problem.startswith("downloaded models may take 1.0 GB")
 
 
 async def test_only_what_this_program_downloaded_can_be_deleted() -> None:
