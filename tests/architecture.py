@@ -34,6 +34,7 @@ EDGES = {
     "core/doctor.py": "task: one check's bug must not hide the other checks",
     "core/key_keeper.py": "task",
     "core/runtime.py": "thread",
+    "core/daemon_call.py": "thread",
     "core/gpu/guard.py": "thread",
     "core/signals/guard.py": "thread",
     "core/secrets.py": "thread",
