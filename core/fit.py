@@ -20,6 +20,7 @@ from core.load_ladder import STEP_UP_SHARE, Rung, best_rung, difference, held, p
 from core.memory_need import LoadPlan, memory_need
 from core.model_shape import ModelShape
 from core.plurals import counted
+from core.sizes import memory_text
 from core.snapshot import AgentSnapshot, CapacityView, EngineView
 from core.stats_collector import SystemStats
 
@@ -190,7 +191,7 @@ class _Case:
         if self._plan.cards > 1:
             where = f"{where} on {self._plan.cards} cards"
         about = "" if shape else "about "
-        self._needs = f"Needs {about}{_gigabytes(self.as_wanted.need_mb)} of {where}{self._for_what(self._plan)}"
+        self._needs = f"Needs {about}{memory_text(self.as_wanted.need_mb)} of {where}{self._for_what(self._plan)}"
 
     def judge(self) -> tuple[Fit, str]:
         free_mb, budget_mb, need_mb = self._room.free_mb, self._room.budget_mb, self.as_wanted.need_mb
@@ -198,10 +199,10 @@ class _Case:
             return Fit.UNKNOWN, f"{self._needs}; how much there is isn't known."
         free_mb = min(free_mb, budget_mb)
         if need_mb <= free_mb:
-            return Fit.FITS, f"{self._needs}; {_gigabytes(free_mb)} is free."
+            return Fit.FITS, f"{self._needs}; {memory_text(free_mb)} is free."
         if (partly := self._partly(free_mb)) is not None:
             return Fit.PARTLY, partly
-        free, lent = f"{_gigabytes(free_mb)} is free", f"you lend {_gigabytes(budget_mb)}"
+        free, lent = f"{memory_text(free_mb)} is free", f"you lend {memory_text(budget_mb)}"
         if (less := self.less(free_mb)) is not None:
             loaded = difference(self._plan, less.plan)
             return Fit.TIGHT, f"{self._needs}; {free} now, so it is loaded with {loaded}."
@@ -227,8 +228,8 @@ class _Case:
         if on_card == 0 or beside_mb > room.spare_ram_mb:
             return None
         return (
-            f"{self._needs}; {_gigabytes(free_mb)} is free: {on_card} of its {shape.layers} layers run on the card, "
-            f"the others on the processor, much slower, in {_gigabytes(beside_mb)} of memory."
+            f"{self._needs}; {memory_text(free_mb)} is free: {on_card} of its {shape.layers} layers run on the card, "
+            f"the others on the processor, much slower, in {memory_text(beside_mb)} of memory."
         )
 
     def _at_least(self) -> str:
@@ -236,7 +237,7 @@ class _Case:
             return ""
         *_, least = plans(self._plan)
         need_mb = rung_of(self._shape, self._size_bytes, least).need_mb
-        return f" Even with{self._for_what(least).removeprefix(' for')} it needs {_gigabytes(need_mb)}."
+        return f" Even with{self._for_what(least).removeprefix(' for')} it needs {memory_text(need_mb)}."
 
     def _for_what(self, plan: LoadPlan) -> str:
         if self._shape is None:
@@ -286,7 +287,3 @@ def _spare_ram_mb(machine: SystemStats) -> int | None:
     if machine.free_ram_mb is None or machine.total_ram_mb is None or is_unified(machine):
         return None  # unified: there is no other memory
     return max(0, machine.free_ram_mb - automatic_reserve_mb(machine.total_ram_mb))
-
-
-def _gigabytes(megabytes: int) -> str:
-    return f"{megabytes} MB" if megabytes < 1024 else f"{megabytes / 1024:.1f} GB"
