@@ -27,6 +27,7 @@ import grpc
 
 from benchmarks.bench import ROWS, Figures, _medians, describe_machine
 from benchmarks.parties import MODEL, Agent, Load, Server
+from tests.fakes.agent_process import ROOT, child_environment
 from tests.fakes.desktop_process import DesktopProcess, WatchedDesktopProcess
 from tests.fakes.fake_ollama import FakeOllama
 from tests.fakes.faulty_coordinator import FaultyCoordinator
@@ -46,6 +47,8 @@ GOALS_AT_MOST = {
     ("idle", "window_percent"): 1.0,
     ("open", "first_s"): 0.6,
     ("open", "later_s"): 0.1,
+    ("open", "block_worst_ms"): 50.0,
+    ("turns", "longest_ms"): 50.0,
     ("pause", "refused_after_ms"): 50.0,
     ("block", "longest_ms"): 50.0,
 }
@@ -111,15 +114,18 @@ async def desk() -> AsyncIterator[Desk]:
 
 
 @asynccontextmanager
-async def served(*arguments: str, **environ: str) -> AsyncIterator[tuple[Desk, FaultyCoordinator, DesktopProcess]]:
+async def served(
+    *arguments: str, kind: type[DesktopProcess] = DesktopProcess, **environ: str
+) -> AsyncIterator[tuple[Desk, FaultyCoordinator, DesktopProcess]]:
     """The registered program with a stand-in engine and a coordinator in this process."""
     async with desk() as made, FaultyCoordinator() as coordinator, FakeOllama() as engine:
         settings = ollama(engine.url, COORDINATOR_ENDPOINT=coordinator.endpoint, **environ)
-        async with made.program(settings, *arguments) as program:
+        async with made.program(settings, *arguments, kind=kind) as program:
             await made.panel.wait_item()
             await program.wait_state("ready")
             yield made, coordinator, program
-            await end(program)
+            if program.process.returncode is None:
+                await end(program)
 
 
 async def end(program: DesktopProcess) -> None:
@@ -195,12 +201,14 @@ async def _cpu_percent(program: DesktopProcess, seconds: float) -> float:
 
 
 async def measure_open(*, quick: bool) -> Figures:
-    """From the click on the icon to the page's pixels on the screen: first opens of fresh programs, later ones."""
+    """From the click on the icon to the page's pixels on the screen: first opens of fresh programs, later ones. And the
+    longest time for which Qt's thread could do nothing in the first seconds."""
+    blocks: list[float] = []
     frame: list[float] = []
     first: list[float] = []
     later: list[float] = []
     for _ in range(2 if quick else 5):
-        async with served("--hidden") as (made, _, _program):
+        async with served("--hidden", kind=WatchedDesktopProcess) as (made, _, program):
             await asyncio.sleep(2.0)
             screen = made.screen()
             for number in range(5):
@@ -214,13 +222,30 @@ async def measure_open(*, quick: bool) -> Figures:
                 await asyncio.sleep(1.0)
                 await hide_window(made)
                 await asyncio.sleep(0.2)
+            await end(program)
+            blocks.append(float((await program.wait_event("qt watchdog"))["opening_ms"]))
     return {
+        "block_ms": statistics.median(blocks),
+        "block_worst_ms": max(blocks),
         "frame_s": statistics.median(frame),
         "first_s": statistics.median(first),
         "first_worst_s": max(first),
         "later_s": statistics.median(later),
         "later_worst_s": max(later),
     }
+
+
+async def measure_turns(*, quick: bool) -> Figures:
+    """Blocks of Qt's thread in a window that is full: benchmarks/window_turns.py, without an agent beside it."""
+    async with desk() as made:
+        environ = child_environment(made.home, **made.session.environ)
+        command = (sys.executable, "-m", "benchmarks.window_turns", *(("--quick",) if quick else ()))
+        process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=environ, stdout=asyncio.subprocess.PIPE)
+        out, _ = await process.communicate()
+        if process.returncode:
+            raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
+        figures: Figures = json.loads(out)
+        return {**figures, "longest_ms": max(figures.values())}
 
 
 async def measure_pause(*, quick: bool) -> Figures:
@@ -349,6 +374,7 @@ FIGURES: dict[str, Callable[..., Awaitable[Figures]]] = {
     "resident": measure_resident,
     "idle": measure_idle,
     "open": measure_open,
+    "turns": measure_turns,
     "pause": measure_pause,
 }
 LOADED = ("block", "speed")

@@ -129,11 +129,12 @@ def dimmed(palette: QPalette) -> QColor:
 def _between(text_rgba: int, ground_rgba: int) -> QColor:
     text, ground = QColor.fromRgba(text_rgba), QColor.fromRgba(ground_rgba)
     share = 0.30
-    return QColor.fromRgbF(
+    mixed = QColor.fromRgbF(
         text.redF() * (1 - share) + ground.redF() * share,
         text.greenF() * (1 - share) + ground.greenF() * share,
         text.blueF() * (1 - share) + ground.blueF() * share,
     )
+    return QColor.fromRgba(mixed.rgba())  # of 8 bits a part, as those that it is compared with
 
 
 def tint(widget: QWidget, colour: QColor) -> None:

@@ -20,6 +20,7 @@ import titan_gui  # before Qt (titan_gui/constants_guard.py)  # isort: skip
 from PySide6.QtCore import QSettings, QTimer
 
 from core.config_load import load_settings
+from core.errors import AgentError
 from tests.fakes.fake_bridge import FakeBridge
 from tests.fakes.machines import card, measured
 from titan_gui.app import WINDOW_MODULES, Desktop
@@ -39,6 +40,10 @@ class FakeDesktop:
         self.bridge = FakeBridge()
         self.history = History()
         self.history.record(measured(NOW, card("a")), NOW)
+
+    @property
+    def autostart(self) -> object:
+        raise AgentError("there is no program to start here")
 
     def __getattr__(self, name: str) -> object:
         """Everything else that a page may ask for: nothing happens."""

@@ -16,7 +16,7 @@ from core.config_load import LoadedSettings, load_settings
 from core.snapshot import AgentSnapshot
 from titan_gui.log_lines import LogLine, matching, read_line
 from titan_gui.log_wiring import LogWiring
-from titan_gui.pages.log import MAX_LINES, LogPage
+from titan_gui.pages.log import LINES_A_TURN, MAX_LINES, LogPage
 from titan_gui.widgets.diagnostics_dialog import DiagnosticsDialog
 
 pytestmark = pytest.mark.qt_log_ignore("propagateSizeHints")
@@ -81,13 +81,29 @@ def test_filter_by_level_and_words_and_what_cannot_be_read_is_never_hidden() -> 
     assert [line.level for line in matching(some, "debug", "THING bad")] == ["error"]
 
 
-def test_new_lines_are_added_and_only_the_last_are_kept(page: LogPage) -> None:
+def test_a_full_log_comes_in_slices_in_its_order(qtbot: QtBot, page: LogPage) -> None:
+    lines = [LogLine("info", f"line {number}") for number in range(3 * LINES_A_TURN + 1)]
+    page.show_lines(lines)
+    assert page.text.toPlainText().splitlines() == [line.text for line in lines[:LINES_A_TURN]]
+    page.show_lines([LogLine("error", "one more")])
+    assert "one more" not in page.text.toPlainText()
+    texts = [*(line.text for line in lines), "one more"]
+    qtbot.waitUntil(lambda: page.text.toPlainText().splitlines() == texts)
+
+    page.level.setCurrentIndex(3)
+    assert page.text.toPlainText() == "one more"
+    page.level.setCurrentIndex(0)
+    page.level.setCurrentIndex(3)  # in the middle of it
+    page.level.setCurrentIndex(0)
+    qtbot.waitUntil(lambda: page.text.toPlainText().splitlines() == texts)
+
+
+def test_new_lines_are_added_and_only_the_last_are_kept(qtbot: QtBot, page: LogPage) -> None:
     page.show_lines(lines("first"))
     page.show_lines(lines(*(f"event {number}" for number in range(MAX_LINES))))
 
-    shown = page.text.toPlainText().splitlines()
-    assert len(shown) == MAX_LINES
-    assert shown[-1].endswith(f"event {MAX_LINES - 1}")
+    qtbot.waitUntil(lambda: page.text.toPlainText().endswith(f"event {MAX_LINES - 1}"))
+    assert len(page.text.toPlainText().splitlines()) == MAX_LINES
 
 
 def test_a_filter_holds_for_lines_that_come_later(qtbot: QtBot, page: LogPage) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import gc
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from PySide6.QtCore import QObject, QTimer
+from PySide6.QtGui import QColor, QPalette
 from PySide6.QtWidgets import QApplication, QLabel, QWidget
 from pytestqt.qtbot import QtBot
 
@@ -20,8 +21,10 @@ from titan_gui.garbage import keep_what_is_there, put_off_full_collections
 from titan_gui.pages.models import ROWS_A_TURN, ModelsPage
 from titan_gui.qt_imports import SWITCH_INTERVAL_S, import_modules
 from titan_gui.step_builder import StepBuilder, Steps, measured
+from titan_gui.theme import dimmed
 from titan_gui.turns import next_turn
-from titan_gui.widgets.text_labels import WrappedLabel
+from titan_gui.widgets.notes import dim_note
+from titan_gui.widgets.text_labels import TextLabel, WrappedLabel
 
 pytestmark = pytest.mark.qt_log_ignore("propagateSizeHints")  # what the offscreen display can't do
 
@@ -187,6 +190,36 @@ def test_a_label_lays_its_text_out_once_for_a_width(qtbot: QtBot, monkeypatch: p
     before = label.heightForWidth(200)
     label.setFont(font)
     assert label.heightForWidth(200) > before
+
+
+@pytest.fixture
+def darken(qtbot: QtBot) -> Iterator[Callable[[], None]]:
+    def take() -> None:
+        dark = QPalette(before)
+        dark.setColor(QPalette.ColorRole.Window, QColor("#202020"))
+        dark.setColor(QPalette.ColorRole.WindowText, QColor("#f0f0f0"))
+        QApplication.setPalette(dark)
+
+    before = QApplication.palette()
+    yield take
+    QApplication.setPalette(before)
+
+
+def test_a_hidden_label_takes_the_new_themes_colour_when_it_is_shown(qtbot: QtBot, darken: Callable[[], None]) -> None:
+    labels = (dim_note("a hint"), TextLabel("a hint", is_quiet=True))
+    page = QWidget()
+    qtbot.addWidget(page)
+    for label in labels:
+        label.setParent(page)
+        qtbot.addWidget(label)
+    before = labels[0].palette().windowText().color()
+    darken()
+    qtbot.wait(0)
+    assert [label.palette().windowText().color() for label in labels] == [before] * 2  # nothing was worked out
+    page.show()
+    now = dimmed(QPalette())
+    assert now != before
+    assert [label.palette().windowText().color() for label in labels] == [now] * 2
 
 
 def test_measuring_a_page_asks_every_part_of_it(qtbot: QtBot) -> None:

@@ -21,11 +21,13 @@ from PySide6.QtWidgets import (
 
 from titan_gui.log_lines import LEVELS, LogLine, matching
 from titan_gui.theme import colours_of
+from titan_gui.turns import next_turn
 from titan_gui.view_model import Mood
 from titan_gui.widgets.choices import CheckBox
 from titan_gui.widgets.text_labels import TextLabel, WrappedLabel
 
 MAX_LINES = 2000
+LINES_A_TURN = 250  # 5 ms
 POLL_MS = 1000
 FILTER_PAUSE_MS = 200  # typing settles before the whole list is filtered again
 
@@ -40,6 +42,8 @@ class LogPage(QWidget):
         super().__init__()
         self._lines: deque[LogLine] = deque(maxlen=MAX_LINES)
         self._held: deque[LogLine] = deque(maxlen=MAX_LINES)
+        self._coming: deque[LogLine] = deque(maxlen=MAX_LINES)  # chosen, and still to be shown
+        self._is_coming = False  # their next turn is due
         self._is_asking = False
         self._is_unreadable = False  # that it can't be read is said until it can
         self.level = QComboBox()
@@ -122,16 +126,26 @@ class LogPage(QWidget):
 
     def _add(self, lines: Sequence[LogLine]) -> None:
         self._lines.extend(lines)
-        new = self._chosen(list(lines)[-MAX_LINES:])
-        if new:
-            self.text.appendPlainText("\n".join(line.text for line in new))
+        self._coming.extend(self._chosen(list(lines)[-MAX_LINES:]))
+        if not self._is_coming:
+            self._append_some()
 
     def _show_all(self) -> None:
         """Filter again: the newest lines are in view afterwards."""
-        self.text.setPlainText("\n".join(line.text for line in self._chosen(self._lines)))
-        bar = self.text.verticalScrollBar()
-        bar.setValue(bar.maximum())
+        self.text.clear()
+        self._coming = deque(self._chosen(self._lines), maxlen=MAX_LINES)
+        if not self._is_coming:
+            self._append_some()
         self._show_count()
+
+    def _append_some(self) -> None:
+        """All 2,000 lines in one go would hold Qt's thread up for 50 ms and more."""
+        some = [self._coming.popleft() for _ in range(min(len(self._coming), LINES_A_TURN))]
+        if some:
+            self.text.appendPlainText("\n".join(line.text for line in some))
+        self._is_coming = bool(self._coming)
+        if self._is_coming:
+            next_turn(self, self._append_some)
 
     def _chosen(self, lines: Sequence[LogLine] | deque[LogLine]) -> list[LogLine]:
         return matching(lines, str(self.level.currentData()), self.words.text())

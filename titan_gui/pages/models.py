@@ -35,7 +35,7 @@ from titan_gui.widgets.page_area import PageArea
 from titan_gui.widgets.pull_dialog import PullQuestion
 from titan_gui.widgets.what_if import WhatIfPanel
 
-ROWS_A_TURN = 10  # 15 ms
+ROWS_A_TURN = 6  # 10 ms
 
 
 class ModelsPage(QWidget):

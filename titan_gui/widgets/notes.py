@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from PySide6.QtCore import QEvent, Qt
-from PySide6.QtGui import QColor, QPalette
+from PySide6.QtGui import QColor, QPalette, QShowEvent
 from PySide6.QtWidgets import QWidget
 
 from titan_gui.theme import colours_of, dimmed, tint
@@ -24,11 +24,11 @@ class Note(MeasuredLabel):
         super().__init__(parent)
         self._colour = colour
         self._is_silent = False
+        self._is_stale = False  # the theme has changed since the colour was taken
         self.setTextFormat(Qt.TextFormat.PlainText)
         self.setWordWrap(True)
         self.say(text)
-        if text:
-            self._take_colour()
+        self._take_colour()
 
     def say(self, text: str) -> None:
         """Show the text, or nothing at all."""
@@ -36,13 +36,21 @@ class Note(MeasuredLabel):
             self.setText(text)
         if self._is_silent == bool(text):  # never shown without need: a label without a parent would be a window
             self._is_silent = not text
-            if text:
-                self._take_colour()
             self.setVisible(bool(text))
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)
-        if not self._is_silent and event.type() in FOLLOWED:  # most are silent, and a new theme is told to each
+        if event.type() in FOLLOWED:
+            if (
+                self.isVisible()
+            ):  # few are, of the hundreds that are told of a new theme; the others when they are shown
+                self._take_colour()
+            else:
+                self._is_stale = True
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        if self._is_stale:
             self._take_colour()
 
     def refresh_colour(self) -> None:
@@ -50,6 +58,7 @@ class Note(MeasuredLabel):
         self._take_colour()
 
     def _take_colour(self) -> None:
+        self._is_stale = False
         if self._colour is not None:
             tint(self, self._colour(QPalette()))
 
