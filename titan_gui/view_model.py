@@ -84,7 +84,7 @@ def mood_of(snapshot: AgentSnapshot) -> Mood:
 
 def headline_of(snapshot: AgentSnapshot) -> Headline:
     mood = mood_of(snapshot)
-    reason = leading_reason(snapshot)
+    reason = leading_reason(snapshot, mood)
     if reason is not None and mood not in (Mood.SERVING, Mood.READY):
         remedy = remedy_of(reason)
         return Headline(
@@ -98,8 +98,14 @@ def headline_of(snapshot: AgentSnapshot) -> Headline:
     return Headline(mood=mood, state=STATE_WORDS[mood], sentence=_plain_sentence(snapshot, mood))
 
 
-def leading_reason(snapshot: AgentSnapshot) -> Reason | None:
-    """The strongest reason; a blocking one before one that is only good to know (the core sorts them so)."""
+def leading_reason(snapshot: AgentSnapshot, mood: Mood) -> Reason | None:
+    """The strongest reason; a blocking one before one that is only good to know (the core sorts them so).
+
+    "Needs attention" is said of what is broken: "you are at the mouse" stands above that in the core's order, and mends
+    nothing.
+    """
+    if mood is Mood.ATTENTION and snapshot.state is not AgentState.FAILED:
+        return next((reason for reason in snapshot.reasons if reason.code in NEEDS_ATTENTION), None)
     return snapshot.reasons[0] if snapshot.reasons else None
 
 
