@@ -17,3 +17,7 @@ def ollama(url: str, **more: str) -> dict[str, str]:
 
 def openai(url: str, **more: str) -> dict[str, str]:
     return {**BASE, "TITAN_ENGINE": "openai", "TITAN_OPENAI_BASE_URL": url, "SUPPORTED_MODELS": TINY, **more}
+
+
+# For tests of what follows, not of when: a sample each half second, and an engine in trouble is looked at each second.
+OFTEN = {"HASTY": "core.parts.sampling:SAMPLE_INTERVAL_S=0.5 core.engine_keeper:TROUBLE_INTERVAL_S=1"}

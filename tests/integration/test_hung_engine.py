@@ -12,7 +12,7 @@ import psutil
 from tests.fakes.agent_process import run_titan
 from tests.integration.client import OK, client_of, token_of, within
 from tests.integration.running import ID, embedded_agent, ollama_agent
-from tests.integration.settings import MODEL, TINY
+from tests.integration.settings import MODEL, OFTEN, TINY
 
 
 @contextlib.contextmanager
@@ -27,7 +27,7 @@ def stopped(process: psutil.Process) -> Iterator[None]:
 
 
 async def test_child_that_is_stuck_is_ended_and_another_one_serves(home: Path) -> None:
-    async with embedded_agent(home, TITAN_TOKEN_GAP_TIMEOUT_S="1") as (coordinator, agent):
+    async with embedded_agent(home, TITAN_TOKEN_GAP_TIMEOUT_S="1", **OFTEN) as (coordinator, agent):
         async with client_of(agent.endpoint) as client:
             async with client.streaming(token_of(coordinator, ID, MODEL), max_tokens=1500) as (answer, task):
                 (engine,) = agent.children()
@@ -66,7 +66,7 @@ async def test_ollama_that_is_stuck_is_found_out_by_the_session_that_waited_for_
 
 
 async def test_engine_that_keeps_crashing_needs_its_owner_whose_retry_starts_it_again(home: Path) -> None:
-    async with embedded_agent(home, HEARTBEAT_INTERVAL="15") as (coordinator, agent):
+    async with embedded_agent(home, HEARTBEAT_INTERVAL="15", **OFTEN) as (coordinator, agent):
         for restarts in range(3):
             snapshot = await agent.wait_snapshot(
                 lambda snapshot, restarts=restarts: snapshot["engine"]["status"]["restarts"] == restarts  # type: ignore[misc]

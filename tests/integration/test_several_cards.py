@@ -15,7 +15,7 @@ from tests.fakes.nvml_double import build, find_compiler
 from tests.fakes.polling import until
 from tests.integration.client import client_of, token_of, within
 from tests.integration.running import ID, ollama_agent
-from tests.integration.settings import TINY
+from tests.integration.settings import OFTEN, TINY
 
 pytestmark = [
     pytest.mark.slow,
@@ -37,6 +37,7 @@ async def test_only_lent_cards_count_and_the_owner_can_lend_another_one(home: Pa
     show(state, BIG, SHOWN)
     library = await asyncio.to_thread(build, tmp_path)
     environ = {
+        **OFTEN,
         "LD_LIBRARY_PATH": str(library.parent),
         "NVML_DOUBLE_STATE": str(state),
         "TITAN_GPU_LOST_EFFECT": DEFAULT_EFFECTS["gpu_lost"],
@@ -75,6 +76,7 @@ async def test_card_that_is_pulled_out_while_it_serves_ends_the_session_and_nobo
     show(state, BIG)
     library = await asyncio.to_thread(build, tmp_path)
     environ = {
+        **OFTEN,
         "LD_LIBRARY_PATH": str(library.parent),
         "NVML_DOUBLE_STATE": str(state),
         "TITAN_GPU_LOST_EFFECT": DEFAULT_EFFECTS["gpu_lost"],
