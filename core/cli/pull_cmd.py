@@ -37,6 +37,8 @@ def pull(
     goes on from there. With --json it asks nothing, and prints an object for each step of the way."""
     from core.pull_offer import offer_of_json
 
+    if serve_as:
+        _check_is_missing(door.fetch_snapshot(profile), serve_as)
     _, result = door.execute(profile, "look_up_model", {"model": model}, timeout_s=LOOK_LIMIT_S)
     offer = offer_of_json(result)
     for line in offer_lines(offer):
@@ -55,6 +57,17 @@ def pull(
         typer.echo(
             f"{name} is there. Offer it: titan models --offer {quote(output.plain(last.get('here_as') or 'NAME'))}"
         )
+
+
+def _check_is_missing(snapshot: Mapping[str, Any], name: str) -> None:
+    """Raises CommandRefused: another name would be offered to nobody, without a word."""
+    from core.engines.names import same_model
+
+    if any(same_model(model["name"], name) for model in snapshot["missing_models"]):
+        return
+    if any(same_model(offered, name) for offered in snapshot["offered_models"]):
+        raise CommandRefused(f"{name} is here already, and offered", hint="titan models shows by what it is served.")
+    raise CommandRefused(f"{name} is not one of the names that you offer", hint="titan models lists what is missing.")
 
 
 def _is_somebody_there() -> bool:

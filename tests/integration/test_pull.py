@@ -22,7 +22,7 @@ REPO = "maker/Tiny-GGUF"
 def test_the_line_says_how_far_how_fast_and_how_long() -> None:
     view = {"status": "downloading", "completed_bytes": 500_000_000, "total_bytes": 2_000_000_000}
     assert progress_line({**view, "bytes_per_second": 10_000_000.0}) == (
-        "[#######.......................]   25%  500.0 MB of 2.00 GB  10.0 MB/s  2 min 30 s left"
+        "[#######.......................]   25%  500.0 MB of 2.0 GB  10.0 MB/s  2 min 30 s left"
     )
     assert progress_line({**view, "completed_bytes": None, "bytes_per_second": None}) == "downloading"
 
@@ -78,6 +78,9 @@ async def test_what_is_wanted_and_not_here_is_named_with_its_command_and_served_
             assert code == 0
             assert "tiny:8b-q8_0: wanted, not here." in out
             assert "titan pull OWNER/REPOSITORY --as tiny:8b-q8_0" in " ".join(out.split())
+            for other, problem in (("not:mine", "not one of the names that you offer"), (MODEL, "is here already")):
+                code, _, err = await run_titan(home, "pull", REPO, "--as", other, AGENT_ID=ID)
+                assert (code, problem in err) == (1, True), err
             assert hub.headers == []  # nothing is asked for before the owner does
             code, out, err = await run_titan(home, "pull", REPO, "--as", "tiny:8b-q8_0", AGENT_ID=ID)
             assert (code, f"{REPO}:Q8_0 is there, and offered as tiny:8b-q8_0." in out) == (0, True), err
