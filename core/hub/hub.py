@@ -53,11 +53,10 @@ def open_hub(reference: ModelReference, endpoint: str) -> HubSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HubLimits:
-    """What the owner allows; 0 is no limit. `is_metered`: the network costs by use now."""
+    """What the owner allows; 0 is no limit."""
 
     bytes_per_second: float = 0.0
     disk_budget_bytes: int = 0  # of everything that was downloaded here
-    is_metered: bool = False
 
 
 class ModelHub:
@@ -163,10 +162,6 @@ class ModelHub:
         self, asked: str, reference: ModelReference, stop: threading.Event, tell: Callable[[PullProgress], None]
     ) -> None:
         """The whole download, on a thread of its own."""
-        if self._limits().is_metered:
-            raise HubError(
-                "this network costs by use, so nothing is downloaded over it", hint="Download it on another network."
-            )
         source = self._open_source(reference)
         files = choose_files(source.files(), reference.wanted, room_bytes=self._room_bytes())
         name = model_name(files)

@@ -30,7 +30,6 @@ class ModelFiles:
     ) -> None:
         """`settings` as they are now. `room_bytes` as in ModelHub, the others as in ModelShelf."""
         self._settings = settings
-        self._is_metered = is_metered
         self._pulled = PulledModels(paths.pulled_models_file)
         self._hub = ModelHub(
             settings().models_dir,
@@ -60,7 +59,6 @@ class ModelFiles:
         return HubLimits(
             bytes_per_second=self._settings().download_limit_mb_s * 1e6,
             disk_budget_bytes=self._budget_bytes(),
-            is_metered=self._is_metered(),
         )
 
     def _budget_bytes(self) -> int:

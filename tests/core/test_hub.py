@@ -320,12 +320,6 @@ async def test_a_hub_that_is_not_there_says_what_to_check(tmp_path: Path) -> Non
 # The owner's limits
 
 
-async def test_nothing_is_asked_over_a_network_that_costs(fake_hub: FakeHub, tmp_path: Path) -> None:
-    with pytest.raises(HubError, match="costs by use"):
-        await pulled(a_hub(fake_hub, tmp_path, HubLimits(is_metered=True)), REPO)
-    assert fake_hub.headers == []
-
-
 async def test_a_disk_that_would_be_full_is_not_begun(fake_hub: FakeHub, tmp_path: Path) -> None:
     fake_hub.files[REPO]["Small-Q6_K.gguf"] = b"\0" * 60_000_000
     with pytest.raises(StorageError, match=r"60\.0 MB are to come, and the disk") as caught:

@@ -229,6 +229,8 @@ async def test_nobody_is_asked_over_a_network_that_costs(fake_hub: FakeHub, tmp_
         signals.current = replace(signals.current, is_metered=True)
         with pytest.raises(CommandError, match="costs by use"):
             await offered(agent, REPO)
+        with pytest.raises(CommandError, match="costs by use"):
+            agent.shelf.pull(REPO)
     assert fake_hub.headers == []
 
 
