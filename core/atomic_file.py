@@ -1,9 +1,14 @@
-"""Small files of ours, replaced whole or not at all: a reader sees the old text or the new one, never half of it."""
+"""Small files of ours, replaced whole or not at all: a reader sees the old text or the new one, never half of it.
+
+And read so that whatever else has the name is an error: a pipe would be waited for without end, a device never ends.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+import stat
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -53,6 +58,24 @@ def write_atomically(path: Path, data: bytes | Iterable[bytes], *, mode: int = 0
             raise storage_error("write", path, error) from error
         raise
     _flush_folder(path.parent)
+
+
+def open_plain(path: Path) -> int:
+    """A descriptor to read a plain file by; links to one are followed. Raises OSError, for everything else too."""
+    flags = os.O_RDONLY
+    for name in ("O_BINARY", "O_NONBLOCK", "O_CLOEXEC"):
+        flags |= getattr(os, name, 0)
+    descriptor = os.open(path, flags)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no plain file", str(path))
+    return descriptor
+
+
+def read_plain(path: Path, limit: int) -> bytes:
+    """What the file holds, `limit` bytes of it at most. Raises OSError (FileNotFoundError where there is none)."""
+    with os.fdopen(open_plain(path), "rb") as file:
+        return file.read(limit)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import secrets
 import sys
 from pathlib import Path
 
-from core.atomic_file import Disk, set_aside, write_atomically
+from core.atomic_file import Disk, read_plain, set_aside, write_atomically
 from core.errors import StorageError
 from core.paths import storage_error
 
@@ -40,8 +40,7 @@ def load_client_key(path: Path, *, is_expected: bool = False, disk: Disk | None 
 
 def _read(path: Path) -> bytes | None:
     try:
-        with path.open("rb") as file:
-            return file.read(KEY_BYTES + 1)
+        return read_plain(path, KEY_BYTES + 1)
     except FileNotFoundError:
         return None
     except OSError as error:

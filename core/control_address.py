@@ -13,8 +13,11 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from core.atomic_file import read_plain
 from core.errors import AgentNotRunning, StorageError
 from core.paths import ensure_folder, storage_error
+
+_MAX_FILE_BYTES = 65536
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,7 @@ def remove_address(address_file: Path) -> None:
 def read_address(address_file: Path) -> Door:
     """The door of the running agent. Raises AgentNotRunning when no door is published (or only a damaged one)."""
     try:
-        content = json.loads(address_file.read_text(encoding="utf-8"))
+        content = json.loads(read_plain(address_file, _MAX_FILE_BYTES))
         if content["kind"] == "unix":
             door: Door = UnixDoor(str(content["path"]))
         else:

@@ -8,12 +8,16 @@ size stands before it.
 from __future__ import annotations
 
 import mmap
+import os
+import stat
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import repeat
 from pathlib import Path
 from typing import Protocol
+
+from core.atomic_file import open_plain
 
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
@@ -101,11 +105,18 @@ class RemoteBytes:
 @contextmanager
 def open_local(path: Path) -> Iterator[LocalBytes]:
     """The file's bytes. Raises DamagedGguf for one that is too short, OSError for one that can't be read."""
-    size = path.stat().st_size
+    size = _plain_size(path)
     if size < _SMALLEST_FILE:
         raise DamagedGguf("the file is empty" if not size else "the file is too short to be a model")
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with os.fdopen(open_plain(path), "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         yield LocalBytes(data, size)
+
+
+def _plain_size(path: Path) -> int:
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise DamagedGguf("it is no plain file")
+    return found.st_size
 
 
 def read_metadata(source: ByteSource) -> Mapping[str, object]:

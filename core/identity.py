@@ -7,7 +7,7 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.atomic_file import Disk, exclusive, set_aside, write_atomically
+from core.atomic_file import Disk, exclusive, read_plain, set_aside, write_atomically
 from core.paths import storage_error
 
 _GENERATED_ID = re.compile(r"agent-[0-9a-f]{12}")
@@ -43,8 +43,7 @@ def ensure_agent_id(path: Path, *, disk: Disk | None = None) -> AgentIdentity:
 
 def _read(path: Path) -> str | None:
     try:
-        with path.open("rb") as file:
-            return file.read(_MAX_FILE_BYTES).decode("ascii", "replace")
+        return read_plain(path, _MAX_FILE_BYTES).decode("ascii", "replace")
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from core.atomic_file import read_plain
 from core.errors import AlreadyRunningError
 from core.paths import ensure_folder, storage_error
 
@@ -24,6 +25,7 @@ if sys.platform == "win32":
 else:
     import fcntl
 
+_MAX_NOTE_BYTES = 4096
 _LOCKED_BYTE = 1 << 30  # Windows: locks are mandatory there, so the byte lies far behind what others read
 
 
@@ -106,7 +108,7 @@ class InstanceLock:
 def read_holder(path: Path) -> LockHolder | None:
     """Who wrote the lock file last; None when nobody did or it can't be read."""
     try:
-        note = json.loads(path.read_text(encoding="utf-8"))
+        note = json.loads(read_plain(path, _MAX_NOTE_BYTES))
         return LockHolder(pid=int(note["pid"]), started_at=float(note["started_at"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from core.atomic_file import exclusive, set_aside, write_atomically
+from core.atomic_file import exclusive, read_plain, set_aside, write_atomically
 from core.errors import StorageError
 from core.logs import get_logger
 from core.paths import storage_error
@@ -82,8 +82,7 @@ class JsonFile(Generic[T]):
 
     def _read(self) -> T | None:
         try:
-            with self._path.open("rb") as file:
-                data = file.read(MOST_BYTES + 1)
+            data = read_plain(self._path, MOST_BYTES + 1)
         except FileNotFoundError:
             return None
         except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import queue
 import stat
@@ -57,8 +58,10 @@ class LogFile:
     def _open(self) -> None:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
-        self._fd = os.open(self.path, flags, 0o600)
+        self._fd = os.open(self.path, flags | getattr(os, "O_NONBLOCK", 0), 0o600)
         status = os.fstat(self._fd)
+        if stat.S_ISFIFO(status.st_mode):  # who reads it could stop every line, the terminal's too
+            raise OSError(errno.EINVAL, "it is a pipe")
         if hasattr(os, "fchmod") and stat.S_ISREG(status.st_mode):
             os.fchmod(self._fd, 0o600)
         self._size = status.st_size

@@ -9,8 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.atomic_file import set_aside, write_atomically
+from core.atomic_file import read_plain, set_aside, write_atomically
 from core.errors import StorageError
+
+_MAX_FILE_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class PauseFile:
         A file that can't be read, or makes no sense, is set aside, and a pause takes its place.
         """
         try:
-            return _parse(self._path.read_bytes())
+            return _parse(read_plain(self._path, _MAX_FILE_BYTES + 1))
         except FileNotFoundError:
             return SavedPause()
         except OSError as error:
@@ -79,6 +81,8 @@ class PauseFile:
 
 
 def _parse(data: bytes) -> SavedPause:
+    if len(data) > _MAX_FILE_BYTES:
+        raise ValueError(f"larger than {_MAX_FILE_BYTES} bytes")
     saved = json.loads(data.decode())
     is_paused, until = saved["paused"], saved["until"]
     if not isinstance(is_paused, bool):

@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.atomic_file import read_plain
 from core.errors import StorageError
 
 RECORD_BYTES = 40
@@ -60,8 +61,7 @@ class ReplayFile:
     def read(self) -> ReplayContent:
         """Everything that is still readable; what isn't is set aside under the same name with `.damaged`."""
         try:
-            with self._path.open("rb") as stream:
-                data = stream.read((_MOST_RECORDS_READ + 1) * RECORD_BYTES)
+            data = read_plain(self._path, (_MOST_RECORDS_READ + 1) * RECORD_BYTES)
         except FileNotFoundError:
             return ReplayContent(is_complete=False)
         except OSError as error:

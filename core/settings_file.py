@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from core.atomic_file import Disk, exclusive, set_aside, write_atomically
+from core.atomic_file import Disk, exclusive, read_plain, set_aside, write_atomically
 from core.config_values import TomlValue
 from core.errors import StorageError
 from core.paths import storage_error
@@ -101,8 +101,7 @@ def change_settings_file(
 
 
 def _read(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(MAX_FILE_BYTES + 1)
+    return read_plain(path, MAX_FILE_BYTES + 1)
 
 
 def _parse(data: bytes) -> FileContent:

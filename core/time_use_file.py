@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
-from core.atomic_file import set_aside, write_atomically
+from core.atomic_file import read_plain, set_aside, write_atomically
 from core.delayed_writer import CLOSE_LIMIT_S, DelayedWriter, OnNotice
 from core.errors import StorageError
 from core.logs import get_logger
@@ -112,8 +112,7 @@ class TimeUse:
 def read_stretches(path: Path) -> tuple[Stretch, ...]:
     """What the file says, oldest first; () where there is none. Raises RecordDamaged, StorageError."""
     try:
-        with path.open("rb") as file:
-            data = file.read(_MOST_READ_BYTES)
+        data = read_plain(path, _MOST_READ_BYTES)
     except FileNotFoundError:
         return ()
     except OSError as error:

@@ -464,7 +464,7 @@ def test_any_file_content_opens(tmp_path_factory: pytest.TempPathFactory, data: 
 
 
 class FakeDisk:
-    """os.open and os.write, as a full or read-only disk answers: an error, or fewer bytes than asked for."""
+    """os.open to write and os.write, as a full or read-only disk answers: an error, or fewer bytes than asked for."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._write, self._open = os.write, os.open
@@ -474,7 +474,7 @@ class FakeDisk:
         monkeypatch.setattr("core.replay_file.os.open", self.open)
 
     def open(self, path: Path, flags: int, mode: int = 0o777) -> int:
-        if self.error is not None:
+        if self.error is not None and flags & (os.O_WRONLY | os.O_RDWR):
             raise OSError(self.error, os.strerror(self.error))
         return self._open(path, flags, mode)
 
