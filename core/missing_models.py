@@ -26,7 +26,11 @@ def missing_models(names: Iterable[str], table: Mapping[str, str], engine: str) 
         meant = table.get(normalize_model(name), "")
         gone_file = meant if meant.lower().endswith(".gguf") else ""
         pull_name = "" if gone_file else _pull_name(here, engine)
-        found.append(MissingModel(name=name, pull_name=pull_name, size_bytes=size_by_name(here), gone_file=gone_file))
+        found.append(
+            MissingModel(
+                name=name, pull_name=pull_name, size_bytes=size_by_name(here) or size_by_name(name), gone_file=gone_file
+            )
+        )
     return tuple(found)
 
 

@@ -49,6 +49,8 @@ def test_a_file_of_the_owner_s_table_that_is_gone_is_named() -> None:
 def test_the_table_of_names_says_what_is_missing_in_truth() -> None:
     found = missing_models(["chat"], {"chat:latest": "llama3.2:3b"}, "ollama")
     assert found == (MissingModel(name="chat", pull_name="llama3.2:3b"),)
+    (deleted,) = missing_models([LLAMA], {LLAMA: "My-Own"}, "embedded")
+    assert deleted.size_bytes == size_by_name(LLAMA)  # the one name tells what the other doesn't
 
 
 def test_a_hub_s_name_is_known_by_its_host() -> None:
