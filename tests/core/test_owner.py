@@ -321,7 +321,7 @@ async def test_file_that_cannot_be_read_means_paused(tmp_path: Path) -> None:
     owner.file.mkdir()
     owner.control.restore()
     assert owner.control.is_paused
-    assert "could not be read (Is a directory)" in owner.notices[0]
+    assert "could not be read (it is no plain file)" in owner.notices[0]
     assert owner.file.is_file()
 
 
