@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.errors import ConfigError, StorageError
+from core.atomic_file import write_atomically
+from core.errors import ConfigError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -96,7 +96,7 @@ def ensure_self_signed(
     if existing is None or not _is_good_for(existing, key, public_host, now):
         from cryptography.hazmat.primitives.serialization import Encoding
 
-        _write_private(certificate_path, _sign_own(key, public_host, now).public_bytes(Encoding.PEM))
+        write_atomically(certificate_path, _sign_own(key, public_host, now).public_bytes(Encoding.PEM), mode=0o600)
     return load_pair(certificate_path, key_path, now=now)
 
 
@@ -107,7 +107,7 @@ def _load_or_make_key(path: Path) -> ServerKey:
 
     if not path.exists():
         fresh = generate_private_key(SECP256R1())
-        _write_private(path, fresh.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        write_atomically(path, fresh.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), mode=0o600)
         return fresh
     problems: list[str] = []
     key = _parse_key(path, _read(path, "tls_key", problems), problems)
@@ -244,23 +244,3 @@ def _permission_notice(key_path: Path) -> str:
     if os.name == "posix" and key_path.stat().st_mode & 0o077:
         return f"Other users of this machine can read the TLS key {key_path}. Run: chmod 600 {key_path}"
     return ""
-
-
-def _write_private(path: Path, data: bytes) -> None:
-    """Write with mode 0600 and replace in one step."""
-    fresh = path.with_name(f"{path.name}.new")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh.unlink(missing_ok=True)  # one left behind could have another mode
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        fresh.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            fresh.unlink(missing_ok=True)
-        raise StorageError(
-            f"the TLS file {path} cannot be written: {error.strerror}",
-            hint="Check the folder's owner and permissions, and the room on the disk.",
-        ) from error

@@ -150,7 +150,7 @@ def test_key_that_cannot_be_used_is_never_overwritten(paths: tuple[Path, Path]) 
 def test_folder_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
     blocker = tmp_path / "a file"
     blocker.write_text("")
-    with pytest.raises(StorageError, match="cannot be written") as caught:
+    with pytest.raises(StorageError, match="a file") as caught:
         ensure_self_signed("gpu.example", blocker / "agent.crt", blocker / "agent.key", now=NOW)
     assert caught.value.hint
 
