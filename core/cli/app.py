@@ -24,18 +24,23 @@ def run_cli(arguments: Sequence[str]) -> int:
     output.reset()
     logs.silence()
     try:
-        typer.main.get_command(build_app()).main(args=list(arguments), prog_name="titan")
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
-    except AgentError as error:
-        output.report_error(error)
-        return output.exit_code(error)
+        return _run(arguments)
     except OSError as error:
         if error.errno not in _OUTPUT_ERRORS:
             raise  # not foreseen: files of ours raise StorageError
         output.reset()  # stdout takes nothing more, --json or not
         output.report_error(StorageError(f"the output cannot be written: {os.strerror(error.errno)}"))
         return output.EXIT_FAILED
+
+
+def _run(arguments: Sequence[str]) -> int:
+    try:
+        typer.main.get_command(build_app()).main(args=list(arguments), prog_name="titan")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+    except AgentError as error:
+        output.report_error(error)
+        return output.exit_code(error)
     return 0
 
 

@@ -248,7 +248,7 @@ def test_control_characters_from_elsewhere_never_reach_the_terminal(capsys: pyte
     assert "\x1b" not in ran.out + ran.err
 
 
-@pytest.mark.parametrize("arguments", [("quant",), ("quant", "--json")])
+@pytest.mark.parametrize("arguments", [("quant",), ("quant", "--json"), ("status", "--json")])
 def test_full_disk_behind_stdout_is_one_line(arguments: tuple[str, ...]) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
