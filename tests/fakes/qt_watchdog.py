@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 import threading
 import time
@@ -29,7 +30,7 @@ assert titan_gui
 
 class QtWatchdog(QObject):
     """Watches from `start` on. A block is the time by which a tick comes late, without the time for which the machine
-    was too busy with other processes to run Qt's thread or the agent's (which may hold the interpreter's lock)."""
+    was too busy with other processes to run this process's threads (any of which may hold the interpreter's lock)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,12 +38,12 @@ class QtWatchdog(QObject):
         self.longest_raw_ms = 0.0
         self.ticks = 0
         self._last = 0.0
-        self._last_waited = 0.0
+        self._last_waits: dict[int, int] = {}
         self._timer = QTimer(self, interval=INTERVAL_MS, timerType=Qt.TimerType.PreciseTimer)
         self._timer.timeout.connect(self._tick)
 
     def start(self) -> None:
-        self._last, self._last_waited = time.monotonic(), waited_for_processor_s()
+        self._last, self._last_waits = time.monotonic(), waits_ns()
         self._timer.start()
 
     def reset(self) -> float:
@@ -52,27 +53,39 @@ class QtWatchdog(QObject):
 
     def _tick(self) -> None:
         now = time.monotonic()
-        waited = waited_for_processor_s()
+        waits = waits_ns()
         late_ms = (now - self._last) * 1000 - INTERVAL_MS
         self.longest_raw_ms = max(self.longest_raw_ms, late_ms)
-        self.longest_ms = max(self.longest_ms, late_ms - max(0.0, waited - self._last_waited) * 1000)
-        self._last, self._last_waited = now, waited
+        self.longest_ms = max(self.longest_ms, late_ms - excused_ms(self._last_waits, waits))
+        self._last, self._last_waits = now, waits
         self.ticks += 1
 
     def stop(self) -> None:
         self._timer.stop()
 
 
-def waited_for_processor_s() -> float:
-    """How long this process's threads that can hold the interpreter's lock for long (Qt's, the agent's and those that
-    import) were ready to run and did not, seconds since their start."""
-    waited_ns = 0
+def waits_ns() -> dict[int, int]:
+    """How long each of this process's threads was ready to run and did not, since its start."""
+    waits = {}
     for thread in threading.enumerate():
-        if thread.name in ("MainThread", "agent-loop") or thread.name.startswith("background"):
-            with contextlib.suppress(OSError):  # it has just ended
-                fields = Path(f"/proc/self/task/{thread.native_id}/schedstat").read_text().split()
-                waited_ns += int(fields[1])  # run time, wait time, slices (Documentation/scheduler/sched-stats.rst)
-    return waited_ns / 1e9
+        with contextlib.suppress(OSError):  # it has just ended
+            number = thread.native_id or 0
+            if number not in _SCHEDSTATS:
+                _SCHEDSTATS[number] = os.open(f"/proc/self/task/{number}/schedstat", os.O_RDONLY | os.O_CLOEXEC)
+            fields = os.pread(_SCHEDSTATS[number], 100, 0).split()
+            waits[number] = int(fields[1])  # run time, wait time, slices (Documentation/scheduler/sched-stats.rst)
+    return waits
+
+
+def excused_ms(before: dict[int, int], now: dict[int, int]) -> float:
+    """What Qt's thread waited for the processor, and what the one that did longest of all others waited: it may have
+    held the interpreter's lock then, and Qt's thread with it."""
+    waited = {number: ns - before.get(number, ns) for number, ns in now.items()}
+    qts = waited.pop(threading.main_thread().native_id or 0, 0)
+    return (qts + max(waited.values(), default=0)) / 1e6
+
+
+_SCHEDSTATS: dict[int, int] = {}  # open files by thread, until the process ends: they are read each 5 ms
 
 
 def run_watched(arguments: list[str]) -> int:

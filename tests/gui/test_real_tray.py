@@ -316,7 +316,7 @@ async def test_qts_thread_is_never_held_up_with_32_streams_and_the_window_open(h
         program = await stack.enter_async_context(WatchedDesktopProcess(home, session, AGENT_ID=AGENT, **environ))
         await panel.wait_item()
         await program.wait_state("ready")
-        await program.wait_event("pages built")  # the first opening is measured by itself: docs/window.md
+        await program.wait_event("pages built")
         engine.answer = ["token "] * 100
         engine.pace()
         client = await stack.enter_async_context(client_of(program.endpoint))
@@ -333,6 +333,8 @@ async def test_qts_thread_is_never_held_up_with_32_streams_and_the_window_open(h
         print(measured)
         assert measured["ticks"] > 100
         assert measured["longest_ms"] <= 50, measured
+        # The first opening too, in `scripts/bench window open` (20 to 37): beside other tests it may be slow.
+        assert measured["opening_ms"] <= 100, measured
 
 
 def found(menu: object, label: str) -> bool:
