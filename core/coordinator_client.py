@@ -228,7 +228,8 @@ class CoordinatorClient:
             if registered is not None:
                 await link.beat(registered.agent_id, nothing_free(self._get_health()), last_rtt_ms=self._view.rtt_ms)
                 await link.end_health()
-            _log.info("Not registered: %s", wanted.reason)
+            if (self._view.link, self._view.detail) != ("not-registered", wanted.reason):
+                _log.info("Not registered: %s", wanted.reason)
             self._publish(link="not-registered", detail=wanted.reason, rtt_ms=None)
             return None
         if not self._view.has_key:

@@ -80,6 +80,8 @@ class ServingSwitch:
                 self._let_sleep()
             self._blocked_changed.set()
         self._tell_capacity(has_capacity=not is_blocked and "engine_resting" not in self._reasons)
+        if is_blocked and self._coordinator.view.link == "not-registered":
+            self._coordinator.register_again()  # nothing is sent: it says anew why not, instead of what held before
         self._publish()
 
     def tell_coordinator(self) -> None:

@@ -88,6 +88,10 @@ async def test_without_an_offered_model_nothing_is_registered_until_the_engine_h
         assert reason["code"] == "model_not_ready"
         assert f"titan pull {TINY}" in reason["remedy"]
         assert snapshot["coordinator"]["link"] == "not-registered"
+        await agent.command("pause")
+        await agent.wait_snapshot(lambda snapshot: "Paused by you" in snapshot["coordinator"]["detail"])
+        await agent.command("resume")  # not the pause any more: it says what holds now
+        await agent.wait_snapshot(lambda snapshot: snapshot["coordinator"]["detail"] == reason["sentence"])
         assert not coordinator.registrations
         engine.tags = [tag("other:latest"), tag("tiny:latest")]
         await within(coordinator.wait_for_calls("RegisterAgent", 1))  # one refresh: 5 s in trouble
