@@ -142,8 +142,10 @@ class ModelManager:
     async def load(self, wanted: str) -> LoadedModel:
         """Bring an offered model into memory. A model that can't be loaded is not offered until it changes.
 
-        Raises ModelNotOffered, ModelError, EngineError; AtCapacity when sessions of another model run.
+        The file that is served for a model in any quantisation stands for that model. Raises ModelNotOffered,
+        ModelError, EngineError; AtCapacity when sessions of another model run.
         """
+        wanted = next((choice.offered for choice in self.chosen_quants if choice.model == wanted), wanted)
         while True:
             name = self.resolve(wanted)
             self.check_free_for(name)

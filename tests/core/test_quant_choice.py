@@ -170,6 +170,13 @@ async def test_load_that_runs_out_of_memory_goes_on_with_the_next_smaller_quanti
     assert [choice.model for choice in models.chosen_quants] == [f"{BASE}-Q2_K"]
 
 
+async def test_owner_loads_the_file_that_is_served_by_its_own_name() -> None:
+    models = await manager(NarrowEngine(QUANTS, most_bytes=1 << 60))
+    assert (await models.load(f"{BASE}-Q8_0")).name == f"{BASE}-Q8_0"
+    with pytest.raises(ModelNotOffered):
+        models.resolve(f"{BASE}-Q8_0")  # a client knows only what is offered
+
+
 async def test_when_no_quantisation_loads_the_last_refusal_is_told() -> None:
     engine = NarrowEngine(QUANTS, most_bytes=1)
     models = await manager(engine)
