@@ -218,26 +218,24 @@ async def test_what_happens_to_the_graphics_card_closes_the_door(home: Path, tmp
             TITAN_GPU_OTHERS_RESUME_S="2",
         ) as (_, agent),
     ):
-        seen = Watcher(agent)
+        card, game_seen = Watcher(agent), Watcher(agent)
         await agent.wait_state("ready")
-        seen.start()
+        card.start()
         driver.show(temp=85, used=24_300)
-        await seen.wait("rule holds", rule="gpu_hot", within_s=4.0)
+        await card.wait("rule holds", rule="gpu_hot", within_s=4.0)
         driver.show(temp=78, used=24_300)  # between the two thresholds: it stays
         await has_reason(agent, "gpu_hot")
-        driver.show(temp=70, used=24_300)
-        await seen.wait("rule ends", rule="gpu_hot")
-        await seen.wait("rule holds", rule="vram_short", within_s=5.0 + 4.0)
-
-        seen.start()
-        driver.show(util=70, procs=f"g:{game.pid}:900", use=f"{game.pid}:64:0")
-        await seen.wait("rule holds", rule="gpu_in_use", within_s=1.0 + 4.0)
+        game_seen.start()
+        driver.show(temp=70, used=24_300, util=70, procs=f"g:{game.pid}:900", use=f"{game.pid}:64:0")
+        await game_seen.wait("rule holds", rule="gpu_in_use", within_s=1.0 + 4.0)
         assert (await has_reason(agent, "gpu_in_use"))["sentence"].startswith("sleep uses the graphics card")
+        await card.wait("rule ends", rule="gpu_hot")
+        await card.wait("rule holds", rule="vram_short", within_s=5.0 + 4.0)
         driver.show(procs=f"g:{game.pid}:900")  # still there, and does nothing
-        await seen.wait("rule ends", rule="gpu_in_use")
+        await game_seen.wait("rule ends", rule="gpu_in_use")
 
         driver.show(lost=1)
-        await seen.wait("rule holds", rule="gpu_lost")
+        await card.wait("rule holds", rule="gpu_lost")
         reason = await has_reason(agent, "gpu_lost")
         assert reason["blocks"] is True
         assert await agent.stop() == 0
