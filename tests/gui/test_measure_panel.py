@@ -22,7 +22,8 @@ from titan_gui.bridge import AgentBridge
 from titan_gui.measure_view import NOTHING_OFFERED, measure_view
 from titan_gui.models_wiring import ModelsWiring
 from titan_gui.pages.models import ModelsPage
-from titan_gui.widgets.measure_panel import STEPS, MeasurePanel
+from titan_gui.widgets.measure_body import STEPS, MeasureBody
+from titan_gui.widgets.measure_panel import MeasurePanel
 
 pytestmark = pytest.mark.qt_log_ignore("propagateSizeHints")
 
@@ -39,13 +40,16 @@ def idle_snapshot(**changes: object) -> AgentSnapshot:
 @pytest.fixture
 def page(qtbot: QtBot) -> ModelsPage:
     page = ModelsPage()
-    page.speed.deleteLater()
-    page.speed = MeasurePanel(now=lambda: NOW)
-    qtbot.addWidget(page.speed)
     qtbot.addWidget(page)
     page.show()
-    page.speed.show()
     return page
+
+
+def opened(panel: MeasurePanel) -> MeasureBody:
+    panel.toggle.click()
+    assert panel.body is not None
+    panel.body._now = lambda: NOW
+    return panel.body
 
 
 def test_how_far_it_is() -> None:
@@ -84,22 +88,22 @@ def test_a_click_measures_another_stops_and_the_result_is_said(page: ModelsPage)
     bridge, panel = FakeBridge(), page.speed
     ModelsWiring(page, cast(AgentBridge, bridge), Path("models"), open_url=lambda url: False)
     panel.show_snapshot(idle_snapshot())
-    assert not panel.measure.isVisible()
-    panel.toggle.click()
-    panel.measure.click()
+    assert panel.body is None
+    body = opened(panel)
+    body.measure.click()
     assert bridge.commands == [("measure_speed", {"model": NAME})]
-    assert not panel.measure.isEnabled()  # one at a time
+    assert not body.measure.isEnabled()  # one at a time
     panel.show_snapshot(idle_snapshot(measuring=Measuring(model=NAME, seconds=20.0, started_at=NOW - 5)))
-    assert (panel.bar.isVisible(), panel.bar.value(), panel.bar.maximum()) == (True, STEPS // 4, STEPS)
+    assert (body.bar.isHidden(), body.bar.value(), body.bar.maximum()) == (False, STEPS // 4, STEPS)
     assert "llama3.1:8b: 5 of 20 seconds" in words(panel)
-    panel.stop.click()
+    body.stop.click()
     assert bridge.commands[-1] == ("stop_measuring", {})
     bridge.command_finished.emit("measure_speed", CommandOutcome("Measuring was stopped.", {"stopped": True}))
     assert "Measuring was stopped." in words(page)
     bridge.command_finished.emit("measure_speed", CommandOutcome("llama3.1:8b: 48.2 tokens per second."))
     panel.show_snapshot(idle_snapshot(speeds=(SPEED,)))
-    assert panel.measure.isEnabled()
-    assert not panel.bar.isVisible()
+    assert body.measure.isEnabled()
+    assert body.bar.isHidden()
     assert "Measuring was stopped." not in words(page)
     assert "first token after 90 ms (CUDA0" in words(panel)
 
@@ -107,14 +111,14 @@ def test_a_click_measures_another_stops_and_the_result_is_said(page: ModelsPage)
 def test_a_refusal_is_said_and_the_button_comes_back(page: ModelsPage) -> None:
     bridge, panel = FakeBridge(), page.speed
     ModelsWiring(page, cast(AgentBridge, bridge), Path("models"), open_url=lambda url: False)
-    panel.toggle.click()
+    body = opened(panel)
     panel.show_snapshot(idle_snapshot())
-    panel.measure.click()
+    body.measure.click()
     bridge.command_failed.emit("measure_speed", AgentError("a session began meanwhile"))
     assert "A session began meanwhile." in words(page)
-    assert panel.measure.isEnabled()
+    assert body.measure.isEnabled()
     panel.show_snapshot(busy_snapshot())
-    assert not panel.measure.isEnabled()
+    assert not body.measure.isEnabled()
 
 
 def test_what_was_begun_elsewhere_opens_the_panel(page: ModelsPage) -> None:
@@ -123,7 +127,8 @@ def test_what_was_begun_elsewhere_opens_the_panel(page: ModelsPage) -> None:
     panel.show_snapshot(idle_snapshot(measuring=Measuring(model=NAME, seconds=20.0)))
     QApplication.processEvents()
     assert panel.toggle.isChecked()
-    assert panel.bar.maximum() == 0  # busy: how far isn't known while it loads
+    assert panel.body is not None
+    assert panel.body.bar.maximum() == 0  # busy: how far isn't known while it loads
     panel.toggle.click()
     panel.show_snapshot(idle_snapshot(measuring=Measuring(model=NAME, seconds=20.0)))
     assert not panel.toggle.isChecked()

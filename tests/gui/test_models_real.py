@@ -85,6 +85,7 @@ def get_it(page: ModelsPage, bridge: AgentBridge, qtbot: QtBot, hub: FakeHub) ->
 
 
 def measure_it(page: ModelsPage, bridge: AgentBridge, qtbot: QtBot) -> None:
+    assert page.speed.body is None  # what most owners never open isn't made
     page.speed.toggle.click()
     press(page.speed, "Measure for 20 seconds")
     qtbot.waitUntil(lambda: "of 20 seconds" in words(page.speed), timeout=LIMIT_MS)

@@ -15,7 +15,8 @@ from core.pull_offer import PullOffer, hub_offer, name_offer
 from tests.core.test_pull_offer import look_8b, room
 from tests.gui.test_models_page import words
 from titan_gui.pull_view import choice_text, disk_text, problem_text
-from titan_gui.widgets.pull_dialog import PullDialog, PullQuestion
+from titan_gui.widgets.pull_dialog import PullDialog
+from titan_gui.widgets.pull_question import PullQuestion
 
 pytestmark = pytest.mark.qt_log_ignore("propagateSizeHints")
 

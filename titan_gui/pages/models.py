@@ -32,7 +32,7 @@ from titan_gui.widgets.measure_panel import MeasurePanel
 from titan_gui.widgets.model_rows import MissingRowWidget, ModelRowWidget, PullRowWidget
 from titan_gui.widgets.notes import Note, dim_note, good_note, problem_note
 from titan_gui.widgets.page_area import PageArea
-from titan_gui.widgets.pull_dialog import PullQuestion
+from titan_gui.widgets.pull_question import PullQuestion
 from titan_gui.widgets.what_if import WhatIfPanel
 
 ROWS_A_TURN = 6  # 10 ms

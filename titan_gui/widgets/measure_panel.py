@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt, QTimer, Signal
-from PySide6.QtWidgets import QComboBox, QHBoxLayout, QProgressBar, QPushButton, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QToolButton, QVBoxLayout, QWidget
 
 from core.snapshot import AgentSnapshot
-from titan_gui.measure_view import measure_view
-from titan_gui.theme import tabular
-from titan_gui.widgets.notes import Note, dim_note
 
-STEPS = 1000
-TICK_MS = 250  # while it runs
+if TYPE_CHECKING:
+    from titan_gui.widgets.measure_body import MeasureBody
 
 
 class MeasurePanel(QWidget):
-    """Closed until it is asked for; opened by itself while something is measured."""
+    """Closed until it is asked for; opened by itself while something is measured. Most owners never open it, so what
+    is in it is made, and imported, only then."""
 
     measure_requested = Signal(str)
     stop_requested = Signal()
 
-    def __init__(self, parent: QWidget | None = None, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._now = now
         self._snapshot: AgentSnapshot | None = None
-        self._is_asked = False  # for a start or a stop that isn't answered yet
+        self.body: MeasureBody | None = None
         self.toggle = QToolButton()
         self.toggle.setText(self.tr("How fast does a model answer here?"))
         self.toggle.setCheckable(True)
@@ -35,97 +31,38 @@ class MeasurePanel(QWidget):
         self.toggle.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.toggle.setArrowType(Qt.ArrowType.RightArrow)
         self.toggle.toggled.connect(self._on_toggle_toggled)
-        self.models = QComboBox()
-        self.models.setAccessibleName(self.tr("Model to measure"))
-        self.models.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.models.setMinimumContentsLength(20)
-        self.models.currentTextChanged.connect(lambda _: self._show())
-        self.measure = QPushButton(self.tr("Measure for 20 seconds"))
-        self.measure.clicked.connect(self._on_measure_clicked)
-        self.stop = QPushButton(self.tr("Stop"))
-        self.stop.setAccessibleName(self.tr("Stop measuring"))
-        self.stop.clicked.connect(self._on_stop_clicked)
-        self.bar = QProgressBar()
-        self.bar.setTextVisible(False)
-        self.bar.setAccessibleName(self.tr("Measuring"))
-        self._text, self._problem, self._results = Note(), dim_note(), Note()
-        for note in (self._text, self._results):
-            note.setFont(tabular(note.font()))
-        self._timer = QTimer(self, interval=TICK_MS)
-        self._timer.timeout.connect(self._show)
-        self._lay_out()
+        self._lines = QVBoxLayout(self)
+        self._lines.setContentsMargins(0, 0, 0, 0)
+        self._lines.addWidget(self.toggle)
 
     def show_snapshot(self, snapshot: AgentSnapshot) -> None:
-        if snapshot.measuring is not None and (self._snapshot is None or self._snapshot.measuring is None):
-            self.toggle.setChecked(True)
-            self._is_asked = False
+        has_begun = snapshot.measuring is not None and (self._snapshot is None or self._snapshot.measuring is None)
         self._snapshot = snapshot
-        names = list(snapshot.offered_models)
-        if names != [self.models.itemText(row) for row in range(self.models.count())]:
-            before = self.models.currentText()
-            self.models.blockSignals(True)
-            self.models.clear()
-            self.models.addItems(names)
-            self.models.setCurrentIndex(max(0, names.index(before) if before in names else 0))
-            self.models.blockSignals(False)
+        if has_begun:
+            self.toggle.setChecked(True)
         self._show()
 
     def show_answered(self) -> None:
         """The command is over, well or not."""
-        self._is_asked = False
-        self._show()
+        if self.body is not None:
+            self.body.show_answered()
 
     def _show(self) -> None:
-        if self._snapshot is None or not self.toggle.isChecked():
-            self._timer.stop()
-            return
-        view = measure_view(self._snapshot, self.models.currentText(), self._now())
-        is_running = bool(view.running)
-        if is_running and not self._timer.isActive():
-            self._timer.start()
-        elif not is_running:
-            self._timer.stop()
-        self.models.setEnabled(bool(view.models) and not is_running)
-        self.measure.setVisible(not is_running)
-        self.measure.setEnabled(not self._is_asked and not view.problem)
-        self.stop.setVisible(is_running)
-        self.stop.setEnabled(not self._is_asked)
-        self.bar.setVisible(is_running)
-        self.bar.setRange(0, 0 if view.share is None else STEPS)
-        if view.share is not None:
-            self.bar.setValue(round(view.share * STEPS))
-        self._text.say(f"{view.running}: {view.text}" if is_running else "")
-        self._problem.say(view.problem)
-        self._results.say("\n".join(view.results))
-
-    def _lay_out(self) -> None:
-        self._body = QWidget()
-        line = QHBoxLayout()
-        line.addWidget(self.models, 1)
-        line.addWidget(self.measure)
-        line.addWidget(self.stop)
-        body = QVBoxLayout(self._body)
-        body.setContentsMargins(0, 0, 0, 0)
-        body.addLayout(line)
-        for widget in (self.bar, self._text, self._problem, self._results):
-            body.addWidget(widget)
-        self._body.setVisible(False)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.toggle)
-        layout.addWidget(self._body)
+        if self.body is not None and self._snapshot is not None and self.toggle.isChecked():
+            self.body.show_snapshot(self._snapshot)
 
     def _on_toggle_toggled(self, is_open: bool) -> None:
         self.toggle.setArrowType(Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow)
-        self._body.setVisible(is_open)
+        if self.body is None:
+            self.body = self._make_body()
+        self.body.setVisible(is_open)
         self._show()
 
-    def _on_measure_clicked(self) -> None:
-        self._is_asked = True
-        self._show()
-        self.measure_requested.emit(self.models.currentText())
+    def _make_body(self) -> MeasureBody:
+        from titan_gui.widgets.measure_body import MeasureBody
 
-    def _on_stop_clicked(self) -> None:
-        self._is_asked = True
-        self._show()
-        self.stop_requested.emit()
+        body = MeasureBody()
+        body.measure_requested.connect(self.measure_requested)
+        body.stop_requested.connect(self.stop_requested)
+        self._lines.addWidget(body)
+        return body

@@ -28,7 +28,7 @@ from titan_gui.setup_draft import SetupDraft
 from titan_gui.widgets.add_model import AddModel
 from titan_gui.widgets.model_rows import PullRowWidget
 from titan_gui.widgets.notes import Note, dim_note, problem_note
-from titan_gui.widgets.pull_dialog import PullQuestion
+from titan_gui.widgets.pull_question import PullQuestion
 from titan_gui.widgets.setup_step import Origins, SetupStep
 
 NAME_ROLE = Qt.ItemDataRole.UserRole
