@@ -112,7 +112,8 @@ def _sessions(snapshot: AgentSnapshot) -> Tile:
 def _rate(snapshot: AgentSnapshot) -> Tile:
     rate = rate_of(snapshot)
     value = DASH if rate is None else f"{rate:.1f}"
-    tokens = f"{count_text(snapshot.totals.tokens)} tokens since the start"
+    total = snapshot.totals.tokens + sum(session.tokens for session in snapshot.sessions)  # those count at their end
+    tokens = f"{count_text(total)} tokens since the start"
     return Tile(name="rate", title="Tokens/s", value=value, detail=tokens)
 
 

@@ -15,6 +15,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QAbstractButton, QCheckBox, QComboBox, QLineEdit, QPushButton, QWidget
 from pytestqt.qtbot import QtBot
 
+from core import __version__
 from core.atomic_file import Disk
 from core.config import DECLARATIONS
 from core.config_edit import change_settings
@@ -61,6 +62,10 @@ def test_every_setting_is_there_with_help_range_and_an_accessible_name(page: Set
             assert declaration.help in words(page.editor(name))
             assert page.editor(name).control.accessibleName()
     assert "1 to 256 · Default: 4 · Counts at once" in words(page.editor("max_concurrent_jobs"))
+
+
+def test_it_says_where_settings_are_kept_and_which_version_this_is(page: SettingsPage) -> None:
+    assert f"settings.toml\nTitanCompute {__version__}" in words(page)
 
 
 def test_nothing_is_changed_before_somebody_types(page: SettingsPage) -> None:

@@ -43,6 +43,13 @@ def test_figures_of_a_busy_agent() -> None:
     assert tile(snapshot, "engine").detail == "CUDA0 · 0.6.3"
 
 
+def test_tokens_of_running_sessions_count_before_they_end() -> None:
+    busy = busy_snapshot()
+    ended = replace(busy, running_jobs=0, sessions=(), totals=replace(busy.totals, tokens=50))
+    assert tile(ended, "rate").detail == "50 tokens since the start"
+    assert tile(replace(busy, totals=ended.totals), "rate").detail == "1,284 tokens since the start"
+
+
 def test_capacity_stands_beside_the_raw_meter() -> None:
     shown = tile(busy_snapshot(), "capacity")
 

@@ -8,6 +8,7 @@ from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
+from core import __version__
 from core.config import DECLARATIONS
 from core.config_load import LoadedSettings
 from core.errors import AgentError, ConfigError
@@ -101,7 +102,8 @@ class SettingsPage(QWidget):
         self._loaded = loaded
         for name, editor in self._editors.items():
             editor.show_value(getattr(loaded.settings, name), loaded.origins[name])
-        self._file.say(self.tr("Kept in {0}").format(loaded.paths.config_file))
+        kept = self.tr("Kept in {0}").format(loaded.paths.config_file)
+        self._file.say(f"{kept}\nTitanCompute {__version__}")
         self._update()
 
     def show_secrets(self, sources: Mapping[str, str]) -> None:
