@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import psutil
 import pytest
 
 from tests.fakes.agent_process import AgentProcess
@@ -34,6 +35,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(missing_programs()), rea
 AGENT = "agent-1"
 QUIT_LIMIT_S = 10.0
 LOGOUT_LIMIT_S = 3.0
+HIDDEN_LIMIT = 130_000_000  # bytes resident in the tray, the core included
 LIMIT_S = 20.0
 QTS_MESSAGE_S = 10.0  # how long QSystemTrayIcon.showMessage changes the icon
 
@@ -292,7 +294,7 @@ async def test_sigterm_with_a_session_running_ends_within_a_logouts_time(
             assert answer.code is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_nothing_is_repainted_while_nothing_changes(
+async def test_while_nothing_changes_nothing_is_repainted_and_little_memory_held(
     session: SessionBus, served: tuple[FaultyCoordinator, FakeOllama, DesktopProcess]
 ) -> None:
     _, _, program = served
@@ -304,6 +306,7 @@ async def test_nothing_is_repainted_while_nothing_changes(
         before = panel.updates
         await asyncio.sleep(3)  # samples come every 2 s
         assert panel.updates == before
+        assert psutil.Process(program.process.pid).memory_info().rss < HIDDEN_LIMIT, "docs/window.md has the figures"
         assert await program.stop(LOGOUT_LIMIT_S) == 0
 
 

@@ -17,6 +17,7 @@ from tests.integration.settings import TINY
 
 BAD = 1000
 CONNECTIONS = 25
+SERVING_LIMIT = 80_000_000  # bytes resident without the embedded engine, one session served
 MEMORY_LIMIT = 20 * 1024 * 1024
 
 
@@ -29,6 +30,7 @@ async def test_thousand_bad_tokens_at_once_harm_no_good_session(home: Path) -> N
         async with client_of(agent.endpoint) as client:
             assert (await client.ask(token_of(coordinator, ID, TINY), max_tokens=40)).code is OK
             keys, before = coordinator.calls["GetPublicKey"], resident().rss
+            assert before < SERVING_LIMIT
             engine.pace()
             good = [asyncio.create_task(client.ask(token_of(coordinator, ID, TINY), max_tokens=40)) for _ in range(4)]
             pacing = asyncio.create_task(_pace(engine, tokens=4 * 40))
