@@ -239,6 +239,8 @@ def test_a_download_shows_how_far_how_fast_and_how_long_and_can_be_cancelled(pag
         page.render(snapshot_with(pulls=(replace(PULL, phase="cancelled", wanted_as="chat:8b"),)))
         button(row, "Go on").click()
     assert again.args == ["new:8b", "chat:8b"]  # asked already: it goes on at once
+    page.render(snapshot_with(pulls=(replace(PULL, phase="failed", problem="no such name"),)))
+    button(row, "Try again")
     assert not bar.isVisible()
     assert not button(row, "Cancel").isVisible()
     page.render(snapshot_with())

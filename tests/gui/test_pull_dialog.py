@@ -95,6 +95,17 @@ def test_what_is_too_big_is_warned_of_and_not_forbidden(owner: QWidget, qtbot: Q
     assert pulled.args == [f"{REPO}:BF16", ""]
 
 
+def test_a_single_one_that_is_too_big_is_not_a_key_press_away(owner: QWidget) -> None:
+    question, dialog = asked(owner, "llama3.3:70b-instruct-q8_0")
+    question.show_offer(name_offer("llama3.3:70b-instruct-q8_0", "ollama", room(7.2)))
+    assert dialog.download.text() == "Download anyway"
+    assert dialog.focusWidget() is dialog._cancel
+    question.ask("llama3.1:8b-instruct-q4_k_m")
+    question.show_offer(name_offer("llama3.1:8b-instruct-q4_k_m", "ollama", room(7.2)))
+    assert question.dialog is not None
+    assert question.dialog.focusWidget() is question.dialog.download
+
+
 def test_what_has_no_room_on_the_disk_cannot_be_downloaded(owner: QWidget) -> None:
     question, dialog = asked(owner)
     offer = offer_at(7.2)

@@ -108,7 +108,8 @@ class MissingRowWidget(QWidget):
         font = self._name.font()
         font.setBold(True)
         self._name.setFont(font)
-        self._facts, self._verdict = _breakable(Note("", _attention)), _breakable(dim_note())
+        self._facts = _breakable(Note("", _attention))
+        self._verdict = _breakable(Note("", lambda palette: QColor(colours_of(palette).moods[self._mood()])))
         self.get = QPushButton(self.tr("Get it…"))
         self.get.setAccessibleName(self.tr("Get {0}").format(row.name))
         self.get.clicked.connect(lambda: self.get_clicked.emit(self.row.pull_name, self.row.name))
@@ -135,7 +136,11 @@ class MissingRowWidget(QWidget):
         self.row = row
         self._facts.say(row.facts)
         self._verdict.say(f"{FIT_WORDS[row.verdict.fit]}. {row.verdict.sentence}" if row.verdict else "")
+        self._verdict.refresh_colour()
         self.get.setVisible(row.can_get)
+
+    def _mood(self) -> Mood:
+        return FIT_MOODS[self.row.verdict.fit] if self.row.verdict else Mood.OFFLINE
 
 
 class PullRowWidget(QWidget):
@@ -195,6 +200,7 @@ class PullRowWidget(QWidget):
             self._bar.setValue(round(row.share * PROGRESS_STEPS))
         self._cancel.setVisible(row.is_running)
         self._go_on.setVisible(row.can_go_on)
+        self._go_on.setText(self.tr("Try again") if row.is_problem else self.tr("Go on"))
 
     def _on_cancel_clicked(self) -> None:
         self._cancel.setEnabled(False)

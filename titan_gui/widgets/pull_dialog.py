@@ -97,7 +97,8 @@ class PullDialog(QDialog):
         self._size_list()
         self._show()
         self.choices.scrollToItem(self.choices.currentItem())
-        (self.choices if len(offer.choices) > 1 else self.download).setFocus()
+        is_wise = self.download.isDefault()  # a button that has the keyboard is the one that Return presses
+        (self.choices if len(offer.choices) > 1 else self.download if is_wise else self._cancel).setFocus()
 
     def show_error(self, error: AgentError) -> None:
         """Why it can't be told; the name stays there to be mended."""
