@@ -17,10 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import grpc
+
 from benchmarks.parties import Agent, Load, Server
+from proto import titancompute_pb2 as pb
+from proto import titancompute_pb2_grpc as pb_grpc
 
 IDLE_S = 30.0
 FLOOD_TOKENS = 1000
+STATUS_EVERY_S = 0.05
 Figures = dict[str, float]
 
 
@@ -44,7 +49,7 @@ ROWS = {
     "unpaced16": Row(16, 4000, 0, 16),
     "short": Row(8, 4, 0, 200),
 }
-OTHER_ROWS = ("start", "idle", "flood")
+OTHER_ROWS = ("start", "idle", "status", "flood")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,7 @@ GOALS = (
     Goal("start", "registered_s", "", at_most=0.8),
     Goal("start", "resident_mb", "", at_most=80.0),
     Goal("idle", "cpu_percent", "", at_most=0.3),
+    Goal("status", "answer_p99_ms", "", at_most=5.0),
     Goal("flood", "memory_growth_mb", "", at_most=20.0),
     Goal("flood", "key_calls_per_5_s", "", at_most=1.0),
     Goal("flood", "failed_good_sessions", "", at_most=0.0),
@@ -140,6 +146,33 @@ class Bench:
         before = agent.cpu_s()
         time.sleep(seconds)
         return {"cpu_percent": 100 * (agent.cpu_s() - before) / seconds}
+
+    def status(self, agent: Server) -> Figures:
+        """GetStatus by one client, answer after answer, while 32 paced streams run."""
+        self._load.send(f"run grpc {agent.address} {agent.credential} {ROWS['paced32'].order(quick=self._quick)}")
+        time.sleep(2.0)  # they stream
+        answers_ms = []
+        with grpc.insecure_channel(agent.address) as channel:
+            stub: Any = pb_grpc.AgentServiceStub(channel)
+            stub.GetStatus(pb.AgentStatusRequest(), timeout=5.0)  # connected
+            busy = 0
+            for _ in range(40 if self._quick else 120):
+                began = time.perf_counter()
+                answer = stub.GetStatus(pb.AgentStatusRequest(), timeout=5.0)
+                answers_ms.append(1000 * (time.perf_counter() - began))
+                busy += answer.active_sessions == ROWS["paced32"].streams
+                time.sleep(STATUS_EVERY_S)
+        load = self._load.take_answer()
+        if load["failures"]:
+            raise RuntimeError(f"{load['failures']} sessions failed: {load['first_failure']}")
+        cuts = statistics.quantiles(answers_ms, n=100, method="inclusive")
+        return {
+            "answer_p50_ms": cuts[49],
+            "answer_p99_ms": cuts[98],
+            "answer_max_ms": max(answers_ms),
+            "answers_beside_32": busy,
+            "stream_delay_p99_ms": load["delay_p99_ms"],
+        }
 
     def flood(self, agent: Server, strangers: Load) -> Figures:
         """Paced sessions alone, then beside 1,000 bad tokens at once, which another process sends."""
@@ -219,6 +252,8 @@ def run_rows(arguments: argparse.Namespace) -> dict[str, dict[str, Figures]]:
         for name in (name for name in ROWS if name in wanted):
             print(f"measuring {name} ...", file=sys.stderr)
             results[name] = bench.measure(ROWS[name], servers)
+        if "status" in wanted:
+            results["status"] = {"agent": bench.status(agent)}
         if "flood" in wanted:
             strangers = Load(arguments.load)
             try:
