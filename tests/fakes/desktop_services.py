@@ -5,14 +5,14 @@ Mutter's and KDE's idle time on the session bus; NetworkManager and logind on th
 
 # No `from __future__ import annotations`: dbus-fast reads the D-Bus signatures from the annotations' values.
 import asyncio
-from types import TracebackType
-from typing import Annotated, Self
+from typing import Annotated
 
-from dbus_fast import BusType, Message, MessageType
-from dbus_fast.aio import MessageBus
+from dbus_fast import Message, MessageType
 from dbus_fast.annotations import DBusBool, DBusObjectPath, DBusSignature, DBusUInt32
 from dbus_fast.constants import PropertyAccess
 from dbus_fast.service import ServiceInterface, dbus_method, dbus_property, dbus_signal
+
+from tests.fakes.bus_service import BusService
 
 DAEMON = "org.freedesktop.DBus"
 
@@ -83,24 +83,17 @@ class Login1(ServiceInterface):
 Service = MutterIdle | ScreenSaver | NetworkManager | Login1
 
 
-class Served:
+class Served(BusService):
     """Use as `async with Served(address, service, ...)`; leaving takes the services off the bus."""
 
     def __init__(self, address: str, *services: Service) -> None:
-        self._address = address
+        super().__init__(address)
         self._services = services
 
-    async def __aenter__(self) -> Self:
-        self.bus = await MessageBus(bus_address=self._address, bus_type=BusType.SESSION).connect()
+    async def _serve(self) -> None:
         for service in self._services:
             self.bus.export(service.path, service)
             await self.bus.request_name(service.bus_name)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.bus.disconnect()
 
     async def say_to(self, destination: str, *, going_to_sleep: bool) -> None:
         """logind's signal, sent to one program only."""

@@ -8,14 +8,13 @@ Numbers from 1 on, replaced in place, signals for clicks and closings.
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from dbus_fast import BusType, DBusError
-from dbus_fast.aio import MessageBus
+from dbus_fast import DBusError
 from dbus_fast.annotations import DBusInt32, DBusSignature, DBusStr, DBusUInt32
 from dbus_fast.service import ServiceInterface, dbus_method, dbus_signal
 
+from tests.fakes.bus_service import BusService
 from tests.fakes.sni_watcher import plain
 
 NAME = "org.freedesktop.Notifications"
@@ -80,25 +79,17 @@ class _Interface(ServiceInterface):
         return (number, action)
 
 
-class FakeNotificationServer:
+class FakeNotificationServer(BusService):
     """Use as `async with FakeNotificationServer(address) as server`; leaving takes it away, as a crash of it would."""
 
     def __init__(self, address: str, capabilities: Sequence[str] = USUAL) -> None:
-        self._address = address
+        super().__init__(address)
         self._changed = asyncio.Event()
         self._interface = _Interface(capabilities, self._changed.set)
 
-    async def __aenter__(self) -> Self:
-        self._bus = await MessageBus(bus_address=self._address, bus_type=BusType.SESSION).connect()
-        self._bus.export(PATH, self._interface)
-        await self._bus.request_name(NAME)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bus.disconnect()
-        await self._bus.wait_for_disconnect()  # type: ignore[no-untyped-call]
+    async def _serve(self) -> None:
+        self.bus.export(PATH, self._interface)
+        await self.bus.request_name(NAME)
 
     @property
     def shown(self) -> list[Shown]:

@@ -5,14 +5,14 @@ does.
 """
 
 # No `from __future__ import annotations`: dbus-fast reads the D-Bus signatures from the annotations' values.
-from types import TracebackType
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from dbus_fast import BusType, DBusError, Variant
-from dbus_fast.aio import MessageBus
+from dbus_fast import DBusError, Variant
 from dbus_fast.annotations import DBusSignature, DBusStr, DBusUInt32, DBusVariant
 from dbus_fast.constants import PropertyAccess
 from dbus_fast.service import ServiceInterface, dbus_method, dbus_property, dbus_signal
+
+from tests.fakes.bus_service import BusService
 
 PORTAL_NAME = "org.freedesktop.portal.Desktop"
 APPEARANCE = "org.freedesktop.appearance"
@@ -56,24 +56,16 @@ class _Settings(ServiceInterface):
         return 2
 
 
-class FakePortal:
+class FakePortal(BusService):
     """Use as `async with FakePortal(address) as portal`, before the program starts."""
 
     def __init__(self, address: str, *, is_dark: bool = False) -> None:
-        self._address = address
+        super().__init__(address)
         self._settings = _Settings(is_dark=is_dark)
 
-    async def __aenter__(self) -> Self:
-        self._bus = await MessageBus(bus_address=self._address, bus_type=BusType.SESSION).connect()
-        self._bus.export("/org/freedesktop/portal/desktop", self._settings)
-        await self._bus.request_name(PORTAL_NAME)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bus.disconnect()
-        await self._bus.wait_for_disconnect()  # type: ignore[no-untyped-call]
+    async def _serve(self) -> None:
+        self.bus.export("/org/freedesktop/portal/desktop", self._settings)
+        await self.bus.request_name(PORTAL_NAME)
 
     def turn(self, *, is_dark: bool) -> None:
         """Change it for everybody who listens."""

@@ -6,14 +6,14 @@ Speaks the real protocols (StatusNotifierItem, com.canonical.dbusmenu) with the 
 # No `from __future__ import annotations`: dbus-fast reads the D-Bus signatures from the annotations' values.
 import asyncio
 from collections.abc import Callable
-from types import TracebackType
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from dbus_fast import BusType, Message, MessageType, Variant
-from dbus_fast.aio import MessageBus
+from dbus_fast import Message, MessageType, Variant
 from dbus_fast.annotations import DBusBool, DBusInt32, DBusSignature, DBusStr
 from dbus_fast.constants import PropertyAccess
 from dbus_fast.service import ServiceInterface, dbus_method, dbus_property, dbus_signal
+
+from tests.fakes.bus_service import BusService
 
 WATCHER_NAME = "org.kde.StatusNotifierWatcher"
 ITEM = "org.kde.StatusNotifierItem"
@@ -89,30 +89,22 @@ class _Interface(ServiceInterface):
         return 0
 
 
-class SniWatcher:
+class SniWatcher(BusService):
     """Use as `async with SniWatcher(address) as panel`; leaving takes the panel away, as a crash of it would."""
 
     def __init__(self, address: str) -> None:
-        self._address = address
+        super().__init__(address)
         self._changed = asyncio.Event()
         self.updates = 0  # signals of icons and menus so far: each is a repaint of the panel
 
-    async def __aenter__(self) -> Self:
-        self._bus = await MessageBus(bus_address=self._address, bus_type=BusType.SESSION).connect()
+    async def _serve(self) -> None:
         self._interface = _Interface(lambda _: self._changed.set())
-        self._bus.add_message_handler(self._on_message)
+        self.bus.add_message_handler(self._on_message)
         for interface in (ITEM, MENU):
             await self._call("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", "AddMatch", "s",
                              f"type='signal',interface='{interface}'")  # fmt: skip
-        self._bus.export("/StatusNotifierWatcher", self._interface)
-        await self._bus.request_name(WATCHER_NAME)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bus.disconnect()
-        await self._bus.wait_for_disconnect()  # type: ignore[no-untyped-call]
+        self.bus.export("/StatusNotifierWatcher", self._interface)
+        await self.bus.request_name(WATCHER_NAME)
 
     @property
     def items(self) -> list[str]:
@@ -199,7 +191,7 @@ class SniWatcher:
             destination=name, path=path, interface=interface, member=member, signature=signature, body=list(body)
         )
         async with asyncio.timeout(LIMIT_S):
-            reply = await self._bus.call(message)
+            reply = await self.bus.call(message)
         assert reply is not None
         assert reply.message_type is MessageType.METHOD_RETURN, f"{member}: {reply.body}"
         return reply.body[0] if len(reply.body) == 1 else reply.body
