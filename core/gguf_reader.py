@@ -7,7 +7,6 @@ size stands before it.
 
 from __future__ import annotations
 
-import mmap
 import os
 import stat
 import struct
@@ -15,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import repeat
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from core.atomic_file import open_plain
 
@@ -28,6 +27,7 @@ _LONGEST_KEY = 65535  # bytes; the specification's limit
 _LONGEST_STRING = 4096  # a chat template is skipped, not kept
 _LONGEST_ARRAY = 1024  # numbers; one per layer is kept, one per token is not
 _SMALLEST_FILE = 24
+_FIRST_READ, _LONGEST_HEAD = 64 << 10, 256 << 20  # bytes; heads have 2 KB to 20 MB
 # Far beyond any model (60 pairs, 2,000 tensors, a million strings); what a made-up file could keep us busy with is a
 # second, and 150 MB.
 _MOST_PAIRS, _MOST_TENSORS, _MOST_STRINGS = 4096, 1 << 17, 1 << 23
@@ -55,7 +55,7 @@ class ByteSource(Protocol):
     size: int  # bytes, of the whole file
 
     @property
-    def data(self) -> bytes | bytearray | mmap.mmap: ...
+    def data(self) -> bytearray: ...
 
     def ensure(self, end: int) -> None:
         """Make the first `end` bytes available. Raises DamagedGguf where the file has fewer."""
@@ -63,12 +63,22 @@ class ByteSource(Protocol):
 
 
 class LocalBytes:
-    """A file on this machine, mapped: nothing is read that isn't looked at."""
+    """A file on this machine, read as far as it is looked at. Not mapped: when a disk is pulled out meanwhile, or the
+    file is cut, the system would end the program.
+    """
 
-    def __init__(self, data: bytes | mmap.mmap, size: int) -> None:
-        self.data, self.size = data, size
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self.size = size
+        self.data = bytearray()
+        self._file = file
 
     def ensure(self, end: int) -> None:
+        """Raises DamagedGguf, and OSError where the disk gives nothing more."""
+        if end > _LONGEST_HEAD and end <= self.size:
+            raise DamagedGguf("its head is longer than any model's")
+        if end > len(self.data):
+            wanted = min(self.size, max(end, 2 * len(self.data), _FIRST_READ))
+            self.data += self._file.read(wanted - len(self.data))
         if end > len(self.data):
             raise DamagedGguf("the file ends in the middle of its head")
 
@@ -108,8 +118,8 @@ def open_local(path: Path) -> Iterator[LocalBytes]:
     size = _plain_size(path)
     if size < _SMALLEST_FILE:
         raise DamagedGguf("the file is empty" if not size else "the file is too short to be a model")
-    with os.fdopen(open_plain(path), "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        yield LocalBytes(data, size)
+    with os.fdopen(open_plain(path), "rb") as file:
+        yield LocalBytes(file, size)
 
 
 def _plain_size(path: Path) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import struct
 import time
 from pathlib import Path
@@ -58,8 +60,9 @@ FIGURES = (
 )
 
 
-def local(content: bytes) -> LocalBytes:
-    return LocalBytes(content, len(content))
+def local(content: bytes, size: int | None = None) -> LocalBytes:
+    """A file of this content; `size` is what it had when it was opened."""
+    return LocalBytes(io.BytesIO(content), len(content) if size is None else size)
 
 
 class FakeServer:
@@ -76,7 +79,7 @@ class FakeServer:
 
 def test_reading_stops_at_the_vocabulary_once_the_figures_are_known() -> None:
     cut = gguf_bytes(*FIGURES, strings(VOCABULARY_KEY, 128_256, b""), count=9)  # the file goes on; we need no more
-    values = read_metadata(LocalBytes(cut, 8_000_000))
+    values = read_metadata(local(cut, 8_000_000))
     assert values[VOCABULARY_KEY] == 128_256
     assert values["llama.block_count"] == 2
 
@@ -121,7 +124,7 @@ def test_hostile_lengths_and_counts_are_refused(content: bytes, problem: str) ->
 def test_list_of_strings_that_would_take_minutes_to_walk_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     huge = gguf_bytes(strings("a", 10_000_000, b""))
     with pytest.raises(DamagedGguf, match="more than any model has"):
-        read_metadata(LocalBytes(huge, 1 << 40))
+        read_metadata(local(huge, 1 << 40))
     monkeypatch.setattr("core.gguf_reader._MOST_STRINGS", 5)
     many = gguf_bytes(*(strings(name, 2, bytes(16)) for name in "xyz"))
     with pytest.raises(DamagedGguf, match="more than any model has"):
@@ -139,7 +142,23 @@ def test_tensor_that_no_disk_could_hold_is_refused_without_astronomy(tmp_path: P
 def test_file_that_is_shorter_than_it_was_when_it_was_opened_is_damaged() -> None:
     whole = gguf_bytes(*FIGURES, strings("a", 3, text("x")))
     with pytest.raises(DamagedGguf, match="ends in the middle"):
-        read_metadata(LocalBytes(whole, 1 << 30))
+        read_metadata(local(whole, 1 << 30))
+
+
+def test_file_that_is_cut_while_it_is_read_does_not_end_the_program(tmp_path: Path) -> None:
+    """A mapped one did: "Bus error", as when a disk is pulled out."""
+    path = tmp_path / "large.gguf"
+    path.write_bytes(gguf_bytes(*FIGURES, strings("a", 100_000, text("token") * 100_000)))
+    with open_local(path) as source:
+        os.truncate(path, 4096)
+        with pytest.raises(DamagedGguf, match="ends in the middle"):
+            GgufReader(source).read_metadata()
+
+
+def test_head_that_would_fill_memory_is_refused() -> None:
+    long = text("a") + struct.pack("<IIQ", 9, 0, 300 << 20)
+    with pytest.raises(DamagedGguf, match="longer than any model"):
+        read_metadata(local(gguf_bytes(long, u32("b", 1)), 1 << 40))
 
 
 def test_file_cut_at_any_byte_is_damaged_and_nothing_else() -> None:
