@@ -116,6 +116,7 @@ class Agent:
             kept_mb=lambda ram: self.report.kept_ram_mb(ram.total_mb, ram.available_mb),
             on_ram=lambda ram: self.rules.take_ram(ram),
             on_change=lambda: self.owner_side.sessions_changed(),
+            on_notice=self._on_notice,
         )
         self.shelf, self.memory = self.model_files.shelf, self.model_memory.keeper
 

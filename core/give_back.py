@@ -16,7 +16,7 @@ from typing import Protocol
 
 from core.engines import LoadedModel
 from core.engines.names import find_model
-from core.errors import AgentError
+from core.errors import AgentError, EngineUnreachable
 from core.give_back_file import GiveBackFile
 from core.logs import get_logger
 from core.model_manager import ModelManager
@@ -28,6 +28,7 @@ log = get_logger(__name__)
 LIMIT_S = 5.0
 ENOUGH = 0.9  # of what was held
 SAMPLE_INTERVAL_S = 0.1
+RETRY_S = 5.0  # an engine that hangs may come back, and the owner waits for the memory
 LEAST_MB = 4  # less than this in one kind of memory isn't worth a word
 
 PROGRAMS = {"ollama": "Ollama", "embedded": "the embedded engine"}
@@ -110,17 +111,22 @@ class MemoryKeeper:
         file: GiveBackFile,
         on_change: Callable[[], None] = lambda: None,
         on_going_back: Callable[[bool], None] = lambda is_going: None,
+        on_notice: Callable[[str, str], None] = lambda old, new: None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """`on_going_back` hears when the door must be closed, before anything is unloaded, and when it may open."""
+        """`on_going_back` hears when the door must be closed, before anything is unloaded, and when it may open;
+        `on_notice` gets (what no longer holds, what the owner should know now), "" for none.
+        """
         self._models = models
         self._admission = admission
         self._meter = meter
         self._file = file
         self._on_change = on_change
         self._on_going_back = on_going_back
+        self._on_notice = on_notice
+        self._notice = ""
         self._clock = clock
         self._monotonic = monotonic
         self._sleep = sleep
@@ -128,6 +134,7 @@ class MemoryKeeper:
         self._going_back = 0  # give-backs that run, or wait for the one that does
         self._waiting: asyncio.Task[None] | None = None
         self._also: set[str] = set()  # models that may still be loading
+        self._insists = False  # what waits is the owner's wish, not a matter of tidiness
         self.unloaded: tuple[str, ...] = ()  # the models that the last give-back took away
 
     @property
@@ -139,7 +146,9 @@ class MemoryKeeper:
         await asyncio.to_thread(self._file.read)
 
     async def give_back(self, also: Collection[str] = ()) -> GiveBack | None:
-        """Unload every model of ours, `also` those that may still be loading, and measure; 5 s at most for that.
+        """Unload every model of ours, those on their way into memory too, and measure; 5 s at most for that.
+
+        `also` are some that may still be loading: not every engine tells.
 
         None when none of ours was loaded, or nothing of it can be measured here. The owner's own models stay. Raises
         EngineError when the engine doesn't unload.
@@ -149,7 +158,8 @@ class MemoryKeeper:
             loaded = await engine.loaded_models()
             names = [model.name for model in loaded if not model.is_owners]
             listed = [model.name for model in loaded]
-            still_loading = [name for name in sorted({*also, *self._also}) if find_model(name, listed) is None]
+            making = getattr(engine, "in_the_making", ())  # for a session that has ended, or after a crash
+            still_loading = [name for name in sorted({*also, *self._also, *making}) if find_model(name, listed) is None]
             self._also.clear()
             pids = await asyncio.to_thread(self._meter.find)
             if not names and not still_loading:
@@ -180,17 +190,24 @@ class MemoryKeeper:
         self._on_change()
         return result
 
-    def give_back_when_idle(self, also: Collection[str] = ()) -> None:
-        """The same as soon as no session runs, in the background. A trouble of the engine is its keeper's to tell."""
+    def give_back_when_idle(self, also: Collection[str] = (), *, until_done: bool = False) -> None:
+        """The same as soon as no session runs, in the background. A trouble of the engine is its keeper's to tell.
+
+        `until_done`: the owner wants it, so an engine that doesn't do it is asked again until it has, or until `keep`.
+        """
         self._also.update(also)
+        self._insists = self._insists or until_done
         if self._waiting is None:
             self._waiting = asyncio.get_running_loop().create_task(self._when_idle(), name="give-back")
             self._waiting.add_done_callback(self._on_done)
 
     def keep(self) -> None:
         """The reason is gone before the last session was: nothing is unloaded. What has begun already goes on."""
+        self._insists = False
+        self._tell("")
         if self._waiting is not None and not self._one_at_a_time.locked():
             self._waiting.cancel()
+            self._waiting = None  # a pause in this very step begins another one
 
     async def close(self) -> None:
         if (waiting := self._waiting) is not None:
@@ -198,13 +215,33 @@ class MemoryKeeper:
             await asyncio.wait([waiting])
 
     async def _when_idle(self) -> None:
+        while not await self._is_given_back() and self._insists:
+            await self._sleep(RETRY_S)
+
+    async def _is_given_back(self) -> bool:
+        """One attempt, once no session runs."""
         await self._admission.wait_idle()
         while self._admission.running_jobs:  # one began in the step in which the last one ended
             await self._admission.wait_idle()
+        also = set(self._also)
         try:
             await self.give_back()
-        except AgentError as error:
+        except EngineUnreachable as error:  # nobody is there any more who could hold it
             log.warning("not unloaded", error=error.detail, hint=error.hint)
+        except AgentError as error:
+            notice = f"The memory is not back yet: {error.detail.rstrip('.')}. It is tried again by itself."
+            if notice != self._notice:
+                log.warning("not unloaded", error=error.detail, hint=error.hint)
+            self._also |= also
+            if self._insists:
+                self._tell(notice)
+            return False
+        return True
+
+    def _tell(self, notice: str) -> None:
+        if notice != self._notice:
+            before, self._notice = self._notice, notice
+            self._on_notice(before, notice)
 
     @asynccontextmanager
     async def _closed_door(self) -> AsyncIterator[None]:
@@ -219,7 +256,10 @@ class MemoryKeeper:
                 self._on_going_back(False)
 
     def _on_done(self, task: asyncio.Task[None]) -> None:
-        self._waiting = None
+        if task is self._waiting:
+            self._waiting = None
+            self._insists = False
+            self._tell("")
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("giving memory back failed", exc_info=error)
 

@@ -7,6 +7,7 @@ import contextlib
 
 from core.agent import Agent
 from core.commands import CommandOutcome
+from core.errors import AgentError, EngineFailed
 from core.logs import get_logger
 from core.owner import PauseMode
 from core.plurals import counted
@@ -28,10 +29,17 @@ async def take_back(agent: Agent) -> CommandOutcome:
     with contextlib.suppress(TimeoutError):  # then unloading is the harder way to end them
         async with asyncio.timeout(SESSIONS_END_LIMIT_S):
             await agent.admission.wait_idle()
-    loaded = await agent.models.engine.loaded_models()
+    try:
+        loaded = await agent.models.engine.loaded_models()
+        given = await agent.memory.give_back(also=in_use)
+    except AgentError as error:
+        agent.memory.give_back_when_idle(also=in_use, until_done=True)
+        raise EngineFailed(
+            f"Paused, but the memory is not back yet: {error.detail.rstrip('.')}. It is tried again by itself",
+            hint=error.hint,
+        ) from error
     names = [model.name for model in loaded if not model.is_owners]
     left = [model.name for model in loaded if model.is_owners]
-    given = await agent.memory.give_back(also=in_use)
     agent.publish_now()
     log.info("taken back", stopped=stopped, models=names, left=left)
     result = {"stopped": stopped, "models": names, "left": left, "freed_mb": given.freed_mb if given else None}

@@ -219,6 +219,14 @@ class EmbeddedEngine:
         running = self._supervisor.running
         return () if running is None else (self._loaded(running.file),)
 
+    @property
+    def in_the_making(self) -> tuple[str, ...]:
+        """The model on its way into memory: a load goes on when whoever asked for it is gone, and after a crash one
+        begins by itself.
+        """
+        file = self._supervisor.current_file
+        return (file.name,) if file is not None and self._supervisor.is_starting else ()
+
     def holds(self, model: str) -> bool:
         """Whether it is in memory now, ready to answer."""
         running = self._supervisor.running

@@ -38,9 +38,11 @@ class ModelMemory:
         kept_mb: Callable[[RamReading], int],
         on_ram: Callable[[RamReading], None],
         on_change: Callable[[], None],
+        on_notice: Callable[[str, str], None],
     ) -> None:
         """`settings` as they are now; `kept_mb` is what of the RAM must stay free, `on_ram` gets each reading of it."""
         self._models, self._reasons = serving.models, serving.reasons
+        self._admission = serving.admission
         self._settings, self._model_use = settings, model_use
         self.keeper = MemoryKeeper(
             models=serving.models,
@@ -49,6 +51,7 @@ class ModelMemory:
             file=GiveBackFile(paths.state_dir / "give-back.json"),
             on_change=on_change,
             on_going_back=self._on_going_back,
+            on_notice=on_notice,
         )
         self.watch = MemoryWatch(
             stats.ram,
@@ -89,7 +92,8 @@ class ModelMemory:
     def follow_owner(self, *, is_paused: bool) -> None:
         """A pause gives the memory back once the last session has ended; a resume before that keeps it."""
         if is_paused:
-            self.keeper.give_back_when_idle(also=self._stop_loading())
+            in_use = {session.model for session in self._admission.sessions}  # one may just be loading its model
+            self.keeper.give_back_when_idle(also={*in_use, *self._stop_loading()}, until_done=True)
         else:
             self.keeper.keep()
 

@@ -438,3 +438,23 @@ async def test_close_while_it_waits_to_start_again_leaves_no_child(tmp_path: Pat
         await until(lambda: engine._supervisor.is_starting)
     assert engine.worker_pid is None
     assert starts_of(tmp_path, "steady") == 1
+
+
+@pytest.mark.parametrize("cause", ["a session that left", "a crash"])
+async def test_what_loads_for_nobody_is_told_and_can_be_stopped(tmp_path: Path, cause: str) -> None:
+    """A pause in that moment has to find it: nobody holds it, and it isn't in memory yet."""
+    async with fake_engine(tmp_path, "steady", "silent", sleep=asyncio.sleep) as engine:
+        name = "silent" if cause == "a session that left" else "steady"
+        assert engine.in_the_making == ()
+        if cause == "a crash":
+            await engine.load(name)
+            assert engine.in_the_making == ()
+            kill_child(engine)
+        else:
+            session = asyncio.create_task(collect(engine, ask(model=name)))
+            await until(lambda: starts_of(tmp_path, name) == 1)
+            session.cancel()
+        await until(lambda: engine.in_the_making == (name,))
+        assert await engine.loaded_models() == ()
+        await engine.unload(name)
+        assert (engine.in_the_making, engine.worker_pid, starts_of(tmp_path, name)) == ((), None, 1)

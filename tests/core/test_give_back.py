@@ -15,8 +15,8 @@ from core.engine_processes import EngineProcesses
 from core.engines import Engine, LoadedModel
 from core.engines.embedded import EmbeddedEngine
 from core.engines.ollama import OllamaEngine
-from core.errors import EngineFailed
-from core.give_back import ENOUGH, LIMIT_S, MemoryKeeper, MemoryMeter, MemoryReading, held_before
+from core.errors import EngineFailed, EngineUnreachable
+from core.give_back import ENOUGH, LIMIT_S, RETRY_S, MemoryKeeper, MemoryMeter, MemoryReading, held_before
 from core.give_back_file import KEPT, GiveBackFile
 from core.gpu import GpuSample
 from core.memory_meter import SystemMemoryMeter, _vram_of
@@ -40,12 +40,14 @@ class Kept:
         self.admission = Admission(max_jobs=2)
         self.file = GiveBackFile(file)
         self.changes = 0
+        self.notices: list[str] = []
         self.memory = MemoryKeeper(
             models=self.models,
             admission=self.admission,
             meter=meter,
             file=self.file,
             on_change=self._changed,
+            on_notice=self._noticed,
             clock=self.clock.wall,
             monotonic=self.clock.monotonic,
             sleep=self.clock.advance,
@@ -53,6 +55,9 @@ class Kept:
 
     def _changed(self) -> None:
         self.changes += 1
+
+    def _noticed(self, old: str, new: str) -> None:
+        self.notices = [notice for notice in (*self.notices, new) if notice and notice != old]
 
 
 def fake(*, model_mb: int = 4_000, on_gpu: bool = False) -> tuple[Kept, FakeEngine, FakeMemory]:
@@ -186,6 +191,71 @@ async def test_resumed_before_the_last_session_ended_keeps_the_model() -> None:
         kept.memory.keep()
     await _idle(kept)
     assert engine.loaded
+
+
+async def test_an_engine_that_hangs_at_a_pause_is_asked_again_and_the_owner_hears_of_it() -> None:
+    kept, engine, _ = fake()
+    engine.fault = EngineFailed("Ollama did not answer within 5 s.")
+
+    async def sleep(seconds: float) -> None:
+        assert kept.notices == [
+            "The memory is not back yet: Ollama did not answer within 5 s. It is tried again by itself."
+        ]
+        assert seconds == RETRY_S
+        naps.append(seconds)
+        if len(naps) == 3:
+            engine.fault = None
+
+    naps: list[float] = []
+    kept.memory._sleep = sleep
+    kept.memory.give_back_when_idle(until_done=True)
+    await _idle(kept)
+    assert (len(naps), engine.loaded, kept.notices) == (3, [], [])
+
+
+async def test_a_resume_ends_the_asking_and_what_was_said() -> None:
+    kept, engine, _ = fake()
+    engine.fault = EngineFailed("Ollama did not answer within 5 s")
+    asked_again = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        asked_again.set()
+        await asyncio.Event().wait()
+
+    kept.memory._sleep = sleep
+    kept.memory.give_back_when_idle(until_done=True)
+    await asked_again.wait()
+    assert kept.notices
+    kept.memory.keep()
+    await _idle(kept)
+    assert (engine.loaded != [], kept.notices) == (True, [])
+
+
+async def test_a_pause_in_the_step_of_a_resume_gives_the_memory_back() -> None:
+    kept, engine, _ = fake()
+    async with kept.admission.slot(model="tiny", client="c", job_id="j", spend=lambda: None):
+        kept.memory.give_back_when_idle(until_done=True)
+        await asyncio.sleep(0)
+        kept.memory.keep()
+        kept.memory.give_back_when_idle(until_done=True)
+    await _idle(kept)
+    assert engine.loaded == []
+
+
+async def test_an_engine_that_is_gone_holds_nothing() -> None:
+    kept, engine, _ = fake()
+    engine.fault = EngineUnreachable("Ollama does not answer")
+    kept.memory.give_back_when_idle(until_done=True)
+    await _idle(kept)
+    assert kept.notices == []
+
+
+async def test_what_is_on_its_way_into_memory_for_nobody_leaves_too() -> None:
+    kept, engine, _ = fake()
+    engine.loaded = []
+    vars(engine)["in_the_making"] = ("tiny",)
+    await kept.memory.give_back()
+    assert engine.calls.count("unload") == 1
 
 
 async def _idle(kept: Kept) -> None:

@@ -74,6 +74,12 @@ async def test_a_session_that_does_not_let_go_keeps_no_memory(
 
 async def test_an_engine_that_does_not_unload_leaves_the_pause_on(agent: AgentParts) -> None:
     agent.engine.fault = EngineFailed("the engine did not unload", hint="Restart it.")
-    with pytest.raises(EngineFailed):
+    with pytest.raises(
+        EngineFailed, match=r"Paused, but the memory is not back yet: the engine did not unload\. It is tried"
+    ):
         await agent.do("take_back")
     assert agent.owner.is_paused
+    agent.engine.fault = None
+    async with asyncio.timeout(10):
+        while agent.engine.loaded:  # noqa: ASYNC110 - no time passes here
+            await asyncio.sleep(0)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from core.agent import Agent
@@ -54,6 +56,20 @@ async def test_memory_that_is_taken_back_is_measured_shown_and_remembered(home: 
 
     paths = profile_paths(ID, environ={"TITAN_HOME": str(home)})
     assert len(json.loads((paths.state_dir / "give-back.json").read_text())) == 2
+
+
+async def test_a_pause_also_ends_the_load_that_a_session_had_begun(home: Path) -> None:
+    async with embedded_agent(home) as (coordinator, agent), client_of(agent.endpoint) as client:
+        asking = asyncio.create_task(client.ask(token_of(coordinator, ID, MODEL)))
+        await until(lambda: bool(agent.children()), every_s=0.001)
+        (child,) = agent.children()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.suspend()  # so that its load is not over before the pause
+        await agent.command("pause", mode="stop")
+        assert (await asking).details == "the owner of this machine took it back"
+        await until(lambda: not agent.children())
+        snapshot = await agent.snapshot()
+        assert (snapshot["state"], snapshot["loaded_models"]) == ("paused", [])
 
 
 CARD = "card uuid=GPU-a name=Double_4090 total=24564 used={used} reserved=400 util=0 temp=51 power=80500 procs={procs}"
