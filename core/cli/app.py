@@ -60,6 +60,7 @@ def build_app() -> typer.Typer:
     from core.cli.rules_cmd import rules
     from core.cli.run_cmd import run
     from core.cli.status_cmd import status
+    from core.cli.stop_cmd import stop
     from core.cli.time_cmd import show_time
     from core.cli.uninstall_cmd import entry_app, uninstall
     from core.cli.update_cmd import update
@@ -73,7 +74,7 @@ def build_app() -> typer.Typer:
     app.callback()(_root)
     app.command("run")(run)
     for command in (
-        *(status, pause, resume, finish, sessions, models, pull, quant, ledger),
+        *(status, pause, resume, finish, stop, sessions, models, pull, quant, ledger),
         *(ask, demo, selftest, doctor, health, retry, update, uninstall),
     ):
         app.command(command.__name__)(command)

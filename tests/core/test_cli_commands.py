@@ -56,7 +56,9 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert (ran.code, ran.out) == (0, f"titan {__version__}\n")
 
 
-@pytest.mark.parametrize("command", ["status", "pause", "resume", "finish", "sessions", "models", "retry", "selftest"])
+@pytest.mark.parametrize(
+    "command", ["status", "pause", "resume", "finish", "stop", "sessions", "models", "retry", "selftest"]
+)
 def test_without_an_agent_each_command_says_so_and_what_to_do(capsys: pytest.CaptureFixture[str], command: str) -> None:
     ran = Ran(capsys, command)
 

@@ -11,6 +11,8 @@ import grpc
 import psutil
 import pytest
 
+from core.instance_lock import InstanceLock
+from core.paths import profile_paths
 from tests.fakes.agent_process import AgentProcess, run_titan
 from tests.fakes.faulty_coordinator import FaultyCoordinator
 from tests.integration.client import OK, client_of, token_of, within
@@ -86,6 +88,17 @@ async def test_second_start_of_a_profile_says_so_and_exits_3(home: Path) -> None
         message, _ = await agent.command("shutdown")
         assert message == "Stopping."
         assert await agent.wait_end() == 0
+
+
+async def test_titan_stop_says_stopped_once_the_profile_is_free(home: Path) -> None:
+    async with AgentProcess(home, **EMBEDDED) as agent:
+        await agent.wait_event("started")
+        assert await run_titan(home, "stop") == (0, "Stopped.\n", "")
+        assert agent.log[-1]["state"] == "stopped"
+        with InstanceLock(profile_paths(environ={"TITAN_HOME": str(home)}).lock_file, "default"):
+            assert await agent.wait_end() == 0
+        code, _, err = await run_titan(home, "stop")
+        assert (code, "No agent is running" in err) == (1, True)
 
 
 @pytest.mark.parametrize("command", ["pause", "finish"])
