@@ -104,7 +104,7 @@ class Agent:
             models=self.models,
             refresh=self.keeper.refresh,
             room_bytes=lambda: (self.store.current.capacity.total_mb << 20) or None,
-            is_metered=lambda: self.owner_side.is_metered(),
+            is_metered=lambda: self.owner_side.ask_metered(),
             on_change=lambda: self.owner_side.sessions_changed(),
         )
         self.model_memory = ModelMemory(

@@ -31,6 +31,7 @@ def add_model_commands(table: CommandTable, agent: Agent) -> None:
     async def pull_model(arguments: Arguments) -> CommandOutcome:
         wanted = arguments.get("model", "").strip()
         serve_as = arguments.get("serve_as", "").strip()
+        await agent.shelf.check_network()
         view = agent.shelf.pull(wanted, wanted_as=serve_as, when_here=_serving_as(agent, serve_as or wanted))
         agent.publish_now()  # whoever follows it must not take the end of an earlier try for this one's
         return CommandOutcome(f"Downloading {view.model}.", {"model": view.model})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +28,7 @@ log = get_logger(__name__)
 
 WhenHere = Callable[[str], Awaitable[None]]
 
+LOOK_AGAIN_S = 10.0  # at the network, while a download runs: the owner may have gone on a phone's
 KEPT_ENDED = 3  # downloads that are over and still shown
 MAX_NAME_CHARACTERS = 256
 
@@ -42,7 +44,7 @@ class ModelShelf:
         refresh: Callable[[], Awaitable[None]],
         hub: ModelHub | None = None,
         room: PullRoom | None = None,
-        is_metered: Callable[[], bool] = lambda: False,
+        is_metered: Callable[[], Awaitable[bool]],
         on_change: Callable[[], None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -77,10 +79,19 @@ class ModelShelf:
     def _is_hubs(self) -> bool:
         return self._hub is not None and self._models.engine.name == "embedded"
 
+    async def check_network(self) -> None:
+        """Before a download, and while it runs. Raises CommandError where the network costs by use."""
+        if await self._is_metered():
+            raise CommandError(
+                "this network costs by use, so nothing is downloaded over it",
+                hint="Download it once this machine is on another network. What has come is kept.",
+            )
+
     async def look_up(self, wanted: str, room: Room) -> PullOffer:
         """What a download would bring, and whether it would fit. Raises CommandError, HubError, EngineError."""
         name = _checked_name(wanted)
         self._pull_of(name)
+        await self.check_network()
         here = tuple(model.name for model in self._models.models)
         engine = self._models.engine
         if self._is_hubs and self._hub is not None:
@@ -111,7 +122,7 @@ class ModelShelf:
         )
 
     def pull(self, wanted: str, *, wanted_as: str = "", when_here: WhenHere | None = None) -> PullView:
-        """Begin a download; it goes on by itself. Raises CommandError.
+        """Begin a download; it goes on by itself. Raises CommandError. Ask check_network first.
 
         `wanted_as`: the offered name that it is for. `when_here` is called with the engine's name of the model once it
         is here.
@@ -168,7 +179,7 @@ class ModelShelf:
         if tasks:
             await asyncio.wait(tasks)
 
-    def _pull_of(self, name: str) -> Callable[[str], AsyncIterator[Any]]:
+    def _pull_of(self, name: str) -> Callable[[str], AsyncGenerator[Any, None]]:
         """What downloads it. Raises CommandError where nothing may, or it runs already."""
         pull = self._hub.pull if self._hub is not None and self._is_hubs else getattr(self._models.engine, "pull", None)
         if pull is None:
@@ -179,26 +190,26 @@ class ModelShelf:
             raise CommandError(f"{name} is being downloaded already")
         if self._is_hubs:
             parse_reference(name)
-        if self._is_metered():
-            raise CommandError(
-                "this network costs by use, so nothing is downloaded over it",
-                hint="Download it once this machine is on another network.",
-            )
         return pull
 
     async def _run(
-        self, key: str, steps: AsyncIterator[Any], *, is_new: bool, when_here: WhenHere | None = None
+        self, key: str, steps: AsyncGenerator[Any, None], *, is_new: bool, when_here: WhenHere | None = None
     ) -> None:
         """One download from first to last step. Nothing is raised: how it ended is in its view."""
         name = self._views[key].model
         log.info("download begun", model=name)
         progress = PullMeter(self._monotonic)
+        looked_at = self._monotonic()
         try:
-            async for step in steps:
-                before = self._views[key].total_bytes
-                self._show(key, **progress.take(step.status, step.completed_bytes, step.total_bytes))
-                if self._views[key].total_bytes != before and not self._is_hubs:
-                    await self._check_room(self._views[key])
+            async with aclosing(steps):
+                async for step in steps:
+                    before = self._views[key].total_bytes
+                    self._show(key, **progress.take(step.status, step.completed_bytes, step.total_bytes))
+                    if self._views[key].total_bytes != before and not self._is_hubs:
+                        await self._check_room(self._views[key])
+                    if self._monotonic() - looked_at >= LOOK_AGAIN_S:
+                        looked_at = self._monotonic()
+                        await self.check_network()
             if is_new:
                 await self._keep(self._pulled.add, name)
             await self._refresh()

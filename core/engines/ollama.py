@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -184,7 +184,7 @@ class OllamaEngine:
                 return
             await asyncio.sleep(_UNLOAD_POLL_S)
 
-    async def pull(self, model: str) -> AsyncIterator[PullProgress]:
+    async def pull(self, model: str) -> AsyncGenerator[PullProgress, None]:
         """Download a model that the owner asked for. Raises ModelError or EngineError (disk, network)."""
         from core.engines.ollama_package import pull_model
 

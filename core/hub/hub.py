@@ -7,7 +7,7 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +85,7 @@ class ModelHub:
         self._brought: dict[str, str] = {}  # what was asked for → the engine's name of it
         self._busy: set[str] = set()  # files that a thread still writes, perhaps after a cancel
 
-    async def pull(self, name: str) -> AsyncIterator[PullProgress]:
+    async def pull(self, name: str) -> AsyncGenerator[PullProgress, None]:
         """Download what `name` means. Raises CommandError, HubError, StorageError; what has come is kept.
 
         Closing the iterator, or cancelling whoever iterates it, ends the download at its next piece.

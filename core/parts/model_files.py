@@ -25,7 +25,7 @@ class ModelFiles:
         models: ModelManager,
         refresh: Callable[[], Awaitable[None]],
         room_bytes: Callable[[], int | None],
-        is_metered: Callable[[], bool],
+        is_metered: Callable[[], Awaitable[bool]],
         on_change: Callable[[], None],
     ) -> None:
         """`settings` as they are now. `room_bytes` as in ModelHub, the others as in ModelShelf."""

@@ -77,6 +77,10 @@ class OwnerSide:
         """Whether the network is known to cost by its traffic."""
         return self.rules.signals.current.is_metered is True
 
+    async def ask_metered(self) -> bool:
+        """The same, asked now: also where no rule looks at it, and before the first questions are answered."""
+        return await self.rules.signals.read_now("is_metered") is True
+
     def fit_sessions(self) -> None:
         """Admit no more sessions at once than the loaded model has room for: it may have been loaded with fewer."""
         admission, wanted = self._serving.admission, self._settings().max_concurrent_jobs

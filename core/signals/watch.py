@@ -12,7 +12,7 @@ from typing import Any, cast
 from core.gpu.drm_programs import DrmPrograms
 from core.logs import get_logger
 from core.shared_beat import sleep_to_beat
-from core.signals import BusProbe, SignalProbe, Signals
+from core.signals import NOT_ASKED, BusProbe, SignalProbe, Signals
 from core.signals.bus import Bus, session_address, system_address
 from core.signals.full_screen import full_screen_probe
 from core.signals.gpu_use import GpuUseByOthers
@@ -136,6 +136,12 @@ class SignalWatch:
         """Read what is wanted once, now: before `run`. Takes a second at most (core/signals/guard.py)."""
         await self._read_due()
         self._publish()
+
+    async def read_now(self, name: str) -> object:
+        """One field of `Signals` for who asks once, whether or not a rule looks at it. Takes a second at most."""
+        if name in self._wanted and name in self._values:
+            return self._values[name]
+        return (await read_all([reader for reader in self._readers if reader.name == name])).get(name, NOT_ASKED)
 
     async def run(self) -> None:
         """Read what is wanted, each at its pace, until cancelled."""

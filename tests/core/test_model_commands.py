@@ -185,6 +185,23 @@ async def test_nothing_is_downloaded_over_a_network_that_costs() -> None:
         assert engine.pulled == []
 
 
+async def test_a_download_ends_once_the_network_costs_and_keeps_what_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.model_shelf.LOOK_AGAIN_S", 0.0)
+    engine, gate = PullingEngine(), asyncio.Event()
+    engine.steps.insert(2, gate)
+    async with small_agent(engine) as agent:
+        await command(agent, "pull_model", "new:1b")
+        await until(agent, lambda snapshot: any(pull.completed_bytes for pull in snapshot.pulls))
+        signals = agent.rules.signals
+        assert isinstance(signals, FakeSignals)
+        signals.current = replace(signals.current, is_metered=True)
+        gate.set()
+        ended = await until(agent, lambda snapshot: phases(snapshot) == {"new:1b": "failed"})
+        assert "costs by use" in ended.pulls[0].problem
+        assert ended.pulls[0].hint.endswith("What has come is kept.")
+        assert engine.ended_pulls == 1
+
+
 async def test_an_engines_download_that_does_not_fit_on_the_disk_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

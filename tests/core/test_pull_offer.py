@@ -230,7 +230,7 @@ async def test_nobody_is_asked_over_a_network_that_costs(fake_hub: FakeHub, tmp_
         with pytest.raises(CommandError, match="costs by use"):
             await offered(agent, REPO)
         with pytest.raises(CommandError, match="costs by use"):
-            agent.shelf.pull(REPO)
+            await command(agent, "pull_model", REPO)
     assert fake_hub.headers == []
 
 

@@ -102,6 +102,18 @@ async def test_each_is_read_at_its_own_pace() -> None:
     assert house.watch.current == Signals(idle_s=10.0, power=Power(on_mains=True), listed_apps=())
 
 
+async def test_what_no_rule_wants_is_read_for_who_asks_and_what_is_known_is_not_read_again() -> None:
+    house = House()
+    house.watch.want({"idle_s"})
+    await house.watch.look()
+    assert await house.watch.read_now("power") == Power(on_mains=True)
+    assert house.watch.current.power == NOT_ASKED  # the rules hear nothing of it
+    assert await house.watch.read_now("idle_s") == 10.0
+    assert (house.idle.reads, house.power.reads) == (1, 1)
+    assert await house.watch.read_now("is_metered") == NOT_ASKED  # no such probe here
+    await house.watch.close()
+
+
 async def test_the_processors_temperature_is_read_whatever_the_rules_want(tmp_path: Path) -> None:
     """It is shown to the owner also where its rule is off; through the real probe, its guard and its thread."""
     chip = tmp_path / "hwmon" / "hwmon0"

@@ -69,6 +69,9 @@ class FakeSignals:
     async def look(self) -> None:
         pass
 
+    async def read_now(self, name: str) -> object:
+        return getattr(self.current, name)
+
     async def run(self) -> None:
         self._on_change(self.current)
         await asyncio.Event().wait()
