@@ -23,12 +23,14 @@ from core.engines import EngineModel
 from core.errors import AgentError, ModelError
 from core.pull_offer import PullChoice, PullOffer
 from core.snapshot import AgentSnapshot, PullView
+from tests.fakes import look_over
 from tests.fakes.fake_bridge import FakeBridge
 from tests.fakes.snapshots import busy_snapshot
 from titan_gui.bridge import AgentBridge
 from titan_gui.pages.setup import SetupWindow
 from titan_gui.setup_draft import DRAFT_NAME, SetupDraft, Step, read_draft
 from titan_gui.setup_wiring import SetupWiring
+from titan_gui.widgets.page_area import PageArea
 
 # The offscreen display says this of every window that is shown.
 pytestmark = pytest.mark.qt_log_ignore("This plugin does not support")
@@ -294,6 +296,29 @@ def test_the_summary_says_what_stays_with_me(setup: SetupWiring) -> None:
     window.share.reserve.setValue(8)
     go_to(window, Step.TEST)
     assert "Kept for myself: 2.0 GB of 8.0 GB of graphics memory" in window.test.said
+
+
+@pytest.mark.parametrize("step", list(Step), ids=lambda step: step.name.lower())
+def test_no_words_are_cut_in_a_window_that_is_made_as_small_as_it_goes(setup: SetupWiring, step: Step) -> None:
+    window = setup.window
+    go_to(window, step)
+    window.resize(1, 1)
+    for _ in range(10):  # a scroll bar that comes narrows the step, which may want another height
+        QApplication.processEvents()
+    assert look_over.cut_texts(window) == []
+
+
+def test_each_step_begins_at_its_top(setup: SetupWiring) -> None:
+    window = setup.window
+    window.resize(1, 1)
+    QApplication.processEvents()
+    area = window.findChild(PageArea)
+    assert isinstance(area, PageArea)
+    bar = area.verticalScrollBar()
+    bar.setValue(bar.maximum())
+    assert bar.value() > 0
+    go_to(window, Step.SHARE)
+    assert bar.value() == 0
 
 
 def test_the_window_has_the_program_s_icon(setup: SetupWiring) -> None:

@@ -18,6 +18,7 @@ from titan_gui.settings_text import as_sentence
 from titan_gui.setup_draft import SetupDraft, Step, problem_of
 from titan_gui.tray_icon import app_icon
 from titan_gui.widgets.notes import dim_note, heading, problem_note
+from titan_gui.widgets.page_area import PageArea
 from titan_gui.widgets.setup_model import ModelStep
 from titan_gui.widgets.setup_place import AddressStep, CoordinatorStep
 from titan_gui.widgets.setup_share import ShareStep, WhenStep
@@ -63,6 +64,7 @@ class SetupWindow(QWidget):
             self._stack.addWidget(step)
             step.show_draft(draft)
             step.edited.connect(self._on_step_edited)
+        self._area = self._scrolled(self._stack)
         self._problem = problem_note()
         self._later = QPushButton(self.tr("Finish later"))
         self._back, self._next = QPushButton(self.tr("Back")), QPushButton(self.tr("Next"))
@@ -158,15 +160,22 @@ class SetupWindow(QWidget):
         layout.addWidget(self._previous, 0, Qt.AlignmentFlag.AlignLeft)
         layout.addWidget(self._count)
         layout.addWidget(self._title)
-        layout.addWidget(self._stack, 1)
+        layout.addWidget(self._area, 1)
         layout.addWidget(self._problem)
         layout.addWidget(line)
         layout.addLayout(buttons)
         self.resize(640, 520)
 
+    def _scrolled(self, steps: QWidget) -> PageArea:
+        """On a small screen or with large letters a step scrolls, rather than being squeezed until words are cut."""
+        area = PageArea(self.tr("Questions"), steps)
+        area.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # it follows the keyboard through what stands in it
+        return area
+
     def _show_step(self, step: Step) -> None:
         self._steps[step].show_draft(self._draft)
         self._stack.setCurrentIndex(step)
+        self._area.verticalScrollBar().setValue(0)
         self._count.say(self.tr("Step {0} of {1}").format(step + 1, len(self._steps)))
         self._title.say(self.tr(self._steps[step].title))
         self._problem.say("")
