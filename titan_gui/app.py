@@ -226,7 +226,10 @@ class Desktop(QObject):
             self._maker.add(WINDOW, self._make_window)
 
     def _make_window(self) -> Steps:
+        from titan_gui.qt_imports import WINDOW_QT, make_types
+
         put_off_full_collections()
+        yield from make_types(WINDOW_QT)
         yield WINDOW_MODULES
         from titan_gui.main_window import MainWindow
         from titan_gui.tray_icon import app_icon

@@ -26,7 +26,7 @@ from tests.fakes.machines import card, measured
 from titan_gui.app import WINDOW_MODULES, Desktop
 from titan_gui.application import DesktopApplication
 from titan_gui.history import History
-from titan_gui.qt_imports import import_modules
+from titan_gui.qt_imports import WINDOW_QT, import_modules, make_types
 
 assert titan_gui
 NOW = 1_800_000_000.0
@@ -65,6 +65,8 @@ class ImportNotes:
 
 def main() -> None:
     application = DesktopApplication(["titan-desktop"])
+    for _ in make_types(WINDOW_QT):
+        pass
     import_modules(WINDOW_MODULES)
     from titan_gui.main_window import MainWindow
     from titan_gui.window_pages import add_pages

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from PySide6.QtWidgets import QApplication, QLabel, QWidget
 from pytestqt.qtbot import QtBot
 
 from core.engines import EngineModel
+from tests.fakes.agent_process import ROOT
 from tests.fakes.snapshots import busy_snapshot
 from titan_gui.garbage import keep_what_is_there, put_off_full_collections
 from titan_gui.pages.models import ROWS_A_TURN, ModelsPage
@@ -149,6 +151,23 @@ def test_while_modules_are_imported_other_threads_wait_less(monkeypatch: pytest.
     import_modules(("not there yet",))
     assert seen == [pytest.approx(SWITCH_INTERVAL_S)]
     assert sys.getswitchinterval() == pytest.approx(before)
+
+
+def test_all_of_qts_classes_are_made_before_another_thread_imports() -> None:
+    """PySide6 makes them when they are first asked for, and two threads that ask at once find half of one."""
+    code = (
+        "import titan_gui\n"
+        "from PySide6.QtWidgets import QApplication\n"
+        "from titan_gui.qt_imports import WINDOW_QT, make_types\n"
+        "import PySide6.QtGui as gui\n"
+        "made = lambda: sum(isinstance(value, type) for value in vars(gui).values())\n"
+        "before, steps = made(), len(list(make_types(('PySide6.Nowhere', *WINDOW_QT))))\n"
+        "after = made()\n"
+        "exec('from PySide6.QtGui import *')\n"
+        "assert before < after == made(), (before, after, made())\n"
+        "assert steps > 3, steps\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ of Qt's loop, so that the window is there at once and never stands still.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from PySide6.QtCore import Qt, Signal
@@ -18,9 +18,10 @@ from core.errors import AgentError
 from titan_gui.background import Background
 from titan_gui.charts import ChartSpec, chart_data, specs_of
 from titan_gui.history import History, Span
+from titan_gui.qt_imports import make_types
 from titan_gui.turns import next_turn
 from titan_gui.widgets.choices import RadioButton
-from titan_gui.widgets.history_chart import HistoryChart, chart_height, import_charts
+from titan_gui.widgets.history_chart import CHARTS_QT, HistoryChart, chart_height, import_charts
 
 COLUMNS = 2
 DAY_REFRESH_S = 20.0  # a day's chart has a point per minute
@@ -131,7 +132,14 @@ class ChartsPanel(QWidget):
     def _load(self) -> None:
         if not self._is_loading:
             self._is_loading = True
-            self._background.run(import_charts, lambda _: self._on_charts_imported(), self._on_import_failed)
+            self._prepare(make_types(CHARTS_QT))
+
+    def _prepare(self, steps: Iterator[None]) -> None:
+        """What pyqtgraph imports of PySide6, on this thread; then the rest on the worker."""
+        for _ in steps:
+            next_turn(self, partial(self._prepare, steps))
+            return
+        self._background.run(import_charts, lambda _: self._on_charts_imported(), self._on_import_failed)
 
     def _on_charts_imported(self) -> None:
         self._is_loaded = True

@@ -23,6 +23,9 @@ from titan_gui.theme import Colours, colours_of, dimmed, tabular
 from titan_gui.widgets.chart_legend import ChartLegend, colour_of
 from titan_gui.widgets.text_labels import ElidedLabel
 
+CHARTS_QT = tuple(  # what pyqtgraph imports of PySide6, where it is there
+    f"PySide6.{name}" for name in ("QtCore", "QtGui", "QtWidgets", "QtOpenGL", "QtOpenGLWidgets", "QtSvg", "QtTest")
+)
 PLOT_HEIGHT = 132
 GAP_PX = 4  # between the legend and the plot
 AREA_ALPHA = 90
