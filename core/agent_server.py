@@ -37,6 +37,7 @@ from core.errors import (
 )
 from core.inference import ClientGone, InferenceCall, InferenceService, SessionRecord
 from core.logs import get_logger
+from core.process_limits import files_for_strangers
 from core.sessions import EndReason
 from core.snapshot import AgentSnapshot
 from proto import titancompute_pb2 as pb
@@ -86,6 +87,11 @@ MAX_STREAMS_PER_CONNECTION = 64
 # A client that reads nothing holds back even the status that ends its call, and grpc.aio can't reset a call from the
 # server's side. By then it holds nothing but the call; it goes with its connection, after this long at most.
 CONNECTION_AGE_S = 1800.0
+# Connections at once, for each address that is listened on: without a limit a stranger could take every file that this
+# process may open, and the owner's pause could not be written. One that carries no call goes after a while.
+MAX_CONNECTIONS = 1024
+HANDSHAKE_LIMIT_S = 10.0
+IDLE_CONNECTION_S = 300.0
 METADATA_ROOM_BYTES = 64 * 1024  # of a request beside its prompt: the token (8 KB at most) and the options
 
 
@@ -123,11 +129,17 @@ class ServerOptions:
             ("grpc.keepalive_time_ms", 30_000),
             ("grpc.keepalive_timeout_ms", 10_000),
             ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.max_allowed_incoming_connections", self._connections()),
+            ("grpc.server_handshake_timeout_ms", round(HANDSHAKE_LIMIT_S * 1000)),
+            ("grpc.max_connection_idle_ms", round(IDLE_CONNECTION_S * 1000)),
             ("grpc.max_connection_age_ms", round(CONNECTION_AGE_S * 1000)),
             ("grpc.max_connection_age_grace_ms", round((self.max_session_s + REQUEST_LIMIT_S) * 1000)),
             ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
             ("grpc.http2.max_ping_strikes", 5),
         ]
+
+    def _connections(self) -> int:
+        return min(MAX_CONNECTIONS, files_for_strangers() // max(1, len(self.addresses)))
 
 
 class AgentServer:

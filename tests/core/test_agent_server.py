@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -537,6 +538,28 @@ async def test_one_connection_has_at_most_64_streams() -> None:
     assert outcomes["OK"] >= 64
 
 
+async def test_strangers_connections_are_limited_and_those_that_are_left_are_free_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each takes one of the files that this process may open: without a limit none is left to write the pause with."""
+    monkeypatch.setattr("core.agent_server.MAX_CONNECTIONS", 5)
+    serving = Serving(FakeEngine())
+    async with listening(serving) as server:
+        opened = [await asyncio.open_connection("127.0.0.1", server.ports[0]) for _ in range(12)]
+        async with asyncio.timeout(10):
+            while sum(reader.at_eof() or reader.exception() is not None for reader, _ in opened) < 7:
+                for reader, _ in opened:
+                    with contextlib.suppress(TimeoutError, OSError):
+                        await asyncio.wait_for(reader.read(1024), 0.01)
+        for _, writer in opened:
+            writer.close()
+        async with asyncio.timeout(10):
+            outcome = ""
+            while outcome != "OK":
+                async with Client(server) as client:
+                    outcome = await client.outcome(serving.token())
+
+
 async def test_health_and_status_answer_under_a_flood_of_1000_bad_tokens() -> None:
     serving = Serving(max_jobs=2)
     bad = serving.tokens.forged_token(model="tiny")
@@ -682,6 +705,9 @@ def test_server_options_are_those_of_the_design() -> None:
     assert arguments["grpc.keepalive_time_ms"] == 30_000
     assert arguments["grpc.keepalive_timeout_ms"] == 10_000
     assert arguments["grpc.max_receive_message_length"] == 262_144 + 65_536
+    assert 64 <= arguments["grpc.max_allowed_incoming_connections"] <= 1024
+    assert arguments["grpc.server_handshake_timeout_ms"] == 10_000
+    assert arguments["grpc.max_connection_idle_ms"] == 300_000
 
 
 async def test_self_signed_tls_serves_a_client_that_trusts_it(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import re
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -63,6 +64,9 @@ async def test_a_pause_also_ends_the_load_that_a_session_had_begun(home: Path) -
         asking = asyncio.create_task(client.ask(token_of(coordinator, ID, MODEL)))
         await until(lambda: bool(agent.children()), every_s=0.001)
         (child,) = agent.children()
+        if sys.platform == "linux":  # a crash of either leaves no prompt on the disk
+            for process in (child, psutil.Process(agent.process.pid)):
+                assert process.rlimit(psutil.RLIMIT_CORE)[0] <= 1
         with contextlib.suppress(psutil.NoSuchProcess):
             child.suspend()  # so that its load is not over before the pause
         await agent.command("pause", mode="stop")
