@@ -164,9 +164,11 @@ def _report(error: AgentError) -> int:
     from PySide6.QtWidgets import QApplication, QMessageBox
 
     from titan_gui.remedies import error_text
+    from titan_gui.tray_icon import app_icon
 
     application = QApplication.instance() or QApplication(sys.argv[:1])
     box = QMessageBox(QMessageBox.Icon.Warning, "TitanCompute", error.title)
+    box.setWindowIcon(app_icon())
     box.setTextFormat(Qt.TextFormat.PlainText)
     box.setInformativeText(error_text(error))
     box.exec()

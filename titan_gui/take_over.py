@@ -13,6 +13,7 @@ from PySide6.QtWidgets import QMessageBox
 from core.errors import AgentError, AgentNotRunning, AlreadyRunningError
 from core.instance_lock import InstanceLock
 from titan_gui.background import Background
+from titan_gui.tray_icon import app_icon
 
 END_LIMIT_S = 60.0  # running sessions get its own time to finish, 10 s unless the owner set another
 LOOK_INTERVAL_S = 0.1
@@ -37,6 +38,7 @@ class TakeOver(QObject):
         box = QMessageBox(
             QMessageBox.Icon.Question, "TitanCompute", self.tr("Sharing already runs here, without a window.")
         )
+        box.setWindowIcon(app_icon())
         box.setTextFormat(Qt.TextFormat.PlainText)
         box.setInformativeText(
             self.tr(
@@ -55,6 +57,7 @@ class TakeOver(QObject):
         dialog = QMessageBox(
             QMessageBox.Icon.NoIcon, "TitanCompute", self.tr("Waiting until the other one has ended …")
         )
+        dialog.setWindowIcon(app_icon())
         give_up = dialog.addButton(self.tr("Stop waiting"), QMessageBox.ButtonRole.RejectRole)
         give_up.setAutoDefault(False)  # Return, pressed twice for the question, is no answer to this
         failures: list[AgentError] = []

@@ -34,11 +34,13 @@ class Dialogs:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.said: list[str] = []
         self.formats: list[str] = []
+        self.have_our_icon: list[bool] = []
         monkeypatch.setattr(QMessageBox, "exec", lambda box: self._take(box))
 
     def _take(self, box: QMessageBox) -> int:
         self.said.append(f"{box.text()}\n{box.informativeText()}")
         self.formats.append(box.textFormat().name)
+        self.have_our_icon.append(not box.windowIcon().isNull())
         return 0
 
 
@@ -94,6 +96,7 @@ def test_a_folder_that_cannot_be_used_is_shown_in_a_dialog(
     monkeypatch.setenv("TITAN_HOME", str(tmp_path / "file"))
     assert launch([]) == 1
     assert dialogs.said[0].startswith("Cannot use a file")
+    assert dialogs.have_our_icon == [True]
 
 
 def test_text_in_a_dialog_is_never_read_as_markup(dialogs: Dialogs, monkeypatch: pytest.MonkeyPatch) -> None:

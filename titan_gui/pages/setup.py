@@ -220,8 +220,11 @@ class SetupWindow(QWidget):
         self._show_step(Step(self.step - 1))
 
     def _on_enter_pressed(self) -> None:
-        """Enter goes on, as in any assistant; but to share is a click (or space) on that button."""
-        if self.step is not Step.TEST or self._next.hasFocus():
+        """Enter presses the button that has the keyboard, else it goes on; but to share is a press of that button."""
+        focused = self.focusWidget()
+        if isinstance(focused, QPushButton):
+            focused.click()
+        elif self.step is not Step.TEST:
             self._next.click()
 
     def _on_next_clicked(self) -> None:
