@@ -45,7 +45,9 @@ def pull(
         typer.echo(line, err=True)
     choice = _chosen(offer, is_asking=not (yes or as_json) and _is_somebody_there(), is_sure=yes)
     arguments = {"model": choice.pull_name, **({"serve_as": serve_as} if serve_as else {})}
-    last = door.run(_follow(profile, arguments, _JsonLines() if as_json else _Line()))
+    is_size_known = choice.size_bytes is not None and not choice.is_guess
+    shown = _JsonLines() if as_json else _Line()
+    last = door.run(_follow(profile, arguments, shown, is_size_known=is_size_known))
     if last["phase"] != "done":
         raise CommandRefused(last["problem"] or f"the download of {model} was cancelled", hint=last["hint"])
     if as_json:
@@ -143,13 +145,32 @@ class _Line:
             self._tenth = tenth
             typer.echo(text, err=True)
 
+    def say(self, text: str) -> None:
+        """A line of its own, before those that follow."""
+        self.end()
+        self._length = 0
+        typer.echo(text, err=True)
+
     def end(self) -> None:
         if self._is_terminal and self._length:
             typer.echo("", err=True)
 
 
-async def _follow(profile: str | None, arguments: Mapping[str, str], line: _Line | _JsonLines) -> Mapping[str, Any]:
-    """The download's last view. Raises CommandRefused, AgentNotRunning, ControlError when the agent ends meanwhile."""
+def _fit_line(snapshot: Mapping[str, Any], view: Mapping[str, Any]) -> str:
+    """The verdict on a download of which nobody knew the size before it began."""
+    from core.fit import judge, room_of_json
+
+    verdict = judge(view["total_bytes"], room_of_json(snapshot))
+    return output.plain(f"{verdict.fit.capitalize()}: {verdict.sentence}")
+
+
+async def _follow(
+    profile: str | None, arguments: Mapping[str, str], line: _Line | _JsonLines, *, is_size_known: bool
+) -> Mapping[str, Any]:
+    """The download's last view. Raises CommandRefused, AgentNotRunning, ControlError when the agent ends meanwhile.
+
+    Where the size wasn't known before, the verdict is said as soon as it is.
+    """
     async with door.open_client(profile) as client:
         result = (await client.execute("pull_model", arguments)).result
         name = str(result.get("model", arguments["model"]))
@@ -159,6 +180,9 @@ async def _follow(profile: str | None, arguments: Mapping[str, str], line: _Line
                     view = next((view for view in reversed(snapshot["pulls"]) if view["model"] == name), None)
                     if view is None:
                         continue
+                    if not is_size_known and view["total_bytes"] and isinstance(line, _Line):
+                        is_size_known = True
+                        line.say(_fit_line(snapshot, view))
                     line.show(view)
                     if view["phase"] != "running":
                         return dict(view)

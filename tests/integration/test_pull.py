@@ -13,7 +13,7 @@ from core.assets_path import selftest_model_path
 from core.cli.render_pull import progress_line
 from tests.fakes.agent_process import ROOT, child_environment, run_titan
 from tests.fakes.fake_hub import FakeHub
-from tests.integration.running import ID, embedded_agent
+from tests.integration.running import ID, embedded_agent, ollama_agent
 from tests.integration.settings import MODEL
 
 REPO = "maker/Tiny-GGUF"
@@ -85,6 +85,18 @@ async def test_what_is_wanted_and_not_here_is_named_with_its_command_and_served_
             code, out, err = await run_titan(home, "pull", REPO, "--as", "tiny:8b-q8_0", AGENT_ID=ID)
             assert (code, f"{REPO}:Q8_0 is there, and offered as tiny:8b-q8_0." in out) == (0, True), err
             assert (await agent.snapshot())["offered_models"] == [MODEL, "tiny:8b-q8_0"]
+
+
+async def test_of_a_library_nothing_is_known_before_and_the_verdict_comes_with_the_size(home: Path) -> None:
+    async with ollama_agent(home) as (_, engine, _):
+        code, _, err = await run_titan(home, "pull", "new:1b", AGENT_ID=ID)
+        assert code == 0, err
+        before, _, after = err.partition("Fits: Needs about 1 MB of memory")
+        assert "Ollama tells a model's size only once its download has begun." in before
+        assert "100%" in after
+        engine.pull_lines = [{"error": "pull model manifest: file does not exist"}]
+        code, _, err = await run_titan(home, "pull", "nosuch:1b", AGENT_ID=ID)
+        assert (code, "there is no model nosuch:1b in Ollama's library" in err) == (1, True), err
 
 
 async def test_ctrl_c_ends_the_download_and_the_next_one_goes_on(home: Path) -> None:
