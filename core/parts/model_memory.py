@@ -98,8 +98,8 @@ class ModelMemory:
             self.keeper.keep()
 
     def load_better(self) -> None:
-        """A better quantisation fits now than the one in memory: that one leaves, and the other comes in its place."""
-        log.info("model leaves for a better quantisation", loaded=[model.name for model in self._models.loaded])
+        """A better quantisation fits now, or the whole context: what is in memory leaves, and comes back so."""
+        log.info("model leaves to come back in a better form", loaded=[model.name for model in self._models.loaded])
         self.keeper.give_back_when_idle(also=self._stop_loading())
 
     async def give_back_for_rule(self, also: Collection[str]) -> GiveBack | None:

@@ -97,5 +97,14 @@ def test_tiers_of_cards_as_the_driver_tells_them(tmp_path: Path) -> None:
         "24": 22107,
         "8+8": 14745,
     }
+    part, whole = "partly on the graphics card", "fits"
+    assert {size: list(seen["fits"].values()) for size, seen in found.items()} == {  # Q8_0, Q4_K_M, Q2_K, F16
+        "4": [part, part, part, "too big"],
+        "6": [part, part, part, "too big"],
+        "8": [part, whole, whole, "too big"],
+        "12": [whole, whole, whole, part],
+        "24": [whole, whole, whole, whole],
+        "8+8": [whole, whole, whole, part],
+    }
     assert len(found["8+8"]["hardware"]["cards"]) == 2
     assert found["8+8"]["hardware"]["cards"][0]["others_mb"] == 500

@@ -14,17 +14,33 @@ from pathlib import Path
 from typing import Any
 
 from core.capacity import CapacityLimits, OwnMemory, capacity_to_serve
+from core.fit import judge, room_of
 from core.gpu import GpuProbe
 from core.gpu.guard import GuardedProbe
 from core.gpu.nvml import NvmlProbe
 from core.hardware_facts import hardware_facts
-from core.quantization import tier_for
+from core.memory_need import ollama_plan
+from core.model_shape import ModelShape
+from core.quantization import size_at, tier_for
 from core.signals.machine import machine_signals
+from core.snapshot import AgentSnapshot, CapacityView, EngineView
 from core.stats_collector import StatsCollector, SystemStats
 
 STATE = Path(os.environ["NVML_DOUBLE_STATE"])
 FIRST = "card uuid=GPU-a name=Double_4090 total=24564 used=1000 reserved=400 util=7 temp=51 power=80500"
 SECOND = "card uuid=GPU-b name=Double_3060 total=12288 used=2000 reserved=300 util=93 temp=77 power=170000"
+LLAMA_8B_WEIGHTS = 8_030_261_312
+LLAMA_8B = ModelShape(
+    architecture="llama",
+    layers=32,
+    embedding=4096,
+    feed_forward=14336,
+    heads=32,
+    vocabulary=128256,
+    context_tokens=131072,
+    full_keys=32 * 8 * 128,
+    full_values=32 * 8 * 128,
+)
 
 
 class FakeClock:
@@ -316,8 +332,19 @@ def tiers() -> Any:
             "lent_mb": capacity.total_mb,
             "free_mb": capacity.free_mb,
             "hardware": hardware_facts(stats),
+            "fits": {quant: _verdict(stats, capacity, quant) for quant in ("Q8_0", "Q4_K_M", "Q2_K", "F16")},
         }
     return found
+
+
+def _verdict(stats: SystemStats, capacity: CapacityView, quant: str) -> str:
+    """On Llama 3.1 8B in Ollama with 8,192 tokens of context; 16 GB of RAM stand beside the card, 10 free."""
+    machine = dataclasses.replace(stats, total_ram_mb=16_384, free_ram_mb=10_240)
+    plan = ollama_plan(context_tokens=8192)
+    snapshot = AgentSnapshot(
+        engine=EngineView(name="ollama"), capacity=capacity, machine=machine, load_plan=plan, loaded_models=()
+    )
+    return judge(size_at(LLAMA_8B_WEIGHTS, quant), room_of(snapshot), LLAMA_8B).fit
 
 
 SCENARIOS: dict[str, Callable[[], Any]] = {
