@@ -308,6 +308,25 @@ def test_no_words_are_cut_in_a_window_that_is_made_as_small_as_it_goes(setup: Se
     assert look_over.cut_texts(window) == []
 
 
+def button_named(window: QWidget, text: str) -> QPushButton:
+    return next(button for button in window.findChildren(QPushButton) if button.text() == text and button.isVisible())
+
+
+def test_enter_on_a_button_presses_that_button(setup: SetupWiring, bridge: FakeBridge) -> None:
+    window = setup.window
+    go_to(window, Step.SHARE)
+    back = button_named(window, "Back")
+    for key in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+        back.setFocus()
+        QTest.keyClick(back, key)
+    assert window.step is Step.COORDINATOR
+    test = button_named(window, "Test")
+    test.setFocus()
+    QTest.keyClick(test, Qt.Key.Key_Return)
+    assert bridge.commands[-1][0] == "test_coordinator"
+    assert window.step is Step.COORDINATOR
+
+
 def test_each_step_begins_at_its_top(setup: SetupWiring) -> None:
     window = setup.window
     window.resize(1, 1)
