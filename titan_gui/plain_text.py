@@ -12,7 +12,7 @@ _FOREIGN = re.compile(
     r"`|\btitan [a-z]"  # commands of ours
     r"|\b(?:ollama (?:pull|serve|run|list)|pip install|chmod|sudo|systemctl)\b"
     r"|(?<![\w-])--[a-z]"
-    r"|\b[A-Z][A-Z0-9_]*="  # NAME=value
+    r"|\b[A-Z][A-Z0-9_]*=|\bTITAN_HOME\b"  # NAME=value; the one name that is no setting's
     r"|\b(?:UNKNOWN|UNAVAILABLE|INTERNAL|CANCELLED|ABORTED|UNIMPLEMENTED|UNAUTHENTICATED|INVALID_ARGUMENT|NOT_FOUND"
     r"|ALREADY_EXISTS|DEADLINE_EXCEEDED|PERMISSION_DENIED|RESOURCE_EXHAUSTED|FAILED_PRECONDITION|OUT_OF_RANGE|DATA_LOSS)\b"
     r"|\b[Gg][Rr][Pp][Cc]|\bipv[46]:|\bGOAWAY\b|\bRST_STREAM\b|\b(?:RegisterAgent|ReportHealth|GetPublicKey)\b"

@@ -37,7 +37,7 @@ from titan_gui.tray_view import tray_view_of
 from titan_gui.view_model import headline_of
 
 FOREIGN = re.compile(
-    r"`|\btitan [a-z]|\b[A-Z][A-Z0-9_]*=|\bpip install|\bollama (?:pull|serve)|--[a-z]"
+    r"`|\btitan [a-z]|\b[A-Z][A-Z0-9_]*=|\bpip install|\bollama (?:pull|serve)|--[a-z]|TITAN_HOME"
     r"|\b(?:UNAVAILABLE|UNKNOWN|INVALID_ARGUMENT|DEADLINE_EXCEEDED)\b|(?i:grpc)|ipv4:|RegisterAgent"
 )
 GRPC = "UNAVAILABLE: UNKNOWN: ipv4:127.0.0.1:57051: Failed to connect to remote host: Connection refused"
@@ -201,6 +201,7 @@ def test_the_settings_page_explains_without_commands(name: str) -> None:
         ("coordinator_endpoint (COORDINATOR_ENDPOINT) is wrong", "“Coordinator's address” is wrong"),
         ("It is set by environment SUPPORTED_MODELS.", "It is set by environment SUPPORTED_MODELS."),
         ("/srv/models_dir/agent_id is no file", "/srv/models_dir/agent_id is no file"),
+        ("Make /x writable for this user, or set TITAN_HOME to a folder that is.", "Make /x writable for this user."),
         ("One line.\nOr `two`.", "One line."),
     ],
 )  # fmt: skip
