@@ -37,7 +37,7 @@ BLOCKS = {
 class GgufHead:
     """What the head of one file says."""
 
-    architecture: str
+    architecture: str  # "" in the later parts of a split model: the first has all metadata
     name: str
     quant: str  # "" when the file doesn't say
     context_tokens: int | None  # the trained maximum
@@ -83,7 +83,7 @@ def _check_tensors(reader: GgufReader, source: ByteSource, alignment: object) ->
 
 def _head_of(values: Mapping[str, object]) -> GgufHead:
     architecture = _text(values.get("general.architecture"))
-    if not architecture:
+    if not architecture and not _whole(values.get("split.no")):
         raise DamagedGguf("it does not say which kind of model it is")
     return GgufHead(
         architecture=architecture,

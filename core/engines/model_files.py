@@ -81,6 +81,8 @@ class ModelFolder:
 
     def _inspect(self, name: str, paths: Sequence[Path]) -> ModelFile | DamagedModel | None:
         """A model, a damaged one, or None for a file that is no language model."""
+        if not name.isprintable():  # a line break, or bytes that are no text: nothing could show it or ask for it
+            return DamagedModel(name, paths[0], "its name holds characters that can't be shown; rename it")
         size = 0
         heads: list[GgufHead] = []
         for path in paths:
@@ -98,6 +100,8 @@ class ModelFolder:
             return None
         if first.split_count != len(paths):
             return DamagedModel(name, paths[0], f"{len(paths)} of its {first.split_count} files are here")
+        if not first.architecture:
+            return DamagedModel(name, paths[0], "it does not say which kind of model it is")
         in_name = _QUANT_IN_NAME.search(name)
         return ModelFile(
             name=name,

@@ -272,3 +272,13 @@ async def test_real_load_that_takes_all_that_is_lent_is_left_alone(tmp_path: Pat
             await engine.check()
             assert (await engine.load("wide")).sessions == 2
         assert engine.worker_pid == pid
+
+
+async def test_real_split_model_is_one_that_loads_and_needs_what_all_its_files_do(tmp_path: Path) -> None:
+    write_model(tmp_path / "wide.gguf", WIDE, tensors_per_file=30)
+    files = [tmp_path / f"wide-{part:05}-of-00003.gguf" for part in (1, 2, 3)]
+    async with engine_with(tmp_path, engine_worker_command(), context_tokens=1024, slots=1) as (engine, _):
+        (model,) = await engine.list_models()
+        assert (model.name, model.size_bytes) == ("wide", sum(path.stat().st_size for path in files))
+        assert model.shape is not None
+        assert await answer(engine, "wide") in ("stop", "length")

@@ -2,6 +2,7 @@ import os
 import runpy
 import shutil
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,8 +58,10 @@ def test_quant_is_read_from_the_name_when_the_file_does_not_say(tmp_path: Path) 
 
 
 def test_split_files_are_one_model(tmp_path: Path) -> None:
+    """Only the first says what it is."""
     for part in (2, 1, 3):
-        content = plain_model(split__count=3) + b"x" * part
+        whole = plain_model if part == 1 else head_only_gguf
+        content = whole(split__no=part - 1, split__count=3) + b"x" * part
         (tmp_path / f"big-{part:05}-of-00003.gguf").write_bytes(content)
 
     (model,) = ModelFolder(tmp_path).scan().models
@@ -73,6 +76,18 @@ def test_split_model_with_a_missing_file_is_reported_and_not_offered(tmp_path: P
     inventory = ModelFolder(tmp_path).scan()
     assert inventory.models == ()
     assert [(bad.name, bad.problem) for bad in inventory.damaged] == [("big", "1 of its 3 files are here")]
+    (tmp_path / "big-00001-of-00003.gguf").unlink()
+    for part in (2, 3):
+        (tmp_path / f"big-{part:05}-of-00003.gguf").write_bytes(head_only_gguf(split__no=part - 1, split__count=3))
+    (bad,) = ModelFolder(tmp_path).scan().damaged
+    assert (bad.name, bad.problem) == ("big", "2 of its 3 files are here")
+
+
+def test_split_model_of_which_no_file_says_what_it_is_is_damaged(tmp_path: Path) -> None:
+    for part in (1, 2):
+        (tmp_path / f"odd-{part:05}-of-00002.gguf").write_bytes(head_only_gguf(split__no=part, split__count=2))
+    (bad,) = ModelFolder(tmp_path).scan().damaged
+    assert bad.problem == "it does not say which kind of model it is"
 
 
 @pytest.mark.parametrize(
@@ -193,3 +208,12 @@ def test_shipped_selftest_model_is_what_the_script_makes(tmp_path: Path) -> None
     script = runpy.run_path(os.fspath(ROOT / "scripts" / "make-selftest-model"))
     script["write_model"](made)
     assert made.read_bytes() == SELFTEST_BYTES
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names of any bytes")
+@pytest.mark.parametrize("name", [b"two\nlines.gguf", b"\x1b[2Jclear.gguf", b"no text \xff.gguf"])
+def test_a_name_that_cannot_be_shown_is_reported_and_not_offered(tmp_path: Path, name: bytes) -> None:
+    shutil.copy(selftest_model_path(), tmp_path / os.fsdecode(name))
+    inventory = ModelFolder(tmp_path).scan()
+    assert inventory.models == ()
+    assert "can't be shown" in inventory.damaged[0].problem

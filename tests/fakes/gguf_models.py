@@ -76,8 +76,9 @@ def write_tokenizer(writer: gguf.GGUFWriter, size: int) -> None:
     writer.add_chat_template(CHAT_TEMPLATE)
 
 
-def write_model(path: Path, model: TinyModel) -> None:
-    writer = gguf.GGUFWriter(path, model.architecture)
+def write_model(path: Path, model: TinyModel, *, tensors_per_file: int = 0) -> None:
+    """In one file, or in several (`x-00001-of-00003.gguf` beside `path`) as gguf-split and the package write them."""
+    writer = gguf.GGUFWriter(path, model.architecture, split_max_tensors=tensors_per_file)
     writer.add_name(model.name)
     writer.add_context_length(model.context)
     writer.add_embedding_length(model.width)
