@@ -23,7 +23,9 @@ CONNECT_TIMEOUT_S = 5.0
 KEEPALIVE_S = 4.0
 _DRAIN_S = 1.0  # how long the end of an answer's HTTP body may lag behind its last line
 MAX_LINE_BYTES = 1 << 20  # a "line" that never ends would otherwise grow without limit
-MAX_JSON_BYTES = 64 << 20
+MAX_JSON_BYTES = 8 << 20  # a thousand models with all that is said of them; parsing more would hold up every stream
+_LARGEST_COUNT = 1 << 53  # beyond any size in bytes; what is larger fits no float and no database
+_LONGEST_NAME = 512  # as in a token's claims (core/jwt_validator.py)
 _MAX_ERROR_BYTES = 64 << 10
 _SAFE_IN_PATH = "/%:@!$&'()*+,;=-._~?"  # of the owner's own path; RFC 3986, and what is encoded already
 
@@ -184,6 +186,16 @@ async def read_error_body(answer: Answer) -> Any:
     raw = raw[:_MAX_ERROR_BYTES]
     parsed = _json_or_none(raw)
     return raw.decode(errors="replace") if parsed is None else parsed
+
+
+def count_of(value: Any) -> int | None:
+    """A size or a number of tokens that an engine tells; None for what can't be one."""
+    return value if type(value) is int and 0 <= value <= _LARGEST_COUNT else None
+
+
+def is_name(value: object) -> bool:
+    """Whether it can be a model's name: text that can be shown in one line, and be asked for by a token."""
+    return isinstance(value, str) and 0 < len(value) <= _LONGEST_NAME and value.isprintable()
 
 
 def clean_text(text: str) -> str:

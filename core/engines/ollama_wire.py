@@ -11,7 +11,7 @@ from typing import Any
 
 from core.engines import EngineModel, LoadedModel, Prompt, TokenChunk
 from core.engines.engine_errors import EngineVoice, error_of
-from core.engines.http import MAX_LINE_BYTES, clean_text
+from core.engines.http import MAX_LINE_BYTES, clean_text, count_of, is_name
 from core.engines.options import NO_OPTIONS, effective_temperature
 from core.errors import AgentError, EngineFailed, EngineProtocolError, EngineRefusedRequest, PromptTooLong
 
@@ -204,8 +204,8 @@ def early_end(recent: Collection[bytes], rest: bytes, prompt: Prompt) -> AgentEr
 def final_chunk(batch: Batch, seen_tokens: int, context_tokens: int) -> TokenChunk:
     """The last piece. Raises PromptTooLong when the prompt filled the whole context: it was cut, or left no room."""
     final = batch.final or {}
-    prompt_tokens = _count(final.get("prompt_eval_count"))
-    completion = _count(final.get("eval_count"))
+    prompt_tokens = count_of(final.get("prompt_eval_count"))
+    completion = count_of(final.get("eval_count"))
     if prompt_tokens is not None and prompt_tokens >= context_tokens:
         raise PromptTooLong(
             f"the prompt fills the context of {context_tokens} tokens: Ollama cut it, or had no room to answer",
@@ -249,6 +249,8 @@ def read_models(body: Any) -> tuple[EngineModel, ...]:
 
 
 def _can_serve(entry: dict[str, Any]) -> bool:
+    if not is_name(entry["name"]):
+        return False
     if entry.get("remote_host") or entry.get("remote_model"):
         return False
     capabilities = entry.get("capabilities")
@@ -262,9 +264,9 @@ def _read_model(entry: dict[str, Any]) -> EngineModel:
     quant = details.get("quantization_level")
     return EngineModel(
         name=entry["name"],
-        size_bytes=_count(entry.get("size")),
+        size_bytes=count_of(entry.get("size")),
         quant=quant if isinstance(quant, str) and quant != "unknown" else "",
-        context_tokens=_count(details.get("context_length")) or None,
+        context_tokens=count_of(details.get("context_length")) or None,
     )
 
 
@@ -273,9 +275,9 @@ def read_loaded(body: Any) -> tuple[LoadedModel, ...]:
     return tuple(
         LoadedModel(
             name=entry["name"],
-            total_mb=_mb(_count(entry.get("size"))),
-            vram_mb=_mb(_count(entry.get("size_vram", 0))),
-            context_tokens=_count(entry.get("context_length")) or None,
+            total_mb=_mb(count_of(entry.get("size"))),
+            vram_mb=_mb(count_of(entry.get("size_vram", 0))),
+            context_tokens=count_of(entry.get("context_length")) or None,
         )
         for entry in _entries(body)
     )
@@ -296,7 +298,7 @@ def read_trained_context(body: Any) -> int | None:
     info = body.get("model_info") if isinstance(body, dict) else None
     if not isinstance(info, dict):
         return None
-    return next((_count(value) for name, value in info.items() if name.endswith(".context_length")), None)
+    return next((count_of(value) for name, value in info.items() if name.endswith(".context_length")), None)
 
 
 def _entries(body: Any) -> list[dict[str, Any]]:
@@ -313,10 +315,6 @@ def _entries(body: Any) -> list[dict[str, Any]]:
 def _details(entry: dict[str, Any]) -> dict[str, Any]:
     details = entry.get("details")
     return details if isinstance(details, dict) else {}
-
-
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def _mb(size_bytes: int | None) -> int | None:

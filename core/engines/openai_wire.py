@@ -10,7 +10,7 @@ from typing import Any
 
 from core.engines import Prompt, TokenChunk
 from core.engines.engine_errors import EngineVoice, error_of
-from core.engines.http import MAX_LINE_BYTES, clean_text
+from core.engines.http import MAX_LINE_BYTES, clean_text, count_of
 from core.engines.options import effective_temperature
 from core.errors import AgentError, EngineFailed, EngineProtocolError, PromptTooLong, RequestError
 
@@ -223,8 +223,8 @@ class ChatReader:
             return answer_error(500, event, self._voice, prompt=self._prompt, is_mid_answer=is_mid_answer)
         usage = event.get("usage")
         if isinstance(usage, dict):
-            self._prompt_tokens = _count(usage.get("prompt_tokens"))
-            self._completion_tokens = _count(usage.get("completion_tokens"))
+            self._prompt_tokens = count_of(usage.get("prompt_tokens"))
+            self._completion_tokens = count_of(usage.get("completion_tokens"))
         choices = event.get("choices")
         if not isinstance(choices, list):
             return EngineProtocolError(f"{self._engine} sent an event that is no part of a chat answer")
@@ -298,7 +298,3 @@ def _error_parts(body: Any) -> tuple[str, str, Any]:
         message = error.get("message", error.get("detail", ""))
         return str(message), str(error.get("type") or ""), error.get("code")
     return str(error or ""), "", None
-
-
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

@@ -6,10 +6,12 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
-from core.engines.http import EngineHttp
+from core.engines.http import EngineHttp, count_of, is_name
+from core.engines.ollama_wire import read_loaded, read_models
 from core.errors import EngineFailed, EngineUnreachable
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
@@ -76,3 +78,28 @@ async def test_nobody_who_listens_is_unreachable() -> None:
         await http.open_stream("/api/chat", {"a": 1})
     await http.close()
     assert caught.value.hint == "Start it."
+
+
+@pytest.mark.parametrize("value", [10**400, -1, 1.5, True, "7", None, [], float("inf")])
+def test_a_figure_that_is_none_is_unknown(value: object) -> None:
+    """A size that fits no float would end the agent where it is divided, one that fits no database the ledger."""
+    assert count_of(value) is None
+    assert count_of(7) == 7
+
+
+@pytest.mark.parametrize(
+    "name", ["", "two\nlines", "\x1b[2Jclear", "right\u202eleft", "half\ud83d", "x" * 513, 3, None]
+)
+def test_what_nobody_could_show_or_ask_for_is_no_name(name: object) -> None:
+    assert not is_name(name)
+    assert is_name("Llama 3.2 (3B):q4_K_M – é")
+
+
+def test_what_engines_tell_of_models_is_bounded() -> None:
+    odd: dict[str, Any] = {"name": "two\nlines", "size": 1}
+    huge: dict[str, Any] = {"name": "tiny", "size": 10**400, "size_vram": 10**400, "context_length": 10**400}
+    huge["details"] = {"context_length": 10**400}
+    (listed,) = read_models({"models": [odd, huge]})
+    assert (listed.name, listed.size_bytes, listed.context_tokens) == ("tiny", None, None)
+    (loaded,) = read_loaded({"models": [huge]})
+    assert (loaded.total_mb, loaded.vram_mb, loaded.context_tokens) == (None, None, None)
