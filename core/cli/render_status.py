@@ -112,6 +112,9 @@ def _sessions(snapshot: Snapshot) -> str:
     return f"{text}; {snapshot['tokens_per_second']:.1f} tokens/s" if snapshot["running_jobs"] else text
 
 
+_BROKEN = ("fault", "attention")  # an engine's state, as the snapshot spells it
+
+
 def _engine(engine: Mapping[str, Any]) -> str:
     if not engine.get("name"):
         return "none chosen yet"
@@ -120,7 +123,7 @@ def _engine(engine: Mapping[str, Any]) -> str:
     text += f", {status['state']}"
     if status["device"]:
         text += f", on {status['device']}"
-    if engine["chosen_because"]:
+    if engine["chosen_because"] and status["state"] not in _BROKEN:  # "fault (Ollama answers)" says the opposite
         text += f" ({engine['chosen_because']})"
     if status["restarts"]:
         text += f"; restarted {status['restarts']} times"
@@ -267,8 +270,8 @@ def _energy(energy: Mapping[str, Any]) -> str:
 
 def _totals(totals: Mapping[str, Any]) -> str:
     return (
-        f"{totals['requests_processed']:,} answered, {totals['requests_failed']:,} failed, "
-        f"{totals['requests_refused']:,} refused, {totals['tokens']:,} tokens"
+        f"{totals['requests_processed']:,} sessions, {totals['requests_failed']:,} of them failed; "
+        f"{totals['requests_refused']:,} refused; {totals['tokens']:,} tokens"
     )
 
 

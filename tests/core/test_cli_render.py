@@ -15,6 +15,7 @@ from core.cli.render_quant import quant_table
 from core.cli.render_status import render_status, state_sentence
 from core.cli.render_tables import models_table, sessions_table
 from core.demo import DemoResult
+from core.engines import EngineStatus
 from core.gpu import GpuSample
 from core.inference_client import AnswerEnd
 from core.snapshot import AgentSnapshot, GiveBack, GiveBackView, ProcessorHeatView
@@ -53,7 +54,7 @@ def test_status_of_a_busy_agent() -> None:
         "             High\n"
         "Machine      20,000 MB of 32,000 MB RAM free, 2,800 MB of 8,192 MB VRAM free,\n"
         "             CPU 25 % (ours 2 %), GPU 61 °C, GPU use 97 %, 180 W\n"
-        "Totals       1,200 answered, 3 failed, 4 refused, 98,765 tokens"
+        "Totals       1,200 sessions, 3 of them failed; 4 refused; 98,765 tokens"
     )
 
 
@@ -132,6 +133,13 @@ def test_what_is_not_measured_is_a_question_mark_never_zero() -> None:
 
     assert "? of 32,000 MB RAM free" in text_of(render_status(snapshot, NOW))
     assert "CPU ? %" in text_of(render_status(snapshot, NOW))
+
+
+def test_a_broken_engine_is_not_said_to_answer() -> None:
+    snapshot = busy_snapshot()
+    engine = replace(snapshot.engine, status=EngineStatus(state="fault", detail="Ollama does not answer"))
+    text = text_of(render_status(through_the_door(replace(snapshot, engine=engine)), NOW))
+    assert "Engine       ollama, fault\n             Ollama does not answer\n" in text
 
 
 def test_machine_that_coordinators_skip_for_its_cpu_is_told_so() -> None:
