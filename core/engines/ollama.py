@@ -196,6 +196,15 @@ class OllamaEngine:
         with suppress(ModelNotFound):
             await self._call("DELETE", "/api/delete", {"model": model}, model=model)
 
+    async def capabilities(self, model: str) -> tuple[str, ...]:
+        """What Ollama says the model can do: "completion", "embedding", "vision" ... Empty from an old Ollama.
+
+        The list of models names them too, but not in every version. Asked by ModelManager.can_answer, by name.
+        """
+        answer = await self._call("POST", "/api/show", {"model": model}, model=model)
+        said = answer.body.get("capabilities") if isinstance(answer.body, dict) else None
+        return tuple(str(one) for one in said) if isinstance(said, list) else ()
+
     async def stream(self, prompt: Prompt) -> AsyncGenerator[TokenChunk, None]:
         """Answer one prompt. Iterate to the end: the connection is then kept for the next prompt."""
         if not self._version:

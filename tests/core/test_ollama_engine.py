@@ -561,6 +561,12 @@ async def test_the_package_finds_no_ollama_either(fake: FakeOllama, engine: Olla
     assert "ollama serve" in caught.value.hint
 
 
+async def test_capabilities_come_from_show(engine: OllamaEngine) -> None:
+    assert await engine.capabilities("tiny") == ("completion",)
+    with pytest.raises(ModelNotFound):
+        await engine.capabilities("nope")
+
+
 # Reading lines
 
 
