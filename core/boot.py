@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 _LINUX_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def since_boot_s() -> float | None:
+    """Seconds since the system started, those asleep included, whatever the wall clock is set to; None: not told."""
+    if sys.platform == "linux":
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return None
 
 
 def boot_id() -> str:

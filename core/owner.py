@@ -22,6 +22,7 @@ log = get_logger(__name__)
 
 LONGEST_SLEEP_S = 30.0  # a timed pause follows the wall clock: looked at this often, in case it was set
 COUNTDOWN_S = 1.0
+CLOCK_STEP_S = 60.0  # more than this between the wall clock and the time that really passed: somebody set the clock
 SAVE_RETRY_S = 30.0  # a full disk is tried again: the person may have made room
 SAVE_LIMIT_S = 5.0  # a disk that is slower than this has failed, for whoever waits for an answer
 
@@ -44,8 +45,12 @@ class OwnerControl:
         on_change: Callable[[], None] = lambda: None,
         on_notice: Callable[[str, str], None] = lambda old, new: None,
         clock: Callable[[], float] = time.time,
+        since_boot_s: Callable[[], float | None] = lambda: None,
     ) -> None:
-        """`on_notice` gets (what no longer holds, what the owner should know now), "" for none."""
+        """`on_notice` gets (what no longer holds, what the owner should know now), "" for none.
+
+        `since_boot_s` tells how much time really passes, sleep included, where the system tells it.
+        """
         self._admission = admission
         self._reasons = reasons
         self._file = PauseFile(state_file)
@@ -53,6 +58,8 @@ class OwnerControl:
         self._on_change = on_change
         self._on_notice = on_notice
         self._clock = clock
+        self._since_boot_s = since_boot_s
+        self._ends_since_boot_s: float | None = None  # when the pause's time has really passed
         self._limit_timer: asyncio.TimerHandle | None = None
         self._countdown: asyncio.TimerHandle | None = None  # until the sentence's next second
         self._resume_timer: asyncio.TimerHandle | None = None
@@ -161,12 +168,27 @@ class OwnerControl:
             self._resume_timer = None
         if not self.is_paused or self.pause_until is None:
             return
+        self._mind_set_clock(self.pause_until)
         left_s = self.pause_until - self._clock()
         if left_s <= 0:
             self.resume()
         else:
             wait_s = min(left_s, LONGEST_SLEEP_S)
             self._resume_timer = asyncio.get_running_loop().call_later(wait_s, self.check_clock)
+
+    def _mind_set_clock(self, until: float) -> None:
+        """A clock set forward by a day (a machine without one of its own, at its first contact) ends no pause: it lasts
+        as long as it was meant to, and says when that is by the new clock.
+        """
+        now = self._since_boot_s()
+        if now is None or self._ends_since_boot_s is None:
+            return
+        really_until = self._clock() + self._ends_since_boot_s - now
+        if really_until - until > CLOCK_STEP_S:
+            self.pause_until = really_until
+            self._reasons.put(paused_by_owner(really_until, self._ending()))
+            self._save()
+            log.info("pause follows a clock that was set", until=really_until)
 
     async def _pause_when_idle(self) -> None:
         await self._admission.wait_idle()
@@ -176,6 +198,8 @@ class OwnerControl:
     def _set_pause(self, until: float | None) -> None:
         self._clear_timers()
         self.is_paused, self.pause_until = True, until
+        now = self._since_boot_s()
+        self._ends_since_boot_s = None if until is None or now is None else now + until - self._clock()
         self._reasons.put(paused_by_owner(until))
         self._admission.refuse_queue()
         self.check_clock()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from core.boot import since_boot_s
 from core.capacity import OwnMemory
 from core.config import Settings
 from core.energy_log import FILE_NAME as ENERGY_NAME
@@ -119,6 +120,7 @@ class OwnerSide:
             reasons=self._serving.reasons,
             state_file=paths.state_dir / "pause.json",
             finish_limit_s=self._settings().finish_limit_s,
+            since_boot_s=since_boot_s,
             on_change=on_change,
             on_notice=on_notice,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +35,9 @@ class Owner:
             finish_limit_s=finish_limit_s,
             on_notice=self._take_notice,
             clock=self.clock.wall,
+            since_boot_s=lambda: None if self.set_by_s is None else self.clock.wall() - self.set_by_s,
         )
+        self.set_by_s: float | None = None  # how much the wall clock was set forward; None: the system doesn't tell
         self.notices: list[str] = []
         self.notices_changed = asyncio.Event()
         self.leave = asyncio.Event()
@@ -213,6 +216,55 @@ async def test_timed_pause_ends_by_the_wall_clock_also_after_sleep(tmp_path: Pat
     owner.clock.suspend(1)
     owner.control.check_clock()
     assert (owner.control.is_paused, owner.control.pause_until, owner.codes) == (False, None, [])
+    await owner.control.close()
+
+
+@pytest.mark.parametrize("set_by_s", [86_400.0, 56 * 365 * 86_400.0, 120.0])
+async def test_clock_that_is_set_forward_ends_no_pause(tmp_path: Path, set_by_s: float) -> None:
+    owner = Owner(tmp_path)
+    owner.set_by_s = 0.0
+    until = owner.clock.wall() + HOUR_S
+    owner.control.pause(until=until)
+    owner.clock.suspend(set_by_s)
+    owner.set_by_s = set_by_s
+    owner.control.check_clock()
+    assert await refused(owner)
+    assert owner.control.pause_until == pytest.approx(until + set_by_s)  # and is said by the new clock
+    assert owner.reasons.all[0].ends_at == owner.control.pause_until
+    await owner.control.wait_saved()
+    assert json.loads(owner.file.read_bytes())["until"] == owner.control.pause_until
+    owner.clock.suspend(HOUR_S - 1)
+    owner.control.check_clock()
+    assert await refused(owner)
+    owner.clock.suspend(2)
+    owner.control.check_clock()
+    assert not await refused(owner)
+    await owner.control.close()
+
+
+@pytest.mark.parametrize("set_by_s", [-86_400.0, -30.0, 30.0])
+async def test_clock_that_is_set_back_or_by_little_leaves_the_end_as_it_was_said(
+    tmp_path: Path, set_by_s: float
+) -> None:
+    owner = Owner(tmp_path)
+    owner.set_by_s = 0.0
+    until = owner.clock.wall() + HOUR_S
+    owner.control.pause(until=until)
+    owner.clock.suspend(set_by_s)
+    owner.set_by_s = set_by_s
+    owner.control.check_clock()
+    assert await refused(owner)
+    assert owner.control.pause_until == until
+    await owner.control.close()
+
+
+async def test_sleep_is_time_that_passes(tmp_path: Path) -> None:
+    owner = Owner(tmp_path)
+    owner.set_by_s = 0.0
+    owner.control.pause(until=owner.clock.wall() + HOUR_S)
+    owner.clock.suspend(86_400)
+    owner.control.check_clock()
+    assert not await refused(owner)
     await owner.control.close()
 
 
