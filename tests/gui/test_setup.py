@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from typing import cast
 
 import pytest
-from PySide6.QtCore import Qt, QUrl
+from PySide6.QtCore import QSize, Qt, QUrl
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QLabel, QPushButton, QWidget
 from pytestqt.qtbot import QtBot
@@ -306,6 +306,19 @@ def test_no_words_are_cut_in_a_window_that_is_made_as_small_as_it_goes(setup: Se
     for _ in range(10):  # a scroll bar that comes narrows the step, which may want another height
         QApplication.processEvents()
     assert look_over.cut_texts(window) == []
+
+
+def test_on_a_small_screen_its_buttons_are_not_below_the_edge(
+    loaded: LoadedSettings, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class LowScreen:
+        def availableSize(self) -> QSize:
+            return QSize(960, 500)
+
+    monkeypatch.setattr(SetupWindow, "screen", lambda window: LowScreen())
+    window = SetupWindow(SetupDraft(), loaded.origins)
+    qtbot.addWidget(window)
+    assert window.size() == QSize(640, 452)
 
 
 def button_named(window: QWidget, text: str) -> QPushButton:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtGui import QCloseEvent, QKeySequence, QShortcut, QShowEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QStackedWidget, QVBoxLayout, QWidget
 
@@ -24,6 +24,10 @@ from titan_gui.widgets.setup_place import AddressStep, CoordinatorStep
 from titan_gui.widgets.setup_share import ShareStep, WhenStep
 from titan_gui.widgets.setup_step import SetupStep
 from titan_gui.widgets.setup_try import TryStep
+
+
+SIZE = QSize(640, 520)
+FRAME = QSize(16, 48)  # about what a title bar and borders take
 
 
 class SetupWindow(QWidget):
@@ -164,7 +168,7 @@ class SetupWindow(QWidget):
         layout.addWidget(self._problem)
         layout.addWidget(line)
         layout.addLayout(buttons)
-        self.resize(640, 520)
+        self.resize(SIZE.boundedTo(self.screen().availableSize() - FRAME))  # a laptop at 200 % has 960 × 540
 
     def _scrolled(self, steps: QWidget) -> PageArea:
         """On a small screen or with large letters a step scrolls, rather than being squeezed until words are cut."""
