@@ -137,7 +137,8 @@ def memory_kind(engine: str, stats: SystemStats | None, loaded: Iterable[LoadedM
         return "ram" if device.lower().startswith("cpu") else "vram"
     if engine == "embedded" or stats is None:
         return "ram"
-    return "vram" if (stats.total_vram_mb or 0) >= MIN_USEFUL_VRAM_MB else "ram"
+    is_lost = any(card.is_lost and card.is_lent for card in stats.gpus)  # the engine doesn't move to the RAM with it
+    return "vram" if is_lost or (stats.total_vram_mb or 0) >= MIN_USEFUL_VRAM_MB else "ram"
 
 
 def own_memory(stats: SystemStats | None, loaded: Iterable[LoadedModel], engine_pids: Collection[int]) -> OwnMemory:

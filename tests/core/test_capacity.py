@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -188,6 +189,16 @@ def test_memory_kind_follows_what_the_engine_really_uses(
     engine: str, stats: SystemStats | None, loaded: tuple[LoadedModel, ...], device: str, kind: MemoryKind
 ) -> None:
     assert memory_kind(engine, stats, loaded, device) == kind
+
+
+def test_card_that_is_gone_does_not_turn_its_engine_into_one_in_ram() -> None:
+    """For the seconds until the rule holds, the coordinator heard of all the RAM."""
+    lost = GpuSample(uuid="GPU-a", name="RTX 4090", is_lost=True)
+    stats = SystemStats(total_ram_mb=32_000, free_ram_mb=20_000, gpus=(lost,))
+    assert memory_kind("ollama", stats, ()) == "vram"
+    assert memory_kind("embedded", stats, ()) == "ram"
+    kept = replace(stats, gpus=(replace(lost, kept_because="it drives the display"),))
+    assert memory_kind("ollama", kept, ()) == "ram"
 
 
 def on_card(*processes: GpuProcess, own_ram_mb: int | None = None) -> SystemStats:
