@@ -1,12 +1,14 @@
 """Opens the window with its real pages in a process where nothing of it is imported yet, and says what was imported.
 
-As a program it writes one JSON line to stdout: {"on_qts_thread": [...], "elsewhere": [...]}, modules in their order,
-from the moment at which the window is asked for until its pages and charts stand.
+As a program it writes one JSON line to stdout: {"on_qts_thread": [...], "elsewhere": [...], "sources_kept": ...}:
+modules in their order, from the moment at which the window is asked for until its pages and charts stand, and how many
+source files Python's linecache holds then.
 """
 
 from __future__ import annotations
 
 import json
+import linecache
 import os
 import sys
 import threading
@@ -85,7 +87,8 @@ def main() -> None:
     window.when_built("dashboard", lambda page: page.charts.ready.connect(lambda: stands("charts")))  # type: ignore[attr-defined]
     window.show()
     application.exec()
-    sys.stdout.write(json.dumps({"on_qts_thread": notes.on_qts_thread, "elsewhere": notes.elsewhere}) + "\n")
+    imported = {"on_qts_thread": notes.on_qts_thread, "elsewhere": notes.elsewhere}
+    sys.stdout.write(json.dumps({**imported, "sources_kept": len(linecache.cache)}) + "\n")
 
 
 if __name__ == "__main__":
