@@ -25,7 +25,6 @@ from titan_gui.widgets.setup_share import ShareStep, WhenStep
 from titan_gui.widgets.setup_step import SetupStep
 from titan_gui.widgets.setup_try import TryStep
 
-
 SIZE = QSize(640, 520)
 FRAME = QSize(16, 48)  # about what a title bar and borders take
 
