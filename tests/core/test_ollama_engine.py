@@ -35,6 +35,7 @@ from core.errors import (
     PromptTooLong,
     RequestError,
 )
+from core.model_manager import ModelManager
 from tests.core.engine_fixtures import collect, collect_into, first_piece, text_of
 from tests.fakes.fake_engine_server import Fault
 from tests.fakes.fake_ollama import TEMPLATE_TOKENS, FakeOllama, tag
@@ -565,6 +566,16 @@ async def test_capabilities_come_from_show(engine: OllamaEngine) -> None:
     assert await engine.capabilities("tiny") == ("completion",)
     with pytest.raises(ModelNotFound):
         await engine.capabilities("nope")
+
+
+async def test_a_model_that_makes_embeddings_alone_cannot_answer(fake: FakeOllama, engine: OllamaEngine) -> None:
+    """The manager asks by the method's name, since other engines have no such question: nothing else would miss it."""
+    models = ModelManager(engine=engine, supported=("tiny",))
+    assert await models.can_answer("tiny")
+    fake.capabilities = ["embedding"]
+    assert not await models.can_answer("tiny")
+    fake.capabilities = None  # an old Ollama doesn't say
+    assert await models.can_answer("tiny")
 
 
 # Reading lines
