@@ -74,12 +74,10 @@ class OwnerSide:
         if not self._is_held:
             await self.rules.run()
 
-    def is_metered(self) -> bool:
-        """Whether the network is known to cost by its traffic."""
-        return self.rules.signals.current.is_metered is True
-
     async def ask_metered(self) -> bool:
-        """The same, asked now: also where no rule looks at it, and before the first questions are answered."""
+        """Whether the network is known to cost by its traffic, now: also where no rule looks at it, and before the first
+        questions are answered.
+        """
         return await self.rules.signals.read_now("is_metered") is True
 
     def fit_sessions(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from core import __version__
 from core.config import Settings
@@ -48,7 +48,7 @@ class Reports:
         def is_busy() -> bool:
             return serving.admission.running_jobs > 0
 
-        self.updates = _updates(settings, paths, is_busy=is_busy, is_metered=owner_side.is_metered, on_change=self.now)
+        self.updates = _updates(settings, paths, is_busy=is_busy, is_metered=owner_side.ask_metered, on_change=self.now)
         self.report = Reporter(
             settings(),
             models=serving.models,
@@ -121,7 +121,7 @@ def _updates(
     paths: ProfilePaths,
     *,
     is_busy: Callable[[], bool],
-    is_metered: Callable[[], bool],
+    is_metered: Callable[[], Awaitable[bool]],
     on_change: Callable[[], None],
 ) -> UpdateWatch:
     return UpdateWatch(

@@ -37,6 +37,10 @@ def _fetch_index(url: str) -> bytes:
     return fetch_index(url)
 
 
+async def _is_free() -> bool:
+    return False
+
+
 class UpdateWatch:
     """What newer version there is, kept over restarts. All on the loop thread; disk and network on worker threads.
 
@@ -52,7 +56,7 @@ class UpdateWatch:
         keys: Callable[[], Iterable[bytes]],
         url: Callable[[], str],
         is_busy: Callable[[], bool] = lambda: False,
-        is_metered: Callable[[], bool] = lambda: False,
+        is_metered: Callable[[], Awaitable[bool]] = _is_free,
         on_change: Callable[[], None] = lambda: None,
         fetch: Callable[[str], bytes] | None = None,
         clock: Callable[[], float] = time.time,
@@ -85,7 +89,7 @@ class UpdateWatch:
         while True:
             if not self._is_busy():
                 self._tell()
-                if self._is_due():
+                if self._is_due() and not await self._is_metered():
                     await self._check_quietly()
             await self._sleep(LOOK_S)
 
@@ -127,7 +131,7 @@ class UpdateWatch:
         await asyncio.to_thread(self._file.save, asdict(self._state))
 
     def _is_due(self) -> bool:
-        if not self._url() or self._is_metered():
+        if not self._url():
             return False
         state, now = self._state, self._clock()
         if now < max(state.checked_at, state.tried_at):  # the clock was set back: what is kept says nothing

@@ -156,7 +156,7 @@ class World:
             keys=lambda: [PUBLIC],
             url=lambda: self.url,
             is_busy=lambda: self.is_busy,
-            is_metered=lambda: self.is_metered,
+            is_metered=self.ask_metered,
             on_change=self._count,
             fetch=self._fetch,
             clock=self.clock.wall,
@@ -175,6 +175,9 @@ class World:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+
+    async def ask_metered(self) -> bool:
+        return self.is_metered
 
     async def pass_time(self, seconds: float) -> None:
         """Let the time pass, and the look after it end."""
