@@ -17,7 +17,8 @@ from core.agent import Agent
 from core.assets_path import selftest_model_path
 from core.config_load import LoadedSettings, load_settings
 from core.config_rules import EFFECT_SETTINGS
-from core.errors import AgentError, ModelNotFound
+from core.engines.model_files import ModelFile, ModelFolder, parts_of
+from core.errors import AgentError, ModelError, ModelNotFound
 from core.inference_client import AnswerEnd, Grant, Question, request_token, stream_answer
 from core.local_coordinator import LocalCoordinator
 from core.snapshot import AgentSnapshot
@@ -66,7 +67,7 @@ async def run_demo(
         on_step("Starting a coordinator for this machine only.")
         async with LocalCoordinator() as coordinator:
             loaded = _demo_settings(Path(folder), coordinator.endpoint, file)
-            on_step(f"Starting the agent with the embedded engine and the model {file.stem}.")
+            on_step(f"Starting the agent with the embedded engine and the model {file.name}.")
             async with Agent(loaded, allow_selftest=True) as agent:
                 await _wait_registered(agent, coordinator)
                 on_step(f"The agent is registered and listens on {agent.report.endpoint}. Asking for a session token.")
@@ -115,9 +116,8 @@ async def _wait_registered(agent: Agent, coordinator: LocalCoordinator) -> None:
         unsubscribe()
 
 
-def _demo_settings(folder: Path, coordinator: str, model_file: Path) -> LoadedSettings:
+def _demo_settings(folder: Path, coordinator: str, model: ModelFile) -> LoadedSettings:
     """Settings from nothing: the owner's own files and environment are neither read nor written."""
-    models_dir = model_file.parent
     return load_settings(
         environ={"TITAN_HOME": str(folder)},
         overrides={
@@ -126,8 +126,8 @@ def _demo_settings(folder: Path, coordinator: str, model_file: Path) -> LoadedSe
             "agent_port": 0,
             "public_host": "127.0.0.1",
             "engine": "embedded",
-            "models_dir": models_dir,
-            "supported_models": (model_file.stem,),
+            "models_dir": _folder_of(model, folder / "model"),
+            "supported_models": (model.name,),
             "max_concurrent_jobs": 1,
             "context_tokens": CONTEXT_TOKENS,
             **dict.fromkeys(EFFECT_SETTINGS, "off"),  # the owner asked for it, whatever else the machine does
@@ -135,10 +135,24 @@ def _demo_settings(folder: Path, coordinator: str, model_file: Path) -> LoadedSe
     )
 
 
-def _checked_file(model_file: Path | None) -> Path:
-    if model_file is None:
-        return selftest_model_path()
-    path = model_file.expanduser().absolute()
+def _folder_of(model: ModelFile, folder: Path) -> Path:
+    """A folder with this model alone, as links: what lies beside and below its own, a whole home, isn't looked at."""
+    folder.mkdir()
+    try:
+        for part in parts_of(model.path):
+            (folder / part.name).symlink_to(part)
+    except OSError:  # Windows, without the right to make links
+        return model.path.parent
+    return folder
+
+
+def _checked_file(model_file: Path | None) -> ModelFile:
+    """Raises ModelNotFound, ModelError."""
+    path = selftest_model_path() if model_file is None else model_file.expanduser().absolute()
     if not path.is_file():
         raise ModelNotFound(f"there is no file {path}", hint="Name a GGUF file: titan demo --model FILE.gguf")
-    return path
+    found = ModelFolder(None, parts_of(path)).scan()
+    if not found.models:
+        why = found.damaged[0].problem if found.damaged else "it is no language model"
+        raise ModelError(f"{path} is no model that can answer: {why}", hint="Download the file again, or take another.")
+    return found.models[0]

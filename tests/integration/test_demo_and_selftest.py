@@ -16,6 +16,7 @@ from core.local_coordinator import LocalCoordinator
 from tests.fakes.agent_process import run_titan
 from tests.fakes.fake_ollama import FakeOllama
 from tests.fakes.faulty_coordinator import FaultyCoordinator
+from tests.fakes.gguf_models import TinyModel, write_model
 from tests.integration.client import OK, client_of, token_of, within
 from tests.integration.settings import MODEL, TINY, ollama
 
@@ -35,6 +36,23 @@ async def test_demo_goes_the_whole_way_and_leaves_nothing(home: Path) -> None:
     assert facts["agent_endpoint"].startswith("127.0.0.1:")
     assert err == ""
     assert _everything_below(home) == ["tmp"]
+
+
+async def test_demo_takes_the_named_file_and_looks_at_no_other_below_its_folder(home: Path) -> None:
+    models = home / "models"
+    (models / "a").mkdir(parents=True)
+    write_model(models / "mine.gguf", TinyModel(name="mine", blocks=1, vocabulary=512))
+    other = (models / "mine.gguf").read_bytes().replace(b"llama", b"lxxma")  # a model, but not for this engine
+    (models / "a" / "mine.gguf").write_bytes(other)
+    code, out, err = await run_titan(home, "demo", "--model", str(models / "mine.gguf"), "--max-tokens", "4", "--json")
+    assert code == 0, err
+    assert (json.loads(out)["model"], json.loads(out)["is_selftest_model"]) == ("mine", False)
+
+
+async def test_demo_says_what_is_wrong_with_a_damaged_file(home: Path) -> None:
+    (home / "broken.gguf").write_bytes(b"GUFF" * 100)
+    code, _, err = await run_titan(home, "demo", "--model", str(home / "broken.gguf"))
+    assert (code, "it does not begin as a GGUF file does" in err) == (1, True), err
 
 
 async def test_ask_says_what_the_coordinator_says_when_there_is_no_agent(home: Path) -> None:
