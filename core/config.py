@@ -97,7 +97,7 @@ class Settings(RuleFields):
     hub_endpoint: str = setting(
         "",
         "The model hub that the embedded engine's models are downloaded from, when you ask for one.",
-        form="a URL",
+        form="an address that begins with https://",
         default_text="the public one of huggingface_hub",
         is_live=True,
     )

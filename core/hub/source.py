@@ -40,6 +40,7 @@ class HuggingFaceSource:
         hub, transport = _package()
         where = self._reference.repo_id
         endpoint = self._endpoint or hub.constants.ENDPOINT
+        _check_endpoint(endpoint)
         try:
             with self._get(f"{endpoint}/api/models/{where}?blobs=true", {}) as answer:
                 said = _read_listing(answer)
@@ -121,6 +122,16 @@ def _troubles(hub: Any, transport: Any) -> tuple[type[Exception], ...]:
         OSError,
         ValueError,
     )
+
+
+def _check_endpoint(endpoint: str) -> None:
+    """Over plain http anybody on the way could name another file, with a checksum that fits. Raises HubError."""
+    from core.safe_web import is_safe_address  # urllib and ssl's contexts: not at the start
+
+    if not is_safe_address(endpoint):
+        raise HubError(
+            f"{endpoint[:100]!r} is no https address of a hub", hint="Check the setting hub_endpoint: https://…"
+        )
 
 
 def _may_lead(url: str, to: str) -> bool:

@@ -320,6 +320,13 @@ async def test_a_hub_that_is_not_there_says_what_to_check(tmp_path: Path) -> Non
 # The owner's limits
 
 
+@pytest.mark.parametrize("endpoint", ["http://hub.example", "ftp://hub.example", "hub.example", "file:///etc"])
+async def test_a_hub_whose_answers_anybody_could_change_is_not_asked(tmp_path: Path, endpoint: str) -> None:
+    hub = ModelHub(tmp_path, open_source=lambda reference: HuggingFaceSource(reference, endpoint))
+    with pytest.raises(HubError, match="no https address of a hub"):
+        await pulled(hub, REPO)
+
+
 async def test_a_disk_that_would_be_full_is_not_begun(fake_hub: FakeHub, tmp_path: Path) -> None:
     fake_hub.files[REPO]["Small-Q6_K.gguf"] = b"\0" * 60_000_000
     with pytest.raises(StorageError, match=r"60\.0 MB are to come, and the disk") as caught:
