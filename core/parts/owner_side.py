@@ -75,8 +75,9 @@ class OwnerSide:
             await self.rules.run()
 
     async def ask_metered(self) -> bool:
-        """Whether the network is known to cost by its traffic, now: also where no rule looks at it, and before the first
-        questions are answered.
+        """Whether the network is known to cost by its traffic.
+
+        Asked now: also where no rule looks at it, and before the first questions are answered.
         """
         return await self.rules.signals.read_now("is_metered") is True
 
