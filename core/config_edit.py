@@ -37,6 +37,7 @@ def change_settings(
     def refuse_new_problems(before: FileContent, after: FileContent) -> None:
         known = set(gather(before, paths, environ, {}).problems)
         new = [problem for problem in gather(after, paths, environ, {}).problems if problem not in known]
+        new += [_unknown(name) for name in values if name not in DECLARATIONS and name not in before.values]
         if new:
             raise ConfigError(new, hint="Nothing was changed.")
 
@@ -48,6 +49,10 @@ def change_settings(
         raise ConfigError(error.problems, hint="The change is written. These problems were there before it.") from None
 
 
+def _unknown(name: str) -> str:
+    return f"{name}: {unknown_key_remedy(name).removesuffix('; remove it')}"  # it stands nowhere yet
+
+
 def _file_values(changes: Mapping[str, str | None]) -> dict[str, TomlValue | None]:
     values: dict[str, TomlValue | None] = {}
     problems = []
@@ -57,7 +62,7 @@ def _file_values(changes: Mapping[str, str | None]) -> dict[str, TomlValue | Non
             problems.append(f"{name} is a secret and never stands in the file: use `titan config set --secret {name}`")
         elif declaration is None:
             if text is not None:  # removing an unknown key is how its problem is solved
-                problems.append(f"{name}: {unknown_key_remedy(name)}")
+                problems.append(_unknown(name))
             values[name] = None
         elif not declaration.is_in_file:
             problems.append(

@@ -72,7 +72,9 @@ def set_value(
             _done(as_json, f"{key} is kept", _set_secret(key, value, profile), key=key)
             return
         if value is None:
-            raise ConfigError([f"No value was given for {shown(key)}"], hint="titan config set KEY VALUE")
+            is_secret = key in SECRET_ENVIRONMENT
+            hint = f"titan config set --secret {key}" if is_secret else "titan config set KEY VALUE"
+            raise ConfigError([f"No value was given for {shown(key)}"], hint=hint)
         loaded = change_settings({key: value}, os.environ, profile=profile)
         _changed(as_json, f"{key} = {shown(value)} is written to {loaded.paths.config_file}", loaded, key)
 
