@@ -54,6 +54,7 @@ async def test_memory_that_is_taken_back_is_measured_shown_and_remembered(home: 
         assert [model["name"] for model in snapshot["loaded_models"]] == [MODEL]
         await agent.command("pause")
         await agent.wait_snapshot(lambda snapshot: snapshot["give_back"]["count"] == 2)
+        assert await agent.stop() == 0  # it may still be writing
 
     paths = profile_paths(ID, environ={"TITAN_HOME": str(home)})
     assert len(json.loads((paths.state_dir / "give-back.json").read_text())) == 2
