@@ -19,6 +19,7 @@ from core.inference_client import AnswerEnd, Grant, Question, stream_answer
 from core.jwt_validator import JwtValidator, TokenClaims
 from core.local_coordinator import LocalCoordinator
 from core.replay_store import ReplayStore
+from core.take_back import memory_as_found
 
 PROMPT = "Say hello to the person who lends you this machine."
 MAX_TOKENS = 64
@@ -107,7 +108,8 @@ async def _tried(agent: Agent, model: str) -> AsyncIterator[None]:
 
 async def self_test_outcome(agent: Agent, model: str = "") -> CommandOutcome:
     """The owner's self-test command: figures only, the text of the answer is dropped."""
-    end = await run_self_test(agent, model=model)
+    with memory_as_found(agent):
+        end = await run_self_test(agent, model=model)
     speed = end.number("tokens_per_second") or 0.0
     first_ms = end.number("time_to_first_token_ms")
     first = "" if first_ms is None else f", first token after {first_ms:.0f} ms"

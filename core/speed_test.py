@@ -13,6 +13,7 @@ from core.commands import CommandError, CommandOutcome, CommandTable
 from core.errors import NotEnoughMemory
 from core.fit import judge, room_of
 from core.speed_book import Measuring, Speed, SpeedBook, rate_text
+from core.take_back import memory_as_found
 
 if TYPE_CHECKING:
     from core.inference_client import AnswerEnd  # 7 ms of the start, for a command that is seldom given
@@ -103,14 +104,12 @@ async def measure_outcome(agent: Agent, wanted: str, *, seconds: float = SECONDS
     _check_may_measure(agent, model)
     agent.report.measuring = Measuring(model=model, seconds=seconds)
     agent.publish_now()
-    was_empty = not agent.models.loaded
     try:
-        speed = await _measured(agent, model, seconds)
+        with memory_as_found(agent):
+            speed = await _measured(agent, model, seconds)
     finally:
         agent.report.measuring = None
         agent.publish_now()
-        if was_empty and agent.reasons.is_blocked:
-            agent.memory.give_back_when_idle()
     book = SpeedBook(agent.paths.speeds_file)
     await asyncio.to_thread(book.add, speed)
     agent.report.speeds = await asyncio.to_thread(book.read)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Iterator
 
 from core.agent import Agent
 from core.commands import CommandOutcome
@@ -44,6 +45,20 @@ async def take_back(agent: Agent) -> CommandOutcome:
     log.info("taken back", stopped=stopped, models=names, left=left)
     result = {"stopped": stopped, "models": names, "left": left, "freed_mb": given.freed_mb if given else None}
     return await once_kept(agent, CommandOutcome(_sentence(stopped, names, left, given), result))
+
+
+@contextlib.contextmanager
+def memory_as_found(agent: Agent) -> Iterator[None]:
+    """Around a test of the owner's own, which is served also while nothing is shared: what it loaded then leaves again,
+    and so does everything when a pause or a rule began meanwhile: between two answers of the test it was given back,
+    and the test took it again.
+    """
+    was_empty, was_blocked = not agent.models.loaded, agent.reasons.is_blocked
+    try:
+        yield
+    finally:
+        if agent.reasons.is_blocked and (was_empty or not was_blocked):
+            agent.memory.give_back_when_idle(until_done=agent.owner.is_paused)
 
 
 async def once_kept(agent: Agent, outcome: CommandOutcome) -> CommandOutcome:

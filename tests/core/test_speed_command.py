@@ -13,7 +13,7 @@ from core.commands import CommandError, CommandTable
 from core.engines import EngineModel, LoadedModel, Prompt
 from core.errors import ModelError, NotEnoughMemory
 from core.owner_commands import owner_commands
-from core.selftest import run_self_test
+from core.selftest import run_self_test, self_test_outcome
 from core.snapshot import Reason
 from core.speed_book import SpeedBook, speed_words
 from core.speed_test import measure_outcome
@@ -156,5 +156,43 @@ async def test_what_was_loaded_while_nothing_is_shared_leaves_memory_again() -> 
     async with an_agent(engine) as agent:
         agent.reasons.put(Reason(code="game_running", sentence="A game runs."))
         await measure_outcome(agent, "", seconds=0.001)
+        await until(agent, lambda _: "unload" in engine.calls)
+        assert engine.loaded == []
+
+
+def loads_when_asked(engine: FakeEngine) -> asyncio.Event:
+    """Each answer loads the model, as a real engine does; the second one waits for the event."""
+    gate = asyncio.Event()
+
+    def script_for(prompt: Prompt) -> Iterable[Step]:
+        engine.loaded = [LoadedModel(name="tiny:latest", total_mb=100, vram_mb=0)]
+        return [gate, *pieces_of("a", "b")] if len(engine.prompts) == 2 else pieces_of("a", "b")
+
+    engine.script_for = script_for
+    return gate
+
+
+async def test_a_pause_in_the_middle_of_it_gives_the_memory_back_in_the_end() -> None:
+    """In a gap between two answers it was given back already; the next answer loaded the model again."""
+    engine = FakeEngine(name="ollama")
+    gate = loads_when_asked(engine)
+    async with an_agent(engine) as agent:
+        await agent.models.load("tiny:latest")
+        measuring = asyncio.create_task(measure_outcome(agent, "", seconds=0.05))
+        await engine.wait_asked(2)
+        agent.owner.pause()
+        gate.set()
+        await measuring
+        assert len(engine.prompts) > 2
+        await until(agent, lambda _: engine.loaded == [])
+
+
+async def test_a_self_test_during_a_pause_leaves_nothing_in_memory() -> None:
+    engine = FakeEngine(name="ollama")
+    loads_when_asked(engine)
+    async with an_agent(engine) as agent:
+        agent.owner.pause()
+        outcome = await self_test_outcome(agent)
+        assert outcome.result["model"] == "tiny:latest"
         await until(agent, lambda _: "unload" in engine.calls)
         assert engine.loaded == []
