@@ -24,7 +24,7 @@ async def take_back(agent: Agent) -> CommandOutcome:
 
     Raises EngineError when the engine doesn't unload: the pause holds, and the sessions are ended, all the same.
     """
-    in_use = {session.model for session in agent.admission.sessions}
+    in_use = {*(session.model for session in agent.admission.sessions), *agent.models.loading}
     stopped = agent.owner.pause(mode=PauseMode.STOP)
     agent.memory.keep()  # a pause gives it back in its own time: here somebody waits for the answer
     with contextlib.suppress(TimeoutError):  # then unloading is the harder way to end them

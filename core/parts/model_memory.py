@@ -93,7 +93,8 @@ class ModelMemory:
         """A pause gives the memory back once the last session has ended; a resume before that keeps it."""
         if is_paused:
             in_use = {session.model for session in self._admission.sessions}  # one may just be loading its model
-            self.keeper.give_back_when_idle(also={*in_use, *self._stop_loading()}, until_done=True)
+            also = {*in_use, *self._models.loading, *self._stop_loading()}
+            self.keeper.give_back_when_idle(also=also, until_done=True)
         else:
             self.keeper.keep()
 

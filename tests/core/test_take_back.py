@@ -43,6 +43,13 @@ async def test_a_model_that_is_still_loading_is_unloaded_too(agent: AgentParts) 
         await session
 
 
+async def test_a_load_by_hand_that_is_under_way_is_undone_too(agent: AgentParts) -> None:
+    agent.engine.loaded.clear()
+    agent.models._loading["tiny"] += 1  # as while `load_model` waits for the engine
+    await agent.do("take_back")
+    assert "unload" in agent.engine.calls
+
+
 async def test_without_sessions_and_models_it_only_pauses(agent: AgentParts) -> None:
     await agent.do("unload_models")
     outcome = await agent.do("take_back")
