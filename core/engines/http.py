@@ -24,6 +24,7 @@ KEEPALIVE_S = 4.0
 _DRAIN_S = 1.0  # how long the end of an answer's HTTP body may lag behind its last line
 MAX_LINE_BYTES = 1 << 20  # a "line" that never ends would otherwise grow without limit
 MAX_JSON_BYTES = 8 << 20  # a thousand models with all that is said of them; parsing more would hold up every stream
+MOST_MODELS = 2000  # of a list; snapshots carry them all, and a window shows them
 _LARGEST_COUNT = 1 << 53  # beyond any size in bytes; what is larger fits no float and no database
 _LONGEST_NAME = 512  # as in a token's claims (core/jwt_validator.py)
 _MAX_ERROR_BYTES = 64 << 10

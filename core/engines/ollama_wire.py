@@ -11,7 +11,7 @@ from typing import Any
 
 from core.engines import EngineModel, LoadedModel, Prompt, TokenChunk
 from core.engines.engine_errors import EngineVoice, error_of
-from core.engines.http import MAX_LINE_BYTES, clean_text, count_of, is_name
+from core.engines.http import MAX_LINE_BYTES, MOST_MODELS, clean_text, count_of, is_name
 from core.engines.options import NO_OPTIONS, effective_temperature
 from core.errors import AgentError, EngineFailed, EngineProtocolError, EngineRefusedRequest, PromptTooLong
 
@@ -309,7 +309,7 @@ def _entries(body: Any) -> list[dict[str, Any]]:
         raise EngineProtocolError(
             "what answers is not Ollama: its list of models has another form", hint="Check OLLAMA_HOST."
         )
-    return models
+    return models[:MOST_MODELS]
 
 
 def _details(entry: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from core.engines import EngineModel, EngineStatus, LoadedModel, Prompt, TokenChunk
 from core.engines.engine_errors import EngineVoice
-from core.engines.http import EngineHttp, count_of, is_address, is_name, read_error_body
+from core.engines.http import MOST_MODELS, EngineHttp, count_of, is_address, is_name, read_error_body
 from core.engines.names import find_model
 from core.engines.openai_wire import (
     KEY_HINT,
@@ -206,7 +206,7 @@ class OpenAIEngine:
         except EngineError as error:
             self._note_fault(error)
             raise
-        return [entry for entry in entries if is_name(entry["id"])]
+        return [entry for entry in entries[:MOST_MODELS] if is_name(entry["id"])]
 
     async def _lm_studio_details(self) -> dict[str, dict[str, Any]]:
         """LM Studio's own list, by model; empty for every other server."""

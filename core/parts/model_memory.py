@@ -105,7 +105,7 @@ class ModelMemory:
 
     async def give_back_for_rule(self, also: Collection[str]) -> GiveBack | None:
         """A rule wants the memory, now; raises EngineError."""
-        return await self.keeper.give_back({*also, *self._stop_loading()})
+        return await self.keeper.give_back({*also, *self._models.loading, *self._stop_loading()})
 
     def check_after_sleep(self) -> None:
         """A card may have lost what was on it."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from core.engines.http import EngineHttp, count_of, is_name
+from core.engines.http import MOST_MODELS, EngineHttp, count_of, is_name
 from core.engines.ollama_wire import read_loaded, read_models
 from core.errors import EngineFailed, EngineUnreachable
 
@@ -101,5 +101,7 @@ def test_what_engines_tell_of_models_is_bounded() -> None:
     huge["details"] = {"context_length": 10**400}
     (listed,) = read_models({"models": [odd, huge]})
     assert (listed.name, listed.size_bytes, listed.context_tokens) == ("tiny", None, None)
+    many = read_models({"models": [{"name": f"m{number}"} for number in range(MOST_MODELS + 10)]})
+    assert len(many) == MOST_MODELS
     (loaded,) = read_loaded({"models": [huge]})
     assert (loaded.total_mb, loaded.vram_mb, loaded.context_tokens) == (None, None, None)
