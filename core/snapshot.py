@@ -111,6 +111,9 @@ class CoordinatorView:
     has_key: bool = False
 
 
+DEGRADED_CPU_PERCENT = 90  # used by others: above it the public coordinator sends no work (contract.md)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CapacityView:
     """What is reported to the coordinator: capacity to serve, not the raw meter (contract.md)."""

@@ -11,7 +11,7 @@ from enum import StrEnum
 from functools import partial
 
 from core import sizes
-from core.snapshot import AgentSnapshot, Reason
+from core.snapshot import DEGRADED_CPU_PERCENT, AgentSnapshot, Reason
 from core.state import AgentState
 from titan_gui.plain_text import plain
 from titan_gui.remedies import Action, remedy_of
@@ -170,6 +170,8 @@ def _plain_sentence(snapshot: AgentSnapshot, mood: Mood) -> str:
             if snapshot.running_jobs == 1
             else f"{snapshot.running_jobs} sessions are running."
         )
+    if mood is Mood.READY and snapshot.capacity.cpu_percent_others > DEGRADED_CPU_PERCENT:
+        return "Other programs keep the processor so busy that coordinators send no work until it is calmer."
     if mood is Mood.READY:
         return "Waiting for somebody who needs your GPU." if _uses_gpu(snapshot) else "Waiting for work."
     return {

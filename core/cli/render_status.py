@@ -13,10 +13,10 @@ from rich.text import Text
 from core.cli.durations import format_duration
 from core.cli.output import as_object, plain
 from core.cli.render_rules import countdown
+from core.snapshot import DEGRADED_CPU_PERCENT
 
 Snapshot = Mapping[str, Any]
 
-DEGRADED_CPU_PERCENT = 90  # the public coordinator's rule (contract.md)
 
 _STATE_STYLES = {"ready": "bold green", "paused": "bold yellow", "connecting": "bold yellow", "failed": "bold red"}
 

@@ -41,3 +41,10 @@ def test_an_agent_that_failed_says_why_it_failed() -> None:
     failed = failed_snapshot(AgentSnapshot(reasons=(NO_MODEL,)), PortTakenError("Port 50052 is taken."))
     headline = headline_of(failed)
     assert (headline.mood, headline.sentence) == (Mood.ATTENTION, "Port not available: Port 50052 is taken.")
+
+
+def test_a_machine_that_coordinators_skip_is_not_said_to_wait_for_work() -> None:
+    ready = AgentSnapshot(state=AgentState.READY)
+    busy = replace(ready, capacity=replace(ready.capacity, cpu_percent_others=95.0))
+    assert headline_of(ready).sentence == "Waiting for work."
+    assert "coordinators send no work" in headline_of(busy).sentence
