@@ -99,7 +99,7 @@ class RuleFields:
     ram_short_effect: str = _effect("ram_short", "when other programs need the memory")
     memory_tight_effect: str = _effect("memory_tight", "when memory, or the graphics card's, gets short")
     cpu_others_percent: float = _number(
-        50.0, "Make way above this use of the processor by other programs.", between=(1, 100), unit="%"
+        50.0, "Make way above this use of the processor by other programs; 100 is never.", between=(1, 100), unit="%"
     )
     cpu_others_for_s: float = _number(10.0, "For how long it must be above.", between=(1, 3600), unit="seconds")
     cpu_others_resume_s: float = _number(60.0, "For how long it must be below.", between=(2, 3600), unit="seconds")
