@@ -22,6 +22,7 @@ from titan_gui.turns import next_turn
 from titan_gui.widgets.page_list import PageList
 
 DEFAULT_SIZE = QSize(960, 640)
+FRAME = QSize(16, 48)  # what a window manager adds, about: the buttons at the bottom must be in reach on a small screen
 
 
 class Page(Protocol):
@@ -197,7 +198,7 @@ class MainWindow(QMainWindow):
     def _restore_place(self) -> None:
         place = self._memory.value("geometry")
         if not (isinstance(place, QByteArray) and self.restoreGeometry(place)):
-            self.resize(DEFAULT_SIZE)
+            self.resize(DEFAULT_SIZE.boundedTo(self.screen().availableSize() - FRAME))
 
     def _remember_place(self) -> None:
         self._memory.setValue("geometry", self.saveGeometry())

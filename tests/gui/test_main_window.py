@@ -260,8 +260,16 @@ def test_a_damaged_memory_means_the_default_place(make_window: MakeWindow, tmp_p
     (tmp_path / "window.ini").write_text(damage)
     window = make_window()
     fill(window)
-    assert window.size() == DEFAULT_SIZE
+    assert window.height() == DEFAULT_SIZE.height()
     assert window.current_page == "dashboard"
+
+
+def test_a_new_window_fits_a_small_screen(make_window: MakeWindow) -> None:
+    window = make_window()
+    fill(window)
+    screen = window.screen().availableSize()
+    assert screen.width() < DEFAULT_SIZE.width()
+    assert window.width() < screen.width()
 
 
 def test_quit_is_reachable_by_button_and_key(make_window: MakeWindow, qtbot: QtBot) -> None:
