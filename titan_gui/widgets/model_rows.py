@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QColor, QPalette
 from PySide6.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QSizePolicy, QVBoxLayout, QWidget
@@ -79,15 +81,7 @@ class ModelRowWidget(QWidget):
         return Mood.OFFLINE if self.row.is_selftest else FIT_MOODS[self.row.verdict.fit]
 
     def _lay_out(self) -> None:
-        words = QVBoxLayout()
-        words.setSpacing(2)
-        for line in (self._name, self._facts, self._verdict):
-            words.addWidget(line)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 6, 0, 6)
-        layout.addLayout(words, 1)
-        layout.addWidget(self._delete, 0, Qt.AlignmentFlag.AlignVCenter)
-        layout.addWidget(self._offer, 0, Qt.AlignmentFlag.AlignVCenter)
+        _lay_out(self, (self._name, self._facts, self._verdict), (self._delete, self._offer))
 
     def _on_offer_clicked(self, is_wanted: bool) -> None:
         self._wanted = is_wanted
@@ -116,15 +110,7 @@ class MissingRowWidget(QWidget):
         self._withdraw = QPushButton(self.tr("Don't offer"))
         self._withdraw.setAccessibleName(self.tr("Offer {0} no more").format(row.name))
         self._withdraw.clicked.connect(lambda: self.withdraw_clicked.emit(self.row.name))
-        words = QVBoxLayout()
-        words.setSpacing(2)
-        for line in (self._name, self._facts, self._verdict):
-            words.addWidget(line)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 6, 0, 6)
-        layout.addLayout(words, 1)
-        layout.addWidget(self._withdraw, 0, Qt.AlignmentFlag.AlignVCenter)
-        layout.addWidget(self.get, 0, Qt.AlignmentFlag.AlignVCenter)
+        _lay_out(self, (self._name, self._facts, self._verdict), (self._withdraw, self.get))
         self.show_row(row)
 
     @property
@@ -172,15 +158,7 @@ class PullRowWidget(QWidget):
         self._go_on = QPushButton(self.tr("Go on"))
         self._go_on.setAccessibleName(self.tr("Go on with the download of {0}").format(row.name))
         self._go_on.clicked.connect(lambda: self.go_on_clicked.emit(self.row.name, self.row.wanted_as))
-        words = QVBoxLayout()
-        words.setSpacing(2)
-        for part in (self._name, self._bar, self._text):
-            words.addWidget(part)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 6, 0, 6)
-        layout.addLayout(words, 1)
-        layout.addWidget(self._cancel, 0, Qt.AlignmentFlag.AlignVCenter)
-        layout.addWidget(self._go_on, 0, Qt.AlignmentFlag.AlignVCenter)
+        _lay_out(self, (self._name, self._bar, self._text), (self._cancel, self._go_on))
         self.show_row(row)
 
     @property
@@ -217,3 +195,16 @@ def _breakable(note: Note) -> Note:
     policy.setHeightForWidth(True)
     note.setSizePolicy(policy)
     return note
+
+
+def _lay_out(row: QWidget, words: Iterable[QWidget], buttons: Iterable[QWidget]) -> None:
+    """What is said, below each other, and what can be done, beside it."""
+    lines = QVBoxLayout()
+    lines.setSpacing(2)
+    for line in words:
+        lines.addWidget(line)
+    layout = QHBoxLayout(row)
+    layout.setContentsMargins(0, 6, 0, 6)
+    layout.addLayout(lines, 1)
+    for button in buttons:
+        layout.addWidget(button, 0, Qt.AlignmentFlag.AlignVCenter)

@@ -2,48 +2,25 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent, QSize, Qt
-from PySide6.QtGui import QFontMetrics, QPainter, QPaintEvent, QPalette, QResizeEvent, QShowEvent
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtGui import QFontMetrics, QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
-from titan_gui.theme import dimmed, tabular, tint
-from titan_gui.widgets.measured_label import MeasuredLabel
+from titan_gui.theme import dimmed, tabular
+from titan_gui.widgets.tinted_label import TintedLabel
 
 
-class TextLabel(MeasuredLabel):
+class TextLabel(TintedLabel):
     """Plain text in tabular figures. `is_quiet`: what is said second, in a weaker colour that stays readable."""
 
     def __init__(self, text: str = "", *, scale: float = 1.0, bold: bool = False, is_quiet: bool = False) -> None:
-        super().__init__(text)
-        self._is_quiet = is_quiet
-        self._is_stale = False  # the theme has changed since the colour was taken
+        super().__init__(text, dimmed if is_quiet else None)
         self.setTextFormat(Qt.TextFormat.PlainText)
         self.setFont(tabular(self.font(), scale=scale, bold=bold))
-        self._tint()
 
     def show_text(self, text: str) -> None:
         if self.text() != text:
             self.setText(text)
-
-    def changeEvent(self, event: QEvent) -> None:
-        super().changeEvent(event)
-        if self._is_quiet and event.type() in (QEvent.Type.PaletteChange, QEvent.Type.ApplicationPaletteChange):
-            if (
-                self.isVisible()
-            ):  # few are, of the hundreds that are told of a new theme; the others when they are shown
-                self._tint()
-            else:
-                self._is_stale = True
-
-    def showEvent(self, event: QShowEvent) -> None:
-        super().showEvent(event)
-        if self._is_stale:
-            self._tint()
-
-    def _tint(self) -> None:
-        self._is_stale = False
-        if self._is_quiet:
-            tint(self, dimmed(QPalette()))  # not the label's own palette: that one has been dimmed already
 
 
 class WrappedLabel(TextLabel):
