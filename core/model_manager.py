@@ -20,13 +20,13 @@ from core.missing_models import missing_models
 from core.model_names import local_name
 from core.no_offer import why_none_is_here, why_unloadable
 from core.quant_choice import choose_quant, quants_of
+from core.unloadable import Unloadable
 from core.vram_plan import VramPlan
 
 log = get_logger(__name__)
 
 DEFAULT_OLLAMA_HOST = "http://localhost:11434"
 _BY_TABLE = "By your table of names."
-RETRY_UNLOADABLE_S = 600.0  # a model that failed to load is offered again after this long: memory may be free by then
 
 
 class ModelManager:
@@ -64,8 +64,7 @@ class ModelManager:
         self.loaded: tuple[LoadedModel, ...] = ()
         self.problem = ""  # why nothing is offered, one sentence; "" when something is
         self.problem_hint = ""
-        # By the engine's name: why, what to do, and the monotonic time of the failure
-        self._unloadable: dict[str, tuple[str, str, float]] = {}
+        self._unloadable = Unloadable(monotonic)
         self._card_mb, self._room = card_mb, room
         self._chosen: dict[str, ChosenQuant] = {}  # by the owner's name, where that names no one file
         self._vram_plan = VramPlan()
@@ -119,7 +118,7 @@ class ModelManager:
         if models != self.models:
             self.models = models
             self._unloadable.clear()  # a new or replaced file deserves a new try
-        self._forget_old_failures()
+        self._unloadable.try_again(self.fits)
         self._take_loaded(await self._engine.loaded_models())
         self._explain()
         before, self._offered_at_refresh = self._offered_at_refresh, self.offered
@@ -140,7 +139,7 @@ class ModelManager:
             raise AtCapacity("this agent serves another model at the moment", hint="Ask again in a moment.")
 
     async def load(self, wanted: str) -> LoadedModel:
-        """Bring an offered model into memory. A model that can't be loaded is not offered until it changes.
+        """Bring an offered model into memory. One that can't be loaded isn't offered for a while (core/unloadable.py).
 
         The file that is served for a model in any quantisation stands for that model. Raises ModelNotOffered,
         ModelError, EngineError; AtCapacity when sessions of another model run.
@@ -156,13 +155,12 @@ class ModelManager:
                 self.note_unloadable(name, error)
                 if not isinstance(error, NotEnoughMemory) or not self._has_smaller(wanted):
                     raise
-        self._unloadable.pop(name, None)
+        self._unloadable.note_loaded(name)
         self._used_at = self._monotonic()
         self._take_loaded(await self._engine.loaded_models())
-        if name in self._unloadable:
+        if (failure := self._unloadable.get(name)) is not None:
             self._explain()
-            why, hint, _ = self._unloadable[name]
-            raise ModelError(why, hint=hint)
+            raise ModelError(failure.why, hint=failure.hint)
         return loaded
 
     async def _load(self, name: str) -> LoadedModel:
@@ -251,6 +249,7 @@ class ModelManager:
     def note_answered(self, name: str) -> None:
         """It gave a token: it is in memory, although the engine hasn't been asked since."""
         self._answered.add(name)
+        self._unloadable.note_answered(name)
 
     def is_serving(self, name: str) -> bool:
         """Whether a session of `name` (the engine's name) runs."""
@@ -258,7 +257,7 @@ class ModelManager:
 
     def note_unloadable(self, name: str, error: ModelError) -> None:
         """Remember that serving `name` failed for the model's own sake (too little memory, gone)."""
-        self._unloadable[name] = (error.detail, error.hint, self._monotonic())
+        self._unloadable.note(name, error)
         self._explain()
 
     def _take_loaded(self, loaded: tuple[LoadedModel, ...]) -> None:
@@ -268,7 +267,7 @@ class ModelManager:
         self.has_misplaced = bool(misplaced)
         for name, why in misplaced.items():
             hint = "Close what uses the graphics card, or restart the engine; then try again: titan retry"
-            self._unloadable[name] = (why, hint, self._monotonic())
+            self._unloadable.note(name, ModelError(why, hint=hint))
 
     @property
     def chosen_quants(self) -> tuple[ChosenQuant, ...]:
@@ -339,7 +338,7 @@ class ModelManager:
             self.loaded,
             self.models,
             local=lambda offered: local_name(offered, self.names),
-            unloadable=self._unloadable,
+            unloadable=self._unloadable.lately,
             room=room,
         ) or (hasattr(self._engine, "use_context") and has_more_context(self.loaded, self.models, room))
 
@@ -389,19 +388,12 @@ class ModelManager:
         found = find_model(local, tuple(model.name for model in self.models))
         return any(model.name == found and model.is_selftest for model in self.models)
 
-    def _forget_old_failures(self) -> None:
-        now = self._monotonic()
-        for name, (_why, _hint, failed_at) in tuple(self._unloadable.items()):
-            if now - failed_at > RETRY_UNLOADABLE_S:
-                del self._unloadable[name]
-
     def _explain(self) -> None:
         self.problem, self.problem_hint = "", ""
         if self.offered:
             return
-        if self._unloadable:
-            name, (why, hint, _) = next(iter(self._unloadable.items()))
-            self.problem, self.problem_hint = why_unloadable(name, why, hint)
+        if (first := self._unloadable.first) is not None:
+            self.problem, self.problem_hint = why_unloadable(*first)
         else:
             for_tests = [name for name in self.supported if self._is_for_tests(name)]
             self.problem, self.problem_hint = why_none_is_here(

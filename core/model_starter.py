@@ -173,11 +173,14 @@ class ModelStarter:
                     tokens = max(tokens, piece.completion_tokens or 0)
         if not tokens:
             raise EngineFailed("it gave no token")
+        self._models.note_answered(name)
 
     def _fail(self, name: str, error: AgentError) -> None:
-        """It isn't offered for some minutes; the next one that is offered gets its turn, else the owner is told."""
+        """It isn't offered for a while; the next one that is offered gets its turn, else the owner is told."""
         log.warning("model does not serve", model=name, error=error.detail, hint=error.hint)
-        self._models.note_unloadable(name, ModelError(error.detail, hint=error.hint))
+        if not isinstance(error, ModelError):  # one that is says more: too little memory is soon tried again
+            error = ModelError(error.detail, hint=error.hint)
+        self._models.note_unloadable(name, error)
 
     def _on_done(self, task: asyncio.Task[None]) -> None:
         if task is not self._task:  # stopped

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from core.engines import EngineModel
+from core.unloadable import Failure
 
 
-def why_unloadable(name: str, why: str, hint: str) -> tuple[str, str]:
+def why_unloadable(name: str, failure: Failure) -> tuple[str, str]:
     """The sentence and the remedy where a model is here and has failed."""
-    hint = hint or "It is tried again in 10 minutes; offer another one meanwhile: titan models"
-    return f"{name} cannot be served: {why}", hint
+    sentence = f"{name} cannot be served: {failure.why}"
+    if failure.is_of_memory:
+        hint = failure.hint or "Close other programs, or offer a smaller one: titan models"
+        return f"{sentence.removesuffix('.')}; it is tried again as soon as there is room", hint
+    return sentence, failure.hint or "It is tried again in 10 minutes; offer another one meanwhile: titan models"
 
 
 def why_none_is_here(

@@ -18,6 +18,8 @@ from core.memory_need import LoadPlan, embedded_plan
 from core.plurals import counted
 
 FORGET_FAILURE_S = 600.0  # memory may be free by then
+# Of the smallest load, beside which nothing is left to try; who asks again waits longer (core/unloadable.py).
+FORGET_LEAST_S = 15.0
 
 HINT = "Choose a smaller model, fewer sessions (max_concurrent_jobs) or less context (context_tokens)."
 
@@ -106,7 +108,8 @@ class LoadPlanner:
 
     def _too_much_mb(self, file: ModelFile) -> int | None:
         need_mb, failed_at = self._failed.get(file.path, (0, 0.0))
-        if need_mb and self._monotonic() - failed_at > FORGET_FAILURE_S:
+        is_least = self.least_mb is not None and need_mb <= self.least_mb
+        if need_mb and self._monotonic() - failed_at > (FORGET_LEAST_S if is_least else FORGET_FAILURE_S):
             del self._failed[file.path]
             return None
         return need_mb or None

@@ -25,6 +25,7 @@ from core.engines.worker_launch import engine_worker_command, launch_worker
 from core.errors import NotEnoughMemory
 from core.load_ladder import rung_of
 from core.quantization import size_at
+from core.unloadable import RETRY_WITH_ROOM_S
 from tests.core.test_memory_need import LLAMA_8B, PARAMETERS_8B
 from tests.fakes.gguf_models import TinyModel, write_model
 from tests.fakes.manual_clock import ManualClock
@@ -73,6 +74,19 @@ def test_with_room_the_owner_s_wish_is_met_without_a_word() -> None:
 def test_context_is_held_at_what_the_model_was_trained_for() -> None:
     made, _ = planner(Room(20_000))
     assert made.choose(replace(FILE, context_tokens=2048)).plan.context_tokens == 2048
+
+
+async def test_smallest_load_that_failed_is_tried_again_by_who_has_waited() -> None:
+    """Nothing smaller is left, so else it would be refused for ten minutes with all memory free."""
+    room, clock = Room(need_mb(1, 1024)), ManualClock()
+    made, _ = planner(room, clock)
+    made.choose(FILE)
+    assert not made.step_down(FILE)
+    room.mb = 20_000
+    with pytest.raises(NotEnoughMemory):
+        made.choose(FILE)
+    await clock.advance(RETRY_WITH_ROOM_S)
+    assert made.choose(FILE).plan.sessions == 4
 
 
 def test_short_memory_means_fewer_sessions_and_a_reason() -> None:

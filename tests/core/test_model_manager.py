@@ -6,8 +6,10 @@ import pytest
 
 from core.engines import EngineModel
 from core.engines.embedded import EmbeddedEngine
-from core.errors import AtCapacity, EngineUnreachable, ModelNotOffered, NotEnoughMemory
-from core.model_manager import RETRY_UNLOADABLE_S, ModelManager
+from core.errors import AtCapacity, EngineUnreachable, ModelError, ModelNotOffered, NotEnoughMemory
+from core.fit import Room
+from core.model_manager import ModelManager
+from core.unloadable import RETRY_UNLOADABLE_S, RETRY_WITH_ROOM_S
 from tests.fakes.fake_engine import FakeEngine
 from tests.fakes.manual_clock import ManualClock
 
@@ -89,6 +91,76 @@ async def test_model_that_failed_to_load_is_offered_again_after_a_while() -> Non
     assert await models.refresh()
     assert "tiny" in models.offered
     assert not models.problem
+
+
+class Short:
+    """A model of 1 GB that the engine finds no memory for, and the memory as it is measured."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.room = Room(free_mb=500, budget_mb=8000)
+        self.models = ModelManager(
+            engine=FakeEngine(models=()),
+            supported=("tiny",),
+            monotonic=self.clock.monotonic,
+            room=lambda: self.room,
+        )
+        fake(self.models).models = [EngineModel(name="tiny", size_bytes=1 << 30)]
+        fake(self.models).load_fault = NotEnoughMemory("needs 1 GB.", hint="Close something.")
+
+    async def fail(self) -> None:
+        with pytest.raises(NotEnoughMemory):
+            await self.models.load("tiny")
+        await self.models.refresh()
+        assert self.models.offered == ()
+
+    async def is_offered_after(self, seconds: float) -> bool:
+        await self.clock.advance(seconds)
+        await self.models.refresh()
+        return self.models.offered == ("tiny",)
+
+
+async def test_model_that_found_too_little_memory_is_tried_again_as_soon_as_there_is_room() -> None:
+    short = Short()
+    await short.models.refresh()
+    await short.fail()
+    assert short.models.problem == "tiny cannot be served: needs 1 GB; it is tried again as soon as there is room"
+    assert short.models.problem_hint == "Close something."
+    assert not await short.is_offered_after(RETRY_WITH_ROOM_S + 60)  # no room yet
+    short.room = Room(free_mb=4000, budget_mb=1000)
+    assert not await short.is_offered_after(5)  # the owner lends too little
+    short.room = Room(free_mb=4000, budget_mb=8000)
+    assert await short.is_offered_after(5)
+    assert not short.models.problem
+
+
+async def test_model_that_goes_on_finding_too_little_memory_is_tried_less_and_less_often() -> None:
+    short = Short()
+    await short.models.refresh()
+    short.room = Room(free_mb=4000, budget_mb=8000)  # so it seems
+    for wait_s in (20, 40, 80, 160, 320, 600, 600):
+        await short.fail()
+        short.models.note_unloadable("tiny", NotEnoughMemory("needs 1 GB."))  # a session told of the same failure
+        assert not await short.is_offered_after(wait_s - 1)
+        assert await short.is_offered_after(2)
+    fake(short.models).load_fault = None
+    await short.models.load("tiny")
+    short.models.note_answered("tiny")
+    await short.models.unload_all()
+    fake(short.models).load_fault = NotEnoughMemory("needs 1 GB.")
+    await short.fail()
+    assert await short.is_offered_after(RETRY_WITH_ROOM_S)
+
+
+async def test_model_that_is_broken_waits_its_time_however_much_room_there_is() -> None:
+    short = Short()
+    await short.models.refresh()
+    short.room = Room(free_mb=4000, budget_mb=8000)
+    short.models.note_unloadable("tiny", ModelError("no GGUF file"))
+    assert short.models.problem == "tiny cannot be served: no GGUF file"
+    assert short.models.problem_hint.startswith("It is tried again in 10 minutes")
+    assert not await short.is_offered_after(RETRY_UNLOADABLE_S - 1)
+    assert await short.is_offered_after(2)
 
 
 async def test_replaced_file_deserves_a_new_try() -> None:

@@ -14,6 +14,7 @@ from core.model_starter import RETRY_S, ModelStarter
 from core.reasons import ReasonBook
 from core.snapshot import AgentSnapshot
 from core.state import AgentState
+from core.unloadable import RETRY_WITH_ROOM_S
 from tests.fakes.fake_engine import FakeEngine
 from tests.fakes.manual_clock import ManualClock
 from tests.fakes.small_agent import small_agent
@@ -135,13 +136,38 @@ async def test_last_model_that_fails_is_told_with_a_remedy(starting: Starting) -
     starting.starter.want()
     starting.starter.begin()
     await starting.over()
-    assert starting.models.problem == "a cannot be served: it needs 9 GB"
+    assert starting.models.problem == "a cannot be served: it needs 9 GB; it is tried again as soon as there is room"
     assert starting.models.problem_hint == "Take a smaller one."
     assert not starting.starter.begin()  # nothing is offered; once something is, it is tried
     starting.engine.load_fault = None
     starting.models.forget_failures()
     assert starting.starter.begin()
     await starting.over()
+
+
+@pytest.mark.parametrize("is_at_its_first_token", [False, True])
+async def test_model_that_found_too_little_memory_comes_back_within_seconds(
+    starting: Starting, is_at_its_first_token: bool
+) -> None:
+    """A rule's end may come while another program still grows: ten minutes later all memory has long been free."""
+    starting.models.supported = ("a",)
+    short = NotEnoughMemory("it needs 9 GB")
+    if is_at_its_first_token:
+        starting.engine.script = [short]
+    else:
+        starting.engine.load_fault = short
+    starting.starter.want()
+    for wait_s in (RETRY_WITH_ROOM_S, 2 * RETRY_WITH_ROOM_S):
+        assert starting.starter.begin()
+        await starting.over()
+        await starting.clock.advance(wait_s - 1)
+        assert not await starting.models.refresh() or not starting.models.offered
+        await starting.clock.advance(1)
+        assert await starting.models.refresh()
+    starting.engine.script, starting.engine.load_fault = [TokenChunk("x", 1), DONE], None
+    assert starting.starter.begin()
+    await starting.over()
+    assert [model.name for model in starting.models.loaded] == ["a"]
 
 
 async def test_answer_without_a_token_is_no_success(starting: Starting) -> None:
@@ -306,7 +332,7 @@ async def test_failure_on_resume_is_model_not_ready_with_its_remedy() -> None:
         await soon(lambda: "model_not_ready" in agent.reasons and "model_loading" not in agent.reasons)
         reason = next(reason for reason in agent.reasons.all if reason.code == "model_not_ready")
         assert (reason.sentence, reason.remedy) == (
-            "Model not ready: tiny cannot be served: it needs 9 GB.",
+            "Model not ready: tiny cannot be served: it needs 9 GB; it is tried again as soon as there is room.",
             "Take a smaller one.",
         )
         engine.load_fault = None
