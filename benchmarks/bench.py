@@ -19,6 +19,7 @@ from typing import Any
 
 import grpc
 
+from benchmarks import calls
 from benchmarks.parties import Agent, Load, Server
 from proto import titancompute_pb2 as pb
 from proto import titancompute_pb2_grpc as pb_grpc
@@ -49,7 +50,7 @@ ROWS = {
     "unpaced16": Row(16, 4000, 0, 16),
     "short": Row(8, 4, 0, 200),
 }
-OTHER_ROWS = ("start", "idle", "status", "flood")
+OTHER_ROWS = ("calls", "start", "idle", "status", "flood")
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +243,8 @@ def run_rows(arguments: argparse.Namespace) -> dict[str, dict[str, Figures]]:
     results: dict[str, dict[str, Figures]] = {}
     servers: dict[str, Server] = {}
     try:
+        if "calls" in wanted:
+            results["calls"] = {"agent": calls.measure(load)}
         if "start" in wanted:
             results["start"] = {"agent": bench.start()}
         agent = Agent(load)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -88,9 +89,9 @@ class Server:
 
 
 class Agent(Server):
-    """`titan run` with a new home of its own."""
+    """`titan run` with a new home of its own, or another `command` that does the same."""
 
-    def __init__(self, load: Load, max_jobs: int = 32) -> None:
+    def __init__(self, load: Load, max_jobs: int = 32, command: Sequence[str | Path] = ()) -> None:
         self._home = tempfile.mkdtemp(prefix="titan-bench-")
         titan = Path(sys.executable).with_name("titan")
         environment = {
@@ -108,7 +109,7 @@ class Agent(Server):
             "TITAN_CPU_BUSY_EFFECT": "off",  # the load is another program that keeps the processor busy
         }
         started = time.monotonic()
-        process = subprocess.Popen([titan, "run"], env=environment, stderr=subprocess.DEVNULL, text=True)
+        process = subprocess.Popen(command or [titan, "run"], env=environment, stderr=subprocess.DEVNULL, text=True)
         try:
             registration = load.ask("wait")
         except RuntimeError:
