@@ -118,10 +118,11 @@ class Reporter:
 
     def take_ended(self, record: SessionRecord) -> None:
         is_failed = record.end_reason in (EndReason.ENGINE_FAILED, EndReason.FAULT)
+        is_refused = record.end_reason is EndReason.REFUSED  # by the engine: as if at the door, nothing was answered
         self.totals = Totals(  # not `replace`, which takes five times as long: once for each session
-            requests_processed=self.totals.requests_processed + 1,
+            requests_processed=self.totals.requests_processed + (not is_refused),
             requests_failed=self.totals.requests_failed + is_failed,
-            requests_refused=self.totals.requests_refused,
+            requests_refused=self.totals.requests_refused + is_refused,
             tokens=self.totals.tokens + record.completion_tokens,
         )
 

@@ -199,6 +199,13 @@ async def test_totals_count_each_end_once(reported: Reported) -> None:
     assert totals.tokens == 20
 
 
+async def test_session_that_the_engine_refused_counts_as_refused_and_not_as_served(reported: Reported) -> None:
+    """A prompt that doesn't fit is found at the door or by the engine, which is the same to the owner."""
+    reported.report.take_ended(ended(end_reason=EndReason.REFUSED, completion_tokens=0))
+    totals = reported.report.totals
+    assert (totals.requests_processed, totals.requests_failed, totals.requests_refused) == (0, 0, 1)
+
+
 async def test_notices_are_kept_once_replaced_and_bounded(reported: Reported) -> None:
     report = reported.report
     for _ in range(2):
