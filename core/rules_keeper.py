@@ -16,7 +16,7 @@ from core.reasons import ReasonBook
 from core.reasons.of_rules import rule_blind, rule_holds, slowed_for_heat
 from core.rules import Holding, MemoryThen, Now, Own, SessionsThen
 from core.rules.effects import format_effect
-from core.rules.evaluate import Evaluation, active_rules, evaluate, wanted_signals
+from core.rules.evaluate import Evaluation, active_rules, after_change, evaluate, wanted_signals
 from core.rules.pace import Heat, Pace, next_pace
 from core.rules.settings import RuleSettings
 from core.rules.table import RULES
@@ -82,11 +82,14 @@ class RulesKeeper:
         self._most_jobs = admission.max_jobs
         self.views: tuple[RuleView, ...] = ()
         self._shown: tuple[object, ...] = ()  # what they were made from
-        self.use_settings(settings)
+        self._settings = settings
+        self._want(wanted_signals(settings))
 
     def use_settings(self, settings: RuleSettings) -> None:
-        """Work by these from the next step on; a rule that is off now holds no longer."""
-        self._settings = settings
+        """Work by these from the next step on; a rule that is off now, or that the change ends, holds no longer."""
+        now = Now(wall=self._wall(), monotonic=self._monotonic())
+        memory = after_change(self._settings, settings, self._signals, self._own(), now, self._last.memory)
+        self._last, self._settings = replace(self._last, memory=memory), settings
         self._want(wanted_signals(settings))
 
     def use_max_jobs(self, most: int) -> None:

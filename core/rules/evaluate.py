@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from core.rules import CannotTell, Holding, Now, Own, RuleState
-from core.rules.look import Rule, Scene, next_state
+from core.rules.look import Rule, Scene, is_ended_by_owner, next_state
 from core.rules.settings import RuleSettings
 from core.rules.table import RULES
 from core.signals import Signals
+
+_OF_MEMORY = ("vram_short", "ram_short")
 
 Memory = Mapping[str, RuleState]  # by the rule's code; a rule that is not in it is new
 
@@ -38,6 +40,23 @@ def evaluate(settings: RuleSettings, signals: Signals, own: Own, now: Now, befor
     return Evaluation(holdings=holdings, unknown=tuple(unknown), memory=memory)
 
 
+def after_change(
+    before: RuleSettings, settings: RuleSettings, signals: Signals, own: Own, now: Now, memory: Memory
+) -> Memory:
+    """What to remember once the owner has changed the settings: a rule that the change itself ends isn't kept by its
+    hold times, which are there for signals that come and go. Those of memory are: a load must not be one too many.
+    """
+    kept = dict(memory)
+    for rule in active_rules(settings):
+        state = memory.get(rule.code)
+        if state is None or state.holding is None or rule.code not in before.effects or rule.code in _OF_MEMORY:
+            continue
+        scene = Scene(settings=before, signals=signals, own=own, now=now, before=state)
+        if is_ended_by_owner(rule, scene, settings):
+            kept[rule.code] = RuleState(known_at=state.known_at)
+    return kept
+
+
 def active_rules(settings: RuleSettings) -> tuple[Rule, ...]:
     """The rules that the owner has on."""
     return tuple(rule for rule in RULES if rule.code in settings.effects and rule.is_on(settings))
@@ -55,7 +74,7 @@ def wanted_signals(settings: RuleSettings) -> frozenset[str]:
 
 def _with_held_memory(rule: Rule, state: RuleState, own: Own) -> RuleState:
     """A memory rule must know what our model held once that is unloaded."""
-    if rule.code not in ("vram_short", "ram_short") or state.holding is None:
+    if rule.code not in _OF_MEMORY or state.holding is None:
         return state
     held_mb = own.vram_mb if rule.code == "vram_short" else own.ram_mb
     return state if held_mb <= state.held_mb else replace(state, held_mb=held_mb)

@@ -37,7 +37,8 @@ class WhenLost(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What there is to say is for ON: a rule in between keeps what it said. `ends_at` as in Holding."""
+    """What there is to say is for ON; else a rule that still holds keeps what it said, but for a sentence that names a
+    limit, which the owner may have changed. `ends_at` as in Holding."""
 
     level: Level
     sentence: str = ""
@@ -107,12 +108,21 @@ def next_state(rule: Rule, scene: Scene, effect: Effect) -> tuple[RuleState, str
     if before.holding:
         if _is_over(rule, scene.settings, before, since, now):
             return RuleState(known_at=before.known_at), cause
-        return replace(before, turning_since=since), cause
+        return replace(before, turning_since=since, holding=_said(before.holding, look)), cause
     if now - since < rule.begins_after(scene.settings) and not look.is_urgent:
         return replace(before, turning_since=since), cause
     holding = _holding(rule, scene, look, effect)
     began = replace(before, turning_since=None, began_at=now, is_in_doubt=bool(cause), holding=holding)
     return began, cause
+
+
+def is_ended_by_owner(rule: Rule, scene: Scene, settings: RuleSettings) -> bool:
+    """Whether changing to these settings takes away what the rule holds for, with all else as it is. `scene` has the
+    settings from before."""
+    then, now = rule.look(scene), rule.look(replace(scene, settings=settings))
+    if isinstance(then, Unknown) or isinstance(now, Unknown) or now.level is Level.ON:
+        return False
+    return then.level is Level.ON or (then.level is Level.BETWEEN and now.level is Level.OFF)
 
 
 def time_text(moment: float, wall: float, zone: tzinfo | None) -> str:
@@ -197,4 +207,8 @@ def _stay(state: RuleState, look: Look, effect: Effect) -> RuleState:
             is_urgent=holding.is_urgent or look.is_urgent,
         )
         state = replace(state, is_in_doubt=state.is_in_doubt and state.known_at is None)
-    return replace(state, holding=replace(holding, effect=effect))
+    return replace(state, holding=replace(_said(holding, look), effect=effect))
+
+
+def _said(holding: Holding, look: Look) -> Holding:
+    return replace(holding, sentence=look.sentence) if look.sentence else holding

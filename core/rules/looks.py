@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from core.rules import SessionsThen
-from core.rules.look import BETWEEN, OFF, Level, Look, Scene, time_text, within_sentence
+from core.rules.look import OFF, Level, Look, Scene, time_text, within_sentence
 from core.rules.schedule import is_allowed, next_change
 from core.signals import Unknown
 
@@ -51,10 +51,12 @@ def gpu_in_use(scene: Scene) -> Look | Unknown:
     use, values = scene.signals.gpu_use_by_others, scene.settings.values
     if isinstance(use, Unknown):
         return use
-    if use.percent > values.gpu_others_percent:
-        who = use.program or "Another program"
-        return Look(Level.ON, f"{who} uses the graphics card (above {values.gpu_others_percent:g} %).")
-    return OFF if use.percent < values.gpu_others_resume_percent else BETWEEN
+    who, uses, level = use.program or "Another program", " uses the graphics card", Level.ON
+    if use.percent <= values.gpu_others_percent:
+        level = Level.OFF if use.percent < values.gpu_others_resume_percent else Level.BETWEEN
+        held = scene.before.holding
+        who = held.sentence.partition(uses)[0] if held is not None else who  # now it may be another one, or none
+    return Look(level, f"{who}{uses} (above {values.gpu_others_percent:g} %).")
 
 
 def full_screen(scene: Scene) -> Look | Unknown:
@@ -77,19 +79,20 @@ def battery_low(scene: Scene) -> Look | Unknown:
         return power
     if power.on_mains or power.battery_percent is None:
         return OFF
-    if power.battery_percent < low:
-        return Look(Level.ON, f"The battery is low (below {low:g} %).")
-    return OFF if power.battery_percent >= min(100.0, low + BATTERY_MARGIN_PERCENT) else BETWEEN
+    level = Level.ON
+    if power.battery_percent >= low:
+        enough = min(100.0, low + BATTERY_MARGIN_PERCENT)
+        level = Level.OFF if power.battery_percent >= enough else Level.BETWEEN
+    return Look(level, f"The battery is low (below {low:g} %).")
 
 
 def gpu_hot(scene: Scene) -> Look | Unknown:
     celsius, values = scene.signals.gpu_temperature_c, scene.settings.values
     if isinstance(celsius, Unknown):
         return celsius
-    if celsius >= values.gpu_max_c:
-        resume = f"it shares again at {values.gpu_resume_c:g} °C"
-        return Look(Level.ON, f"The graphics card is too hot ({values.gpu_max_c:g} °C or more): {resume}.")
-    return OFF if celsius <= values.gpu_resume_c else BETWEEN
+    level = _heat_level(celsius, values.gpu_max_c, values.gpu_resume_c)
+    resume = f"it shares again at {values.gpu_resume_c:g} °C"
+    return Look(level, f"The graphics card is too hot ({values.gpu_max_c:g} °C or more): {resume}.")
 
 
 def cpu_hot(scene: Scene) -> Look | Unknown:
@@ -102,17 +105,17 @@ def cpu_hot(scene: Scene) -> Look | Unknown:
         limit_c = heat.critical_c - CRITICAL_MARGIN_C
         why = f"; its own critical mark is {heat.critical_c:g} °C"
     resume_c = min(values.cpu_resume_c, limit_c - CRITICAL_MARGIN_C) if why else values.cpu_resume_c
-    if heat.mean_c >= limit_c:
-        resume = f"it shares again at {resume_c:g} °C"
-        return Look(Level.ON, f"The processor is too hot ({limit_c:g} °C or more{why}): {resume}.")
-    return OFF if heat.mean_c <= resume_c else BETWEEN
+    level = _heat_level(heat.mean_c, limit_c, resume_c)
+    resume = f"it shares again at {resume_c:g} °C"
+    return Look(level, f"The processor is too hot ({limit_c:g} °C or more{why}): {resume}.")
 
 
 def cpu_busy(scene: Scene) -> Look | Unknown:
     percent, limit = scene.signals.cpu_percent_others, scene.settings.values.cpu_others_percent
     if isinstance(percent, Unknown):
         return percent
-    return Look(Level.ON, f"Other programs keep the processor busy (above {limit:g} %).") if percent > limit else OFF
+    level = Level.ON if percent > limit else Level.OFF
+    return Look(level, f"Other programs keep the processor busy (above {limit:g} %).")
 
 
 def metered(scene: Scene) -> Look | Unknown:
@@ -147,6 +150,12 @@ def gpu_lost(scene: Scene) -> Look:
 def engine_used(scene: Scene) -> Look:
     model = scene.signals.engine_used_by_owner
     return Look(Level.ON, f"Your own work uses the engine ({model}).") if model else OFF
+
+
+def _heat_level(celsius: float, limit_c: float, resume_c: float) -> Level:
+    if celsius >= limit_c:
+        return Level.ON
+    return Level.OFF if celsius <= resume_c else Level.BETWEEN
 
 
 def _midnight(scene: Scene) -> float:

@@ -17,7 +17,7 @@ from core.rules import Own
 from core.rules.settings import rule_settings
 from core.rules_keeper import END_LIMIT_S, RETRY_UNLOAD_S, RulesKeeper
 from core.sessions import END_SENTENCES, Admission, EndReason, absorb_cancel, ended_error
-from core.signals import FullScreen, Power, ProcessorHeat, Signals, Unknown
+from core.signals import FullScreen, GpuUse, Power, ProcessorHeat, Signals, Unknown
 from core.snapshot import RuleView
 from tests.fakes.calm_signals import CALM
 from tests.fakes.manual_clock import ManualClock
@@ -366,6 +366,74 @@ async def test_another_effect_counts_for_a_rule_that_holds_already(kept: Kept) -
     assert not client.task.done()
     await kept.clock.advance(3)  # 12 s after it began
     await ended_by_rule(client)
+
+
+@pytest.mark.parametrize(
+    ("code", "signals", "limits"),
+    [
+        ("cpu_busy", {"cpu_percent_others": 60.0}, {"cpu_others_percent": 70.0}),
+        (
+            "gpu_in_use",
+            {"gpu_use_by_others": GpuUse(percent=45, program="Blender")},
+            {"gpu_others_percent": 60.0, "gpu_others_resume_percent": 40.0},
+        ),
+        ("gpu_hot", {"gpu_temperature_c": 81.0}, {"gpu_max_c": 85.0}),
+        ("cpu_hot", {"processor_heat": ProcessorHeat(celsius=91.0, mean_c=91.0)}, {"cpu_max_c": 95.0}),
+        (
+            "battery_low",
+            {"power": Power(on_mains=False, battery_percent=40.0)},
+            {"battery_low_percent": 30.0},
+        ),
+        ("in_use", {"idle_s": 240.0}, {"idle_minutes": 3.0}),
+    ],
+)
+async def test_rule_whose_reason_the_owner_takes_away_ends_at_once(
+    code: str, signals: dict[str, Any], limits: dict[str, Any]
+) -> None:
+    """It would hold its resume time, and name a limit that is no longer the owner's."""
+    strict = {
+        "battery_low_percent": 50.0,
+        "on_battery_effect": "off",
+        "pause_while_in_use": True,
+        "idle_minutes": 10.0,
+    }
+    kept = Kept(**strict)
+    try:
+        await kept.see(replace(CALM, **signals), 20)
+        assert kept.codes() == [code]
+        kept.keeper.use_settings(kept.settings(**{**strict, "max_concurrent_jobs": 2}))
+        kept.keeper.step()
+        assert kept.codes() == [code]  # another change ends nothing
+        kept.keeper.use_settings(kept.settings(**{**strict, **limits}))
+        kept.keeper.step()
+        assert kept.codes() == []
+    finally:
+        await kept.close()
+
+
+async def test_rule_that_still_holds_names_the_present_limit(kept: Kept) -> None:
+    await kept.see(replace(CALM, cpu_percent_others=60.0, gpu_temperature_c=82.0), 20)
+    await kept.see(replace(CALM, cpu_percent_others=10.0, gpu_temperature_c=77.0), 5)  # waits, and in between
+    kept.keeper.use_settings(kept.settings(cpu_others_percent=45.0, gpu_max_c=78.0, gpu_resume_c=70.0))
+    kept.keeper.step()
+    assert [reason.sentence for reason in kept.reasons.all] == [
+        "The graphics card is too hot (78 °C or more): it shares again at 70 °C.",
+        "Other programs keep the processor busy (above 45 %).",
+    ]
+
+
+async def test_program_that_used_the_card_is_still_named_while_the_rule_waits(kept: Kept) -> None:
+    await kept.see(replace(CALM, gpu_use_by_others=GpuUse(percent=45, program="Blender")), 20)
+    await kept.see(replace(CALM, gpu_use_by_others=GpuUse(percent=0, program="")), 5)
+    assert [reason.sentence for reason in kept.reasons.all] == ["Blender uses the graphics card (above 20 %)."]
+
+
+async def test_less_kept_memory_does_not_end_a_shortage_before_its_time(kept: Kept) -> None:
+    await kept.see(replace(CALM, free_ram_mb=300, total_ram_mb=16_000), 10)
+    assert "ram_short" in kept.codes()
+    kept.keeper.use_settings(kept.settings(ram_reserve_mb=100))
+    kept.keeper.step()
+    assert "ram_short" in kept.codes()
 
 
 # What can't be told
