@@ -12,7 +12,7 @@ from core.errors import EngineFailed, EngineUnreachable, NotEnoughMemory, NotSer
 from core.model_manager import ModelManager
 from core.model_starter import RETRY_S, ModelStarter
 from core.reasons import ReasonBook
-from core.snapshot import AgentSnapshot
+from core.snapshot import AgentSnapshot, CapacityView
 from core.state import AgentState
 from core.unloadable import RETRY_WITH_ROOM_S
 from tests.fakes.fake_engine import FakeEngine
@@ -337,6 +337,28 @@ async def test_failure_on_resume_is_model_not_ready_with_its_remedy() -> None:
         )
         engine.load_fault = None
         await agent.keeper.restart_engine()
+        await soon(lambda: not agent.reasons.is_blocked)
+        assert engine.loaded
+
+
+async def test_failure_for_want_of_memory_mends_itself_once_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With nobody's doing: the keeper looks every few seconds while no model is ready."""
+    engine = FakeEngine([TokenChunk("x", 1), DONE], name="ollama", models=())
+    engine.models = [EngineModel(name="tiny", size_bytes=2_000_000_000)]
+    async with small_agent(engine, {"supported_models": ("tiny",)}) as agent:
+        agent.owner.pause()
+        engine.load_fault = NotEnoughMemory("it needs 9 GB")
+        agent.owner.resume()
+        await soon(lambda: "model_not_ready" in agent.reasons and "model_loading" not in agent.reasons)
+        engine.load_fault = None
+        await agent.keeper.refresh()
+        assert "model_not_ready" in agent.reasons  # too soon
+        monkeypatch.setattr("core.unloadable.RETRY_WITH_ROOM_S", 0.0)
+        agent.store.publish(capacity=CapacityView(kind="ram", total_mb=1_000))
+        await agent.keeper.refresh()
+        assert "model_not_ready" in agent.reasons  # no room
+        agent.publish_now()
+        await agent.keeper.refresh()
         await soon(lambda: not agent.reasons.is_blocked)
         assert engine.loaded
 
