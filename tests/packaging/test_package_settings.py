@@ -240,3 +240,15 @@ def test_nothing_that_we_depend_on_brings_a_package_of_our_names() -> None:
         if len(file.parts) > 1 and file.parts[0] in ours
     ]
     assert clashes == []
+
+
+def test_check_of_the_package_brings_every_file_of_the_tests_that_it_uses() -> None:
+    """On the machine with the package there is no tree: a fake that began to use another one broke it there only."""
+    brought = set(re.findall(r"tests/\w+/\w+\.py", words(LINUX / "check-deb")))
+    assert "tests/packaging/installed_app.py" in brought
+    wanted = {
+        f"{module.replace('.', '/')}.py"
+        for path in brought
+        for module in re.findall(r"^from (tests[.\w]+) import", words(ROOT / path), re.MULTILINE)
+    }
+    assert wanted <= brought
