@@ -14,6 +14,7 @@ from core.shared_beat import sleep_to_beat
 
 INTERVAL_S = 0.5
 NEAR_INTERVAL_S = 0.1
+UNNEEDED_INTERVAL_S = 1.0  # without a model in memory, or a reading
 NEAR = 2.0  # times what must stay free
 
 
@@ -38,10 +39,13 @@ class MemoryWatch:
 
     async def run(self) -> None:
         """Watch for ever."""
-        is_near = False
+        interval_s = INTERVAL_S
         while True:
-            await self._sleep(NEAR_INTERVAL_S if is_near else INTERVAL_S)
+            await self._sleep(interval_s)
             reading = await asyncio.to_thread(self._read) if self._is_needed() else None
-            is_near = reading is not None and reading.available_mb < NEAR * self._kept_mb(reading)
-            if reading is not None:
-                self._on_reading(reading)
+            if reading is None:
+                interval_s = UNNEEDED_INTERVAL_S
+                continue
+            is_near = reading.available_mb < NEAR * self._kept_mb(reading)
+            interval_s = NEAR_INTERVAL_S if is_near else INTERVAL_S
+            self._on_reading(reading)

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from core.host_meter import RamReading
-from core.memory_watch import INTERVAL_S, NEAR_INTERVAL_S, MemoryWatch
+from core.memory_watch import INTERVAL_S, NEAR_INTERVAL_S, UNNEEDED_INTERVAL_S, MemoryWatch
 
 
 class Turns:
@@ -58,4 +58,4 @@ async def test_it_looks_closer_while_memory_is_nearly_short() -> None:
 
 
 async def test_what_is_not_measured_is_not_told() -> None:
-    assert await watched(True, free_mb=[None]) == ([], [INTERVAL_S, INTERVAL_S])
+    assert await watched(True, free_mb=[None]) == ([], [INTERVAL_S, UNNEEDED_INTERVAL_S])

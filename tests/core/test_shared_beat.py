@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from core.shared_beat import BEAT_S, sleep_to_beat
+from core.shared_beat import BEAT_S, SHORT_BEAT_S, sleep_to_beat
 
 
 class Timetable:
@@ -32,11 +32,15 @@ def timetable(monkeypatch: pytest.MonkeyPatch) -> Timetable:
     return timetable
 
 
-@pytest.mark.parametrize("seconds", [0.25, 0.5, 1.0, 2.0])
-async def test_sleeps_end_on_a_beat_an_eighth_of_a_second_off_at_most(timetable: Timetable, seconds: float) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "beat_s"), [(0.25, SHORT_BEAT_S), (0.5, SHORT_BEAT_S), (0.99, BEAT_S), (1.0, BEAT_S), (2.0, BEAT_S)]
+)
+async def test_sleeps_end_on_a_beat_half_of_one_off_at_most(
+    timetable: Timetable, seconds: float, beat_s: float
+) -> None:
     await sleep_to_beat(seconds)
-    assert timetable.now / BEAT_S == pytest.approx(round(timetable.now / BEAT_S))
-    assert timetable.slept == [pytest.approx(seconds, abs=BEAT_S / 2)]
+    assert timetable.now / beat_s == pytest.approx(round(timetable.now / beat_s))
+    assert timetable.slept == [pytest.approx(seconds, abs=beat_s / 2)]
 
 
 async def test_a_period_of_whole_beats_is_kept(timetable: Timetable) -> None:
@@ -46,6 +50,6 @@ async def test_a_period_of_whole_beats_is_kept(timetable: Timetable) -> None:
     assert timetable.now == pytest.approx(110.0, abs=0.01)
 
 
-async def test_less_than_a_beat_is_slept_exactly(timetable: Timetable) -> None:
+async def test_less_than_the_shortest_beat_is_slept_exactly(timetable: Timetable) -> None:
     await sleep_to_beat(0.1)
     assert timetable.slept == [0.1]
