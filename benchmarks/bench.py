@@ -50,7 +50,7 @@ ROWS = {
     "unpaced16": Row(16, 4000, 0, 16),
     "short": Row(8, 4, 0, 200),
 }
-OTHER_ROWS = ("calls", "start", "idle", "status", "flood")
+OTHER_ROWS = ("start", "idle", "status", "flood", "calls")
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,8 +243,6 @@ def run_rows(arguments: argparse.Namespace) -> dict[str, dict[str, Figures]]:
     results: dict[str, dict[str, Figures]] = {}
     servers: dict[str, Server] = {}
     try:
-        if "calls" in wanted:
-            results["calls"] = {"agent": calls.measure(load)}
         if "start" in wanted:
             results["start"] = {"agent": bench.start()}
         agent = Agent(load)
@@ -263,6 +261,8 @@ def run_rows(arguments: argparse.Namespace) -> dict[str, dict[str, Figures]]:
                 results["flood"] = {"agent": bench.flood(agent, strangers)}
             finally:
                 strangers.close()
+        if "calls" in wanted:
+            results["calls"] = {"agent": calls.measure(load)}
         results["after"] = {name: {"resident_mb": server.resident_mb()} for name, server in servers.items()}
     finally:
         for server in servers.values():

@@ -30,7 +30,9 @@ class MemoryWatch:
         on_reading: Callable[[RamReading], None],
         sleep: Callable[[float], Awaitable[None]] = sleep_to_beat,
     ) -> None:
-        """`kept_mb` is what must stay free (core/capacity.kept_free_mb)."""
+        """`kept_mb` is what must stay free (core/capacity.kept_free_mb). `on_reading` gets what comes near to that, and
+        the first reading that no longer does.
+        """
         self._read = read
         self._is_needed = is_needed
         self._kept_mb = kept_mb
@@ -39,13 +41,14 @@ class MemoryWatch:
 
     async def run(self) -> None:
         """Watch for ever."""
-        interval_s = INTERVAL_S
+        interval_s, is_near = INTERVAL_S, False
         while True:
             await self._sleep(interval_s)
             reading = await asyncio.to_thread(self._read) if self._is_needed() else None
             if reading is None:
-                interval_s = UNNEEDED_INTERVAL_S
+                interval_s, is_near = UNNEEDED_INTERVAL_S, False
                 continue
-            is_near = reading.available_mb < NEAR * self._kept_mb(reading)
+            was_near, is_near = is_near, reading.available_mb < NEAR * self._kept_mb(reading)
             interval_s = NEAR_INTERVAL_S if is_near else INTERVAL_S
-            self._on_reading(reading)
+            if is_near or was_near:  # while there is plenty the samples tell it often enough
+                self._on_reading(reading)

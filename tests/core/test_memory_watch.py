@@ -47,14 +47,19 @@ async def watched(*loaded: bool, free_mb: list[int | None]) -> tuple[list[int], 
 
 
 async def test_it_reads_only_while_a_model_of_ours_is_in_memory() -> None:
-    told, _ = await watched(False, True, False, True, free_mb=[1900, 1100])
-    assert told == [1900, 1100]
+    told, _ = await watched(False, True, False, True, free_mb=[700, 600])
+    assert told == [700, 600]
 
 
 async def test_it_looks_closer_while_memory_is_nearly_short() -> None:
     told, lengths_s = await watched(True, True, True, free_mb=[800, 799, 900])
-    assert told == [800, 799, 900]
+    assert told == [799, 900]  # and that it is over
     assert lengths_s == [INTERVAL_S, INTERVAL_S, NEAR_INTERVAL_S, INTERVAL_S]
+
+
+async def test_plenty_is_left_to_the_samples_to_tell() -> None:
+    told, _ = await watched(True, True, True, True, free_mb=[1900, 799, 900, 1100])
+    assert told == [799, 900]
 
 
 async def test_what_is_not_measured_is_not_told() -> None:
