@@ -30,7 +30,8 @@ from core.memory_need import embedded_plan, memory_need, ollama_plan
 from core.quantization import size_at
 from core.snapshot import AgentSnapshot, CapacityView, EngineView
 from core.stats_collector import SystemStats
-from tests.core.test_memory_need import LLAMA_8B, PARAMETERS_8B, PLANS, SHAPES
+from tests.core.test_memory_need import PLANS, SHAPES
+from tests.fakes.llama_8b import LLAMA_8B, PARAMETERS_8B
 from tests.fakes.snapshots import busy_snapshot
 
 GIB = 1 << 30

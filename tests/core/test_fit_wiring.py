@@ -30,8 +30,8 @@ from core.model_commands import withdraw
 from core.quantization import size_at
 from core.snapshot import AgentSnapshot, EngineView
 from core.stats_collector import SystemStats
-from tests.core.test_memory_need import LLAMA_8B, PARAMETERS_8B
 from tests.fakes.fake_engine import FakeEngine
+from tests.fakes.llama_8b import LLAMA_8B, PARAMETERS_8B
 from tests.fakes.small_agent import FixedStats, small_agent
 
 MODEL = "llama3.1:8b"

@@ -14,7 +14,7 @@ from core.hardware_facts import hardware_facts, is_unified, sentences
 from core.memory_need import ollama_plan
 from core.snapshot import AgentSnapshot, CapacityView, EngineView
 from core.stats_collector import SystemStats
-from tests.core.test_memory_need import LLAMA_8B
+from tests.fakes.llama_8b import LLAMA_8B
 from tests.fakes.nvml_double import NvmlDouble, build, find_compiler
 
 CARD = GpuSample(

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from core.load_ladder import LEAST_CONTEXT, Candidate, best_quant, best_rung, difference, guided, plans, rung_of
 from core.memory_need import LoadPlan, embedded_plan, memory_need, ollama_plan
 from core.quantization import size_at
-from tests.core.test_memory_need import LLAMA_8B, PARAMETERS_8B, PLANS, SHAPES
+from tests.core.test_memory_need import PLANS, SHAPES
+from tests.fakes.llama_8b import LLAMA_8B, PARAMETERS_8B
 
 WANTED = embedded_plan(sessions=4, context_tokens=4096, batch_tokens=32)
 QUANTS = tuple(

@@ -26,8 +26,8 @@ from core.errors import NotEnoughMemory
 from core.load_ladder import rung_of
 from core.quantization import size_at
 from core.unloadable import RETRY_WITH_ROOM_S
-from tests.core.test_memory_need import LLAMA_8B, PARAMETERS_8B
 from tests.fakes.gguf_models import TinyModel, write_model
+from tests.fakes.llama_8b import LLAMA_8B, PARAMETERS_8B
 from tests.fakes.manual_clock import ManualClock
 
 FILE = ModelFile(

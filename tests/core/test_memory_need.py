@@ -26,22 +26,12 @@ from core.model_shape import ModelShape
 from core.quantization import BITS_PER_WEIGHT, size_as, size_at
 from tests.fakes.gguf_architectures import WRITERS
 from tests.fakes.gguf_models import MODELS, TinyModel, write_model
+from tests.fakes.llama_8b import LLAMA_8B, PARAMETERS_8B
 
 ROOT = Path(__file__).resolve().parents[2]
 MIB = 1 << 20
 CHECK: dict[str, Any] = runpy.run_path(os.fspath(ROOT / "scripts" / "check-model-memory"))
 
-LLAMA_8B = ModelShape(
-    architecture="llama",
-    layers=32,
-    embedding=4096,
-    feed_forward=14336,
-    heads=32,
-    vocabulary=128256,
-    context_tokens=131072,
-    full_keys=32 * 8 * 128,
-    full_values=32 * 8 * 128,
-)
 # https://huggingface.co/bartowski/Meta-Llama-3.1-8B-Instruct-GGUF, its list of files: gigabytes of 10^9 bytes.
 PUBLISHED_GB = {
     "Q8_0": 8.54,
@@ -55,7 +45,6 @@ PUBLISHED_GB = {
     "Q2_K": 3.18,
     "IQ2_M": 2.95,
 }
-PARAMETERS_8B = 8_030_261_312
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)

@@ -24,10 +24,10 @@ from core.hub.names import HubFile, HubModel, ModelReference, whole_models
 from core.hub.source import HuggingFaceSource
 from core.memory_need import embedded_plan
 from core.pull_offer import BY_NAME, SIZE_COMES_LATER, PullOffer, hub_offer, name_offer
-from tests.core.test_memory_need import LLAMA_8B
 from tests.core.test_model_commands import command, phases, until
 from tests.fakes.calm_signals import FakeSignals
 from tests.fakes.fake_hub import FakeHub
+from tests.fakes.llama_8b import LLAMA_8B
 from tests.fakes.pulling_engine import PullingEngine
 from tests.fakes.small_agent import small_agent
 

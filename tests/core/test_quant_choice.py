@@ -13,8 +13,8 @@ from core.memory_need import embedded_plan, ollama_plan
 from core.model_manager import ModelManager
 from core.quant_choice import better_quant, choose_quant, quants_of, split_quant
 from core.quantization import size_at
-from tests.core.test_memory_need import LLAMA_8B, PARAMETERS_8B
 from tests.fakes.fake_engine import FakeEngine
+from tests.fakes.llama_8b import LLAMA_8B, PARAMETERS_8B
 
 BASE = "Llama-3.1-8B-Instruct"
 PLAN = embedded_plan(sessions=4, context_tokens=4096, batch_tokens=32)

@@ -19,7 +19,7 @@ from core.quantization import BITS_PER_WEIGHT, all_quantizations, arm_note, size
 from core.speed_book import Speed, SpeedBook, find_speed
 from core.speed_test import measure_speed
 from core.what_if import EXAMPLES, KnownModel, known_models, what_if
-from tests.core.test_memory_need import LLAMA_8B, PARAMETERS_8B
+from tests.fakes.llama_8b import LLAMA_8B, PARAMETERS_8B
 
 PLAN = embedded_plan(sessions=4, context_tokens=4096, batch_tokens=32)
 NAME = "Llama-3.1-8B-Instruct"

@@ -11,7 +11,7 @@ from core.fit import Fit
 from core.memory_need import ollama_plan
 from core.quantization import size_at
 from core.snapshot import AgentSnapshot
-from tests.core.test_memory_need import LLAMA_8B, PARAMETERS_8B
+from tests.fakes.llama_8b import LLAMA_8B, PARAMETERS_8B
 from tests.fakes.snapshots import busy_snapshot
 from titan_gui.models_view import ModelRow, model_rows
 from titan_gui.pull_view import FIT_WORDS

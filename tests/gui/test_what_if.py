@@ -12,7 +12,7 @@ from core.memory_need import ollama_plan
 from core.quantization import size_at
 from core.snapshot import AgentSnapshot
 from core.speed_book import Speed
-from tests.core.test_memory_need import LLAMA_8B, PARAMETERS_8B
+from tests.fakes.llama_8b import LLAMA_8B, PARAMETERS_8B
 from tests.fakes.snapshots import busy_snapshot
 from titan_gui.pages.models import ModelsPage
 from titan_gui.what_if_view import EXAMPLE_NOTE, lent_gb, most_gb, share_view

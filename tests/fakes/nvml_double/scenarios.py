@@ -20,27 +20,15 @@ from core.gpu.guard import GuardedProbe
 from core.gpu.nvml import NvmlProbe
 from core.hardware_facts import hardware_facts
 from core.memory_need import ollama_plan
-from core.model_shape import ModelShape
 from core.quantization import size_at, tier_for
 from core.signals.machine import machine_signals
 from core.snapshot import AgentSnapshot, CapacityView, EngineView
 from core.stats_collector import StatsCollector, SystemStats
+from tests.fakes.llama_8b import LLAMA_8B, PARAMETERS_8B
 
 STATE = Path(os.environ["NVML_DOUBLE_STATE"])
 FIRST = "card uuid=GPU-a name=Double_4090 total=24564 used=1000 reserved=400 util=7 temp=51 power=80500"
 SECOND = "card uuid=GPU-b name=Double_3060 total=12288 used=2000 reserved=300 util=93 temp=77 power=170000"
-LLAMA_8B_WEIGHTS = 8_030_261_312
-LLAMA_8B = ModelShape(
-    architecture="llama",
-    layers=32,
-    embedding=4096,
-    feed_forward=14336,
-    heads=32,
-    vocabulary=128256,
-    context_tokens=131072,
-    full_keys=32 * 8 * 128,
-    full_values=32 * 8 * 128,
-)
 
 
 class FakeClock:
@@ -344,7 +332,7 @@ def _verdict(stats: SystemStats, capacity: CapacityView, quant: str) -> str:
     snapshot = AgentSnapshot(
         engine=EngineView(name="ollama"), capacity=capacity, machine=machine, load_plan=plan, loaded_models=()
     )
-    return judge(size_at(LLAMA_8B_WEIGHTS, quant), room_of(snapshot), LLAMA_8B).fit
+    return judge(size_at(PARAMETERS_8B, quant), room_of(snapshot), LLAMA_8B).fit
 
 
 SCENARIOS: dict[str, Callable[[], Any]] = {
