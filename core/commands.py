@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from core.errors import AgentError
 
@@ -21,10 +20,6 @@ class CommandError(AgentError):
     """A command that doesn't exist, or whose arguments make no sense."""
 
     title = "Cannot do that"
-
-
-class CommandRunner(Protocol):
-    async def execute(self, name: str, arguments: Mapping[str, str]) -> CommandOutcome: ...
 
 
 Handler = Callable[[Mapping[str, str]], Awaitable[CommandOutcome]]

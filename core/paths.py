@@ -159,10 +159,6 @@ class ProfilePaths:
     def log_file(self) -> Path:
         return self.log_dir / "agent.log"
 
-    @property
-    def engine_log_file(self) -> Path:
-        return self.log_dir / "engine.log"
-
     def ensure(self) -> None:
         """Create the folders that a running agent needs. Raises StorageError with the remedy."""
         for folder in (self.config_dir, self.data_dir, self.state_dir, self.log_dir):

@@ -23,7 +23,6 @@ Launch = Callable[[WorkerRequest], Awaitable[asyncio.subprocess.Process]]
 
 LOG_LINES_KEPT = 200
 _MAX_LINE = 2000  # characters
-_READY_LIMIT = 65536  # bytes of the ready line
 _ERROR_START = b'{"error":'  # how a line begins that says why the child can't start (worker_main)
 _LAST_WORDS_S = 5.0
 MEMORY_HINT = "Choose a smaller model, fewer sessions or a smaller context."

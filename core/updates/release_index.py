@@ -27,7 +27,6 @@ MAX_INDEX_BYTES = 256 * 1024
 MAX_RELEASES = 500
 MAX_SUMMARY_CHARACTERS = 500
 KEY_BYTES = 32
-SIGNATURE_BYTES = 64
 
 _VERSION = re.compile(r"(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})", re.ASCII)
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
