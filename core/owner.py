@@ -1,4 +1,5 @@
-"""What the owner did by hand: pause (for a time, or until resumed), finish then pause, resume. Survives a restart.
+"""What the owner did by hand: pause (for a time, or until resumed), finish then pause, resume, share now for a time
+whatever the rules say. Survives a restart.
 
 Acts on admission and on the reasons; memory, the coordinator and the front ends hear of it through `on_change`.
 """
@@ -13,6 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from core.logs import get_logger
+from core.owner_term import Term
 from core.pause_file import PauseFile, SavedPause
 from core.reasons import ReasonBook
 from core.reasons.of_owner import Ending, draining, paused_by_owner, paused_in_doubt
@@ -20,9 +22,8 @@ from core.sessions import Admission, EndReason
 
 log = get_logger(__name__)
 
-LONGEST_SLEEP_S = 30.0  # a timed pause follows the wall clock: looked at this often, in case it was set
 COUNTDOWN_S = 1.0
-CLOCK_STEP_S = 60.0  # more than this between the wall clock and the time that really passed: somebody set the clock
+LONGEST_SHARE_S = 48 * 3600.0  # by one word; a file that says more is from before the clock was lost
 SAVE_RETRY_S = 30.0  # a full disk is tried again: the person may have made room
 SAVE_LIMIT_S = 5.0  # a disk that is slower than this has failed, for whoever waits for an answer
 
@@ -33,7 +34,7 @@ class PauseMode(StrEnum):
 
 
 class OwnerControl:
-    """The owner's pause. Every method returns at once; all on the loop thread."""
+    """The owner's pause, or the contrary of it: sharing now. Every method returns at once; all on the loop thread."""
 
     def __init__(
         self,
@@ -58,11 +59,11 @@ class OwnerControl:
         self._on_change = on_change
         self._on_notice = on_notice
         self._clock = clock
-        self._since_boot_s = since_boot_s
-        self._ends_since_boot_s: float | None = None  # when the pause's time has really passed
+        self._term = Term(
+            on_end=self._on_term_end, on_moved=self._on_term_moved, clock=clock, since_boot_s=since_boot_s
+        )
         self._limit_timer: asyncio.TimerHandle | None = None
         self._countdown: asyncio.TimerHandle | None = None  # until the sentence's next second
-        self._resume_timer: asyncio.TimerHandle | None = None
         self._drain_task: asyncio.Task[None] | None = None
         self._saving: asyncio.Future[str] | None = None  # its result: why it is not on disk, "" when it is
         self._not_kept = ""  # the notice about that
@@ -70,23 +71,39 @@ class OwnerControl:
         self._save_timer: asyncio.TimerHandle | None = None  # until the next try
         self._is_closed = False
         self.is_paused = False
-        self.pause_until: float | None = None  # seconds since the epoch; None: until resumed
+        self.is_sharing = False  # whatever the rules of comfort say; never while paused or finishing
 
     @property
     def is_draining(self) -> bool:
         return "draining" in self._reasons
 
+    @property
+    def pause_until(self) -> float | None:
+        """Seconds since the epoch; None: not paused, or until resumed."""
+        return self._term.until if self.is_paused else None
+
+    @property
+    def share_until(self) -> float | None:
+        """Seconds since the epoch; None: the owner's rules hold as always."""
+        return self._term.until if self.is_sharing else None
+
     def restore(self) -> None:
-        """Take up a pause from before a restart. A file that can't be used means paused, in case it was one."""
+        """Take up a pause, or sharing now, from before a restart. A file that can't be used means paused, in case it
+        was one.
+        """
         saved = self._file.read()
         if saved.problem:
             log.warning("pause state not read", problem=saved.problem)
             self._in_doubt = f"{saved.problem} Paused until you resume, in case you had paused."
             self._on_notice("", self._in_doubt)
-        if saved.is_paused and (saved.until is None or saved.until > self._clock()):
+        now = self._clock()
+        if saved.is_paused and (saved.until is None or saved.until > now):
             self._set_pause(saved.until)
             if saved.problem:
                 self._reasons.put(paused_in_doubt())
+        elif saved.is_sharing and saved.until is not None and now < saved.until <= now + LONGEST_SHARE_S:
+            self.is_sharing = True
+            self._term.begin(saved.until, is_at_most=True)
 
     def pause(self, *, until: float | None = None, mode: PauseMode = PauseMode.FINISH) -> int:
         """Refuse new sessions from now on; returns how many sessions still run.
@@ -115,6 +132,7 @@ class OwnerControl:
         running = self._admission.running_jobs
         if not running or self.is_paused:
             return self.pause()
+        self._end_sharing()
         self._reasons.put(draining(running))
         self._save()  # at once: whatever ends this program, it comes back paused
         self._admission.refuse_queue()
@@ -129,10 +147,11 @@ class OwnerControl:
         """Serve again; False when neither a pause nor a finish was on."""
         was_on = self.is_paused or self.is_draining
         self._stop_draining()
-        self._clear_timers()
-        self.is_paused, self.pause_until = False, None
-        self._reasons.drop("paused_by_owner")
         if was_on:
+            self._clear_timers()
+            self._term.stop()
+            self.is_paused = False
+            self._reasons.drop("paused_by_owner")
             self._save()
             log.info("resumed")
             self._on_change()
@@ -141,10 +160,35 @@ class OwnerControl:
             self._in_doubt = ""
         return was_on
 
+    def share_now(self, until: float) -> bool:
+        """Share until then (seconds since the epoch) whatever the rules of comfort say; once more gives it another end.
+
+        False while paused or finishing, where nothing changes: a pause is ended by `resume` alone.
+        """
+        if self.is_paused or self.is_draining:
+            return False
+        self.is_sharing = True
+        self._term.begin(until, is_at_most=True)
+        self._save()
+        log.info("sharing now", until=until)
+        self._on_change()
+        return True
+
+    def follow_rules(self) -> bool:
+        """Let every rule count again; False when nothing else was said."""
+        if not self.is_sharing:
+            return False
+        self._end_sharing()
+        self._save()
+        log.info("following the rules again")
+        self._on_change()
+        return True
+
     async def close(self) -> None:
         """Stop the timers, and wait until the pause is on disk; one that isn't yet is tried once more."""
         self._stop_draining_task()
         self._clear_timers()
+        self._term.close()
         self._is_closed = True
         self._stop_save_timer()
         if self._not_kept:
@@ -162,33 +206,22 @@ class OwnerControl:
         return saving.result() if done else f"the disk has not taken it for {SAVE_LIMIT_S:g} s"
 
     def check_clock(self) -> None:
-        """End a timed pause whose time has come; called by the timer, and after the machine slept."""
-        if self._resume_timer is not None:
-            self._resume_timer.cancel()
-            self._resume_timer = None
-        if not self.is_paused or self.pause_until is None:
-            return
-        self._mind_set_clock(self.pause_until)
-        left_s = self.pause_until - self._clock()
-        if left_s <= 0:
+        """End what is over by now; called after the machine slept."""
+        self._term.check()
+
+    def _on_term_end(self) -> None:
+        if self.is_paused:
             self.resume()
         else:
-            wait_s = min(left_s, LONGEST_SLEEP_S)
-            self._resume_timer = asyncio.get_running_loop().call_later(wait_s, self.check_clock)
+            self.follow_rules()
 
-    def _mind_set_clock(self, until: float) -> None:
-        """A clock set forward by a day (a machine without one of its own, at its first contact) ends no pause: it lasts
-        as long as it was meant to, and says when that is by the new clock.
-        """
-        now = self._since_boot_s()
-        if now is None or self._ends_since_boot_s is None:
-            return
-        really_until = self._clock() + self._ends_since_boot_s - now
-        if really_until - until > CLOCK_STEP_S:
-            self.pause_until = really_until
-            self._reasons.put(paused_by_owner(really_until, self._ending()))
-            self._save()
-            log.info("pause follows a clock that was set", until=really_until)
+    def _on_term_moved(self) -> None:
+        self._save()
+        log.info("what was to end by the clock follows one that was set", until=self._term.until)
+        if self.is_paused:
+            self._reasons.put(paused_by_owner(self.pause_until, self._ending()))
+        else:
+            self._on_change()
 
     async def _pause_when_idle(self) -> None:
         await self._admission.wait_idle()
@@ -197,12 +230,15 @@ class OwnerControl:
 
     def _set_pause(self, until: float | None) -> None:
         self._clear_timers()
-        self.is_paused, self.pause_until = True, until
-        now = self._since_boot_s()
-        self._ends_since_boot_s = None if until is None or now is None else now + until - self._clock()
+        self.is_paused, self.is_sharing = True, False
         self._reasons.put(paused_by_owner(until))
         self._admission.refuse_queue()
-        self.check_clock()
+        self._term.begin(until)
+
+    def _end_sharing(self) -> None:
+        if self.is_sharing:
+            self.is_sharing = False
+            self._term.stop()
 
     def _start_limit(self) -> None:
         if self._limit_timer is not None:
@@ -242,14 +278,15 @@ class OwnerControl:
             self._drain_task = None
 
     def _clear_timers(self) -> None:
-        for timer in (self._limit_timer, self._resume_timer, self._countdown):
+        for timer in (self._limit_timer, self._countdown):
             if timer is not None:
                 timer.cancel()
-        self._limit_timer = self._resume_timer = self._countdown = None
+        self._limit_timer = self._countdown = None
 
     def _save(self) -> None:
         """Off the loop: a slow disk must not hold up running streams. Finishing is kept as the pause it ends in."""
-        self._file.keep(SavedPause(self.is_paused or self.is_draining, self.pause_until))
+        is_paused = self.is_paused or self.is_draining
+        self._file.keep(SavedPause(is_paused, self._term.until, is_sharing=self.is_sharing))
         self._write()
 
     def _write(self) -> None:

@@ -135,6 +135,12 @@ class OwnerRules:
         if self._is_kept:
             self.keeper.step()
 
+    def share_until(self, until: float | None) -> None:
+        """Whatever the rules of comfort say, share until then (seconds since the epoch); None: every rule counts."""
+        self.keeper.share_until(until)
+        if self._is_kept:
+            self.keeper.step()
+
     def take_sample(self, stats: SystemStats, cpu_percent_others: float) -> None:
         """A sample of the machine; `cpu_percent_others` is smoothed."""
         self._own_work.take_sample(is_at_work=self._admission.running_jobs > 0 or "model_loading" in self._reasons)

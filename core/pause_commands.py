@@ -1,4 +1,4 @@
-"""The owner's commands about pausing: pause, resume, finish, take back."""
+"""The owner's commands about pausing and its contrary: pause, resume, finish, take back, share now, follow rules."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Mapping
 
 from core.agent import Agent
 from core.commands import CommandError, CommandOutcome, CommandTable
-from core.owner import PauseMode
+from core.owner import LONGEST_SHARE_S, PauseMode
 from core.plurals import counted
+from core.rules.look import time_text
 from core.take_back import once_kept, take_back
 
 LONGEST_PAUSE_S = 366 * 24 * 3600.0
@@ -44,16 +45,35 @@ def add_pause_commands(table: CommandTable, agent: Agent) -> None:
     async def take_back_all(_: Arguments) -> CommandOutcome:
         return await take_back(agent)
 
+    async def share_now(arguments: Arguments) -> CommandOutcome:
+        now = time.time()
+        until = share_end(arguments, now)
+        if "setup_not_done" in agent.reasons:
+            raise CommandError("nothing is shared before the setup is done", hint="Answer the first questions.")
+        if not agent.owner.share_now(until):
+            raise CommandError("you have paused, and only you end that", hint="Resume first: titan resume")
+        blocking = [reason.sentence for reason in agent.reasons.all if reason.blocks]
+        but = f" Not yet: {blocking[0]}" if blocking else ""
+        message = f"You share now, until {time_text(until, now, None)}.{but}"
+        return await once_kept(agent, CommandOutcome(message, {"until": until, "blocked_by": blocking}))
+
+    async def follow_rules(_: Arguments) -> CommandOutcome:
+        if not agent.owner.follow_rules():
+            return CommandOutcome("It follows your rules already.", {"changed": False})
+        return await once_kept(agent, CommandOutcome("It follows your rules again.", {"changed": True}))
+
     table.add("pause", pause, arguments=("for_s", "until", "mode"))
     table.add("resume", resume)
     table.add("finish", finish)
     table.add("take_back", take_back_all)
+    table.add("share_now", share_now, arguments=("for_s", "until"))
+    table.add("follow_rules", follow_rules)
 
 
 def pause_end(arguments: Arguments, now: float) -> float | None:
     """When a pause ends, seconds since the epoch; None means when the owner resumes. Raises CommandError."""
     if "for_s" in arguments and "until" in arguments:
-        raise CommandError("a pause has either a length (for_s) or an end (until), not both")
+        raise CommandError("it has either a length (for_s) or an end (until), not both")
     if "for_s" in arguments:
         end = now + _number(arguments["for_s"], "for_s")
     elif "until" in arguments:
@@ -61,8 +81,17 @@ def pause_end(arguments: Arguments, now: float) -> float | None:
     else:
         return None
     if not now < end <= now + LONGEST_PAUSE_S:
+        raise CommandError("its end is later than now and within a year", hint="Pause without a time: titan pause")
+    return end
+
+
+def share_end(arguments: Arguments, now: float) -> float:
+    """When sharing now ends, seconds since the epoch. Raises CommandError."""
+    end = pause_end(arguments, now)
+    if end is None or end > now + LONGEST_SHARE_S:
         raise CommandError(
-            "a timed pause ends later than now and within a year", hint="Pause without a time: titan pause"
+            f"sharing now has an end, within {LONGEST_SHARE_S / 3600:g} hours",
+            hint="For longer, switch off the rule that holds it back: titan rules",
         )
     return end
 

@@ -1,4 +1,4 @@
-"""The owner's pause on disk. In doubt it is a pause: a machine that its owner had taken back must not serve again."""
+"""The owner's pause on disk, or sharing now. In doubt a pause: whoever took the machine back must not serve again."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ class SavedPause:
     """What the file said. `problem` says what was wrong with it; then it is a pause until resumed."""
 
     is_paused: bool = False
-    until: float | None = None  # seconds since the epoch; None: until resumed
+    until: float | None = None  # of either, seconds since the epoch; None: until resumed
     problem: str = ""
+    is_sharing: bool = False  # the contrary of a pause: sharing now, whatever the rules of comfort say
 
 
 class PauseFile:
@@ -57,9 +58,11 @@ class PauseFile:
         """
         with self._lock:
             pause = self._latest
-            text = json.dumps({"paused": pause.is_paused, "until": pause.until})
+            saved = {"paused": pause.is_paused, "until": pause.until}
+            if pause.is_sharing:
+                saved["sharing"] = True
             try:
-                write_atomically(self._path, text.encode())
+                write_atomically(self._path, json.dumps(saved).encode())
             except StorageError as error:
                 return f"{error.detail.rstrip('.')}. {error.hint}"
         return ""
@@ -84,8 +87,10 @@ def _parse(data: bytes) -> SavedPause:
     if len(data) > _MAX_FILE_BYTES:
         raise ValueError(f"larger than {_MAX_FILE_BYTES} bytes")
     saved = json.loads(data.decode())
-    is_paused, until = saved["paused"], saved["until"]
-    if not isinstance(is_paused, bool):
-        raise TypeError("paused is no boolean")
+    is_paused, until, is_sharing = saved["paused"], saved["until"], saved.get("sharing", False)
+    if not isinstance(is_paused, bool) or not isinstance(is_sharing, bool):
+        raise TypeError("paused or sharing is no boolean")
+    if is_sharing and (is_paused or until is None):
+        raise ValueError("sharing now has an end, and is no pause")
     time.localtime(until)  # a time that can't be shown is damage, too
-    return SavedPause(is_paused, None if until is None else float(until))
+    return SavedPause(is_paused, None if until is None else float(until), is_sharing=is_sharing)

@@ -247,6 +247,7 @@ class Reporter:
             "listening_on": self.listening_on,
             "reasons": self._reasons.all,
             "pause_until": self._owner.pause_until,
+            "share_until": self._owner.share_until,
             "is_draining": self._owner.is_draining,
             "running_jobs": self._admission.running_jobs,
             "queued_jobs": self._admission.queued_jobs,

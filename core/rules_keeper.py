@@ -13,17 +13,17 @@ from dataclasses import replace
 from core.errors import AgentError
 from core.logs import get_logger
 from core.reasons import ReasonBook
-from core.reasons.of_rules import rule_blind, rule_holds, slowed_for_heat
+from core.reasons.of_rules import rule_blind, rule_holds, sharing_now, slowed_for_heat
 from core.rules import Holding, MemoryThen, Now, Own, SessionsThen
 from core.rules.effects import format_effect
 from core.rules.evaluate import Evaluation, active_rules, after_change, evaluate, wanted_signals
 from core.rules.pace import Heat, Pace, next_pace
 from core.rules.settings import RuleSettings
-from core.rules.table import RULES
+from core.rules.table import COMFORT, RULES
 from core.sessions import Admission, EndReason
 from core.shared_beat import sleep_to_beat
 from core.signals import Signals, Unknown
-from core.snapshot import RuleView
+from core.snapshot import Reason, RuleView
 
 log = get_logger(__name__)
 
@@ -71,7 +71,9 @@ class RulesKeeper:
         self._sleep = sleep
         self._signals = Signals()
         self._last = Evaluation()
-        self._began_at: dict[str, float] = {}  # monotonic, of each rule that holds
+        self._share_until: float | None = None
+        self._acting: tuple[Holding, ...] = ()  # what holds, but for what waits while the owner shares now
+        self._began: dict[str, Now] = {}  # of each that acts
         self._ended_for: dict[str, float] = {}  # rules that have ended the sessions, and when; monotonic
         self._ended_models: set[str] = set()  # of sessions that were ended: one may still be loading
         self._stepped_at = float("-inf")
@@ -101,6 +103,11 @@ class RulesKeeper:
         if self._admission.max_jobs != max(1, self._pace.sessions):
             self._admission.resize(max(1, self._pace.sessions))
 
+    def share_until(self, until: float | None) -> None:
+        """From the next step on the rules of comfort hold nothing back (seconds since the epoch); None: every rule
+        counts, and one that has waited begins anew."""
+        self._share_until = until
+
     def take_signals(self, signals: Signals) -> None:
         """Something has changed: act on it now."""
         self._signals = signals
@@ -110,7 +117,7 @@ class RulesKeeper:
         """A session has begun or ended. What loaded a model again while a rule keeps it away is unloaded again."""
         if self._admission.running_jobs:
             self._is_given_back = False
-        elif self._last.holdings:
+        elif self._acting:
             self._unload_if_due(self._monotonic())
             self._show()
 
@@ -130,21 +137,27 @@ class RulesKeeper:
         """Look at the rules now, and do what follows."""
         now = Now(wall=self._wall(), monotonic=self._monotonic())
         self._stepped_at = now.monotonic
-        before = {holding.code for holding in self._last.holdings}
+        before = {holding.code for holding in self._acting}
         self._last = evaluate(self._settings, self._signals, self._own(), now, self._last.memory)
-        holding = {item.code: item for item in self._last.holdings}
+        self._acting = tuple(item for item in self._last.holdings if not self._waits(item))
+        holding = {item.code: item for item in self._acting}
         for code in holding.keys() - before:
-            self._began_at[code] = now.monotonic
+            self._began[code] = now
             log.info("rule holds", rule=code, effect=format_effect(holding[code].effect))
         self._keep_pace(now.monotonic)
         self._end_sessions(now.monotonic)
         self._show()  # the new ones first: there is no instant without a reason not to serve
         for code in before - holding.keys():
             log.info("rule ends", rule=code)
-            self._began_at.pop(code, None)
+            self._began.pop(code, None)
             self._ended_for.pop(code, None)
             self._reasons.drop(code)
         self._unload_if_due(now.monotonic)
+
+    def _waits(self, holding: Holding) -> bool:
+        """A rule that only tells goes on telling."""
+        is_told_only = holding.effect.sessions is SessionsThen.SERVE
+        return self._share_until is not None and holding.code in COMFORT and not is_told_only
 
     # Sessions
 
@@ -152,10 +165,10 @@ class RulesKeeper:
         """When this rule ends the running sessions, monotonic; None: it doesn't."""
         if holding.effect.sessions is SessionsThen.SERVE or holding.effect.limit_s is None:
             return None
-        return self._began_at[holding.code] + _limit_s(holding)
+        return self._began[holding.code].monotonic + _limit_s(holding)
 
     def _end_sessions(self, now: float) -> None:
-        for holding in self._last.holdings:
+        for holding in self._acting:
             deadline = self._deadline(holding)
             if deadline is None or now < deadline or holding.code in self._ended_for:
                 continue
@@ -170,7 +183,7 @@ class RulesKeeper:
         now = self._monotonic()
         deadlines = [
             deadline - now
-            for holding in self._last.holdings
+            for holding in self._acting
             if holding.code not in self._ended_for and (deadline := self._deadline(holding)) is not None
         ]
         return max(SHORTEST_WAIT_S, min([self._stepped_at + STEP_S - now, *deadlines]))
@@ -180,7 +193,7 @@ class RulesKeeper:
     @property
     def wants_unload(self) -> bool:
         """Whether a rule that holds keeps our models out of memory."""
-        return any(holding.effect.memory is MemoryThen.UNLOAD for holding in self._last.holdings)
+        return any(holding.effect.memory is MemoryThen.UNLOAD for holding in self._acting)
 
     def _unload_if_due(self, now: float) -> None:
         if not self.wants_unload:
@@ -241,24 +254,32 @@ class RulesKeeper:
     # What is shown
 
     def _show(self) -> None:
-        for holding in self._last.holdings:
+        for holding in self._acting:
             self._reasons.put(rule_holds(holding, self._sessions_end_at(holding)))
+        self._reasons.put_or_drop("sharing_now", self._sharing())
         held = {holding.code for holding in self._last.holdings}  # those name the cause in their own sentence
         named = {item.cause for item in self._last.unknown if item.code in held}
         blind = [item for item in self._last.unknown if item.cause not in named]
         self._reasons.put_or_drop("rule_blind", rule_blind(blind, self._wall()))
         is_running = self._admission.running_jobs > 0
-        shown = (self._settings, self._last.holdings, self._last.unknown, is_running, tuple(self._ended_for))
+        holdings, unknown = self._last.holdings, self._last.unknown
+        shown = (self._settings, self._share_until, holdings, unknown, is_running, tuple(self._ended_for))
         if shown != self._shown:
             self._shown = shown
             self.views = self._make_views()
             self._on_change()
 
+    def _sharing(self) -> Reason | None:
+        if self._share_until is None:
+            return None
+        waiting = (holding.code for holding in self._last.holdings if self._waits(holding))
+        return sharing_now(self._share_until, waiting, self._wall())
+
     def _sessions_end_at(self, holding: Holding) -> float | None:
         """By the wall clock, and fixed at the rule's beginning: it is counted down by whoever shows it."""
         is_ahead = self._admission.running_jobs and holding.code not in self._ended_for
         deadline = self._deadline(holding) if is_ahead else None
-        return None if deadline is None else holding.since + _limit_s(holding)
+        return None if deadline is None else self._began[holding.code].wall + _limit_s(holding)
 
     def _make_views(self) -> tuple[RuleView, ...]:
         settings = self._settings
@@ -271,6 +292,7 @@ class RulesKeeper:
         )
 
     def _view(self, code: str, is_on: bool, holding: Holding | None, unknown: str) -> RuleView:
+        waits = holding is not None and self._waits(holding)
         return RuleView(
             code=code,
             is_on=is_on,
@@ -280,7 +302,8 @@ class RulesKeeper:
             effect=format_effect(self._settings.effects.get(code)),
             since=holding.since if holding else None,
             ends_at=holding.ends_at if holding else None,
-            sessions_end_at=self._sessions_end_at(holding) if holding else None,
+            sessions_end_at=self._sessions_end_at(holding) if holding and not waits else None,
+            waits_until=self._share_until if waits else None,
         )
 
 

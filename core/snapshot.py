@@ -46,6 +46,7 @@ class RuleView:
     since: float | None = None  # while it holds; seconds since the epoch
     ends_at: float | None = None  # None: not known
     sessions_end_at: float | None = None  # as in Reason
+    waits_until: float | None = None  # it holds, and the owner shares until then all the same; seconds since the epoch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,6 +201,7 @@ class AgentSnapshot:
     energy: EnergyView = EnergyView()
     processor_heat: ProcessorHeatView = ProcessorHeatView()
     pause_until: float | None = None  # seconds since the epoch; None: not paused, or until resumed
+    share_until: float | None = None  # whatever the rules of comfort say; None: they hold as always
     is_draining: bool = False
     running_jobs: int = 0
     queued_jobs: int = 0

@@ -54,7 +54,7 @@ def build_app() -> typer.Typer:
     from core.cli.ledger_cmd import ledger
     from core.cli.logs_cmd import show_logs
     from core.cli.models_cmd import models
-    from core.cli.owner_cmds import finish, pause, resume, sessions
+    from core.cli.owner_cmds import finish, follow_rules, pause, resume, sessions, share_now
     from core.cli.pull_cmd import pull
     from core.cli.quant_cmd import quant
     from core.cli.rules_cmd import rules
@@ -78,6 +78,8 @@ def build_app() -> typer.Typer:
         *(ask, demo, selftest, doctor, health, retry, update, uninstall),
     ):
         app.command(command.__name__)(command)
+    app.command("share-now")(share_now)
+    app.command("follow-rules")(follow_rules)
     app.command("time")(show_time)
     app.command()(rules)
     app.command("logs")(show_logs)

@@ -1,4 +1,4 @@
-"""What an owner tells the running agent: pause, resume, finish, and which sessions run."""
+"""What an owner tells the running agent: pause, resume, finish, share now, and which sessions run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def pause(
     """Take no new sessions; running ones may finish, or end at once with --now."""
     arguments = {"mode": "stop" if now else "finish"}
     if duration is not None:
-        arguments["for_s"] = f"{parse_duration(duration):.3f}".rstrip("0").rstrip(".")
+        arguments["for_s"] = _seconds(duration)
     _do(profile, "pause", arguments, as_json)
 
 
@@ -37,6 +37,20 @@ def resume(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
 def finish(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
     """Let running sessions finish, then pause."""
     _do(profile, "finish", {}, as_json)
+
+
+def share_now(
+    duration: Annotated[str, typer.Option("--for", metavar="TIME", help="For so long: 45m, 4h ... up to 2d.")] = "1h",
+    profile: ProfileOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Share although you are here, on battery, or outside your hours; a pause, heat and short memory still hold."""
+    _do(profile, "share_now", {"for_s": _seconds(duration)}, as_json)
+
+
+def follow_rules(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
+    """Let all your rules count again: the end of share-now."""
+    _do(profile, "follow_rules", {}, as_json)
 
 
 def sessions(
@@ -55,6 +69,11 @@ def sessions(
     from core.cli.render_tables import sessions_table
 
     output.print_text(sessions_table(snapshot, time.time()))
+
+
+def _seconds(duration: str) -> str:
+    """In plain digits. Raises BadDuration."""
+    return f"{parse_duration(duration):.3f}".rstrip("0").rstrip(".")
 
 
 def _do(profile: str | None, name: str, arguments: dict[str, str], as_json: bool) -> None:

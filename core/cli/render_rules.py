@@ -14,8 +14,10 @@ from core.cli.output import plain
 from core.reasons.catalogue import KINDS
 
 
-def rules_table(views: Sequence[Mapping[str, Any]], now: float) -> RenderableType:
-    """One row a rule, strongest first. `now` is seconds since the epoch."""
+def rules_table(
+    views: Sequence[Mapping[str, Any]], now: float, sharing: Mapping[str, Any] | None = None
+) -> RenderableType:
+    """One row a rule, strongest first. `now` is seconds since the epoch; `sharing` the reason "sharing_now"."""
     if not views:
         return Text("No rule is looked at before the setup is done.")
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -30,7 +32,11 @@ def rules_table(views: Sequence[Mapping[str, Any]], now: float) -> RenderableTyp
         cells = (mark, kind.title, says, view["effect"], kind.setting)
         table.add_row(*(Text(plain(cell), style=style) for cell in cells))
     return Group(
-        table, Text(), *_sentences(views, now), Text("Change one: titan config set SETTING VALUE", style="dim")
+        table,
+        Text(),
+        *_sentences(views, now),
+        *_sharing(sharing, now),
+        Text("Change one: titan config set SETTING VALUE", style="dim"),
     )
 
 
@@ -50,7 +56,9 @@ def countdown(reason: Mapping[str, Any], now: float) -> str:
 def _sentences(views: Sequence[Mapping[str, Any]], now: float) -> Iterator[RenderableType]:
     """Below the table, where lines are wide: what holds and why, then what can't be told, a line for each cause."""
     for view in views:
-        if view["holds"]:
+        if view.get("waits_until"):
+            yield Text(plain(f"· {view['sentence']} (waits)"))
+        elif view["holds"]:
             yield Text(plain(f"✗ {view['sentence']}{countdown(view, now)}"), style="yellow")
     untold: dict[str, list[str]] = {}
     for view in views:
@@ -62,8 +70,18 @@ def _sentences(views: Sequence[Mapping[str, Any]], now: float) -> Iterator[Rende
         yield Text()
 
 
+def _sharing(reason: Mapping[str, Any] | None, now: float) -> Iterator[RenderableType]:
+    """What the owner's word overrides, until when, and how it ends before."""
+    if reason is not None:
+        yield Text(plain(f"{reason['sentence']}{countdown(reason, now)}"), style="green")
+        yield Text(plain(f"→ {reason['remedy']}"), style="cyan")
+        yield Text()
+
+
 def _now(view: Mapping[str, Any]) -> tuple[str, str, str]:
     """A mark, the words, and the style of the row."""
+    if view.get("waits_until"):
+        return "·", "waits", ""
     if view["holds"]:
         return "✗", "holds", "yellow"
     if not view["is_on"]:

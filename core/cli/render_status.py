@@ -13,6 +13,7 @@ from rich.text import Text
 from core.cli.durations import format_duration
 from core.cli.output import as_object, plain
 from core.cli.render_rules import countdown
+from core.rules.table import COMFORT
 from core.snapshot import DEGRADED_CPU_PERCENT
 
 Snapshot = Mapping[str, Any]
@@ -71,7 +72,9 @@ def _reason(reason: Mapping[str, Any], now: float) -> RenderableType:
     if reason["remedy"]:
         grid.add_row("", Text(f"→ {plain(reason['remedy'])}", style="cyan"))
     elif reason["setting"]:
-        grid.add_row("", Text(f"→ the setting {plain(reason['setting'])}; all rules: titan rules", style="cyan"))
+        anyway = "; share anyway for a while: titan share-now" if reason["code"] in COMFORT and reason["blocks"] else ""
+        remedy = f"→ the setting {plain(reason['setting'])}; all rules: titan rules{anyway}"
+        grid.add_row("", Text(remedy, style="cyan"))
     return grid
 
 

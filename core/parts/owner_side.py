@@ -1,4 +1,4 @@
-"""The owner's say: the pause, the rules with what they look at, how many sessions at once, and the machine's sleep."""
+"""The owner's say: pause, sharing now, the rules with what they look at, sessions at once, and the machine's sleep."""
 
 from __future__ import annotations
 
@@ -44,16 +44,17 @@ class OwnerSide:
     ) -> None:
         """`settings` as they are now. `is_held`: the first questions are open, so nothing is shared.
 
-        `on_owner_changed` is called after a pause, a finish or a resume, `on_pace` when another number of sessions may
-        run at once; the others as in OwnerRules.
+        `on_owner_changed` is called after a pause, a finish, a resume or a word about sharing now, `on_pace` when
+        another number of sessions may run at once; the others as in OwnerRules.
         """
         self._settings = settings
         self._is_held = is_held
         self._serving = serving
+        self._on_owner_changed = on_owner_changed
         self._on_change = on_change
         self._on_pace = on_pace
         self.awake = KeepAwake(open_inhibitor(), lambda: power_probe().read())
-        self.owner = self._make_owner(paths, on_owner_changed, on_notice)
+        self.owner = self._make_owner(paths, on_notice)
         energy = _energy_log(settings(), paths, on_notice)
         self.rules = self._make_rules(open_signals or self._watch, energy, own_memory, give_back, sample)
 
@@ -62,10 +63,12 @@ class OwnerSide:
         await self.rules.energy.open()
 
     def restore(self) -> None:
-        """Pause as before the restart, or where sharing begins by hand; what the rules know holds from now on."""
+        """Pause, or share now, as before the restart; pause where sharing begins by hand. What the rules know holds
+        from now on."""
         self.owner.restore()
         if self._settings().share == "by_hand" and not self.owner.is_paused:
             self.owner.pause()
+        self.rules.share_until(self.owner.share_until)
         if not self._is_held:
             self.rules.begin()
 
@@ -111,16 +114,19 @@ class OwnerSide:
         await self.rules.close()
         await self.awake.close()
 
-    def _make_owner(
-        self, paths: ProfilePaths, on_change: Callable[[], None], on_notice: Callable[[str, str], None]
-    ) -> OwnerControl:
+    def _follow_owner(self) -> None:
+        """The rules first: they only see what holds anyway, and a pause stands in the reasons already."""
+        self.rules.share_until(self.owner.share_until)
+        self._on_owner_changed()
+
+    def _make_owner(self, paths: ProfilePaths, on_notice: Callable[[str, str], None]) -> OwnerControl:
         return OwnerControl(
             admission=self._serving.admission,
             reasons=self._serving.reasons,
             state_file=paths.state_dir / "pause.json",
             finish_limit_s=self._settings().finish_limit_s,
             since_boot_s=since_boot_s,
-            on_change=on_change,
+            on_change=self._follow_owner,
             on_notice=on_notice,
         )
 

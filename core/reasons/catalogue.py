@@ -273,6 +273,14 @@ CATALOGUE = (
         blocks=False,
     ),
     ReasonKind(
+        code="sharing_now",
+        title="Sharing now at your word",
+        meaning="You said to share for a time although you are here, or your hours say no.",
+        effect="The rules that are there for you alone wait until it is over; those that protect the machine hold.",
+        blocks=False,
+        icon="clock",
+    ),
+    ReasonKind(
         code="registration_refused",
         title="Not registered",
         meaning="The coordinator was reached, and doesn't take this machine.",

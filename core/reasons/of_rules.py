@@ -39,6 +39,24 @@ def slowed_for_heat(code: str, sessions: int, of: int, target_c: float, untold: 
     return Reason(code=code, sentence=sentence, icon=kind.icon, setting=kind.setting, blocks=sessions == 0)
 
 
+def sharing_now(until: float, waiting: Iterable[str], wall: float) -> Reason:
+    """The owner shares whatever the rules of comfort say; `waiting` are the codes of those that would hold it back now.
+
+    `until` and `wall` (now) in seconds since the epoch.
+    """
+    titles = ", ".join(f"“{KINDS[code].title}”" for code in waiting)
+    end = time_text(until, wall, None)
+    which = f"Until then these rules wait: {titles}." if titles else "Until then your rules don't hold it back."
+    return Reason(
+        code="sharing_now",
+        sentence=f"You share now, until {end}. {which}",
+        icon=KINDS["sharing_now"].icon,
+        remedy="titan follow-rules",
+        ends_at=until,
+        blocks=False,
+    )
+
+
 def rule_blind(unknown: Iterable[CannotTell], wall: float) -> Reason | None:
     """Rules that could tell before, and can't any more; None where there is none. `wall` is now."""
     lost: dict[str, list[CannotTell]] = {}

@@ -85,6 +85,35 @@ _WHY_LOST = (
     (("memory_tight", "cpu_busy"), "It costs you little if it is wrong."),
 )
 
+_SHARING = """
+## Sharing now although you are here
+
+*Share now* for 1 hour, 4 hours or until tomorrow 8:00 (the tray's menu, a button on the dashboard where only such rules
+hold it back, `titan share-now --for 1h`; 48 hours at most) lets the rules wait that are there for you alone. Those that
+protect the machine, its battery's last charge or your money hold as always, and so does everything below. What waits
+goes on being looked at: `titan rules` and the Rules page say which rule waits, and the first line, the tray's tooltip
+and `titan status` until when.
+
+It ends at its time, by *Follow my rules again* or `titan follow-rules`, and with any pause, *Take my GPU back now*
+too; while paused it can't be begun. A rule that holds then begins as if it had just come up, with the time that its
+effect leaves running sessions. It follows the clock as a timed pause does, but never lasts longer where the clock is
+set back, and it survives a restart; where you share only by hand, each start is a pause, and so ends it.
+
+| rules | while you share now | why |
+|---|---|---|
+"""
+_WHY_SHARED = (
+    (("schedule", "budget_spent"), "You made them for every day; what you say now is for today."),
+    (("in_use", "full_screen", "listed_app"), "They guess that you want the machine for yourself: you just said."),
+    (("gpu_in_use", "cpu_busy", "engine_used_by_owner"), "It may get slower for both, and nothing breaks."),
+    (("on_battery",), "You see that it is unplugged; *Battery low* still holds."),
+    (("battery_low",), "An empty battery ends your own work too."),
+    (("gpu_hot", "cpu_hot"), "Heat harms the machine, whoever sits at it."),
+    (("vram_short", "ram_short", "memory_tight"), "Without memory the system ends programs, yours among them."),
+    (("metered",), "What it costs can't be seen here. Switch the rule off where it costs you nothing."),
+    (("gpu_lost",), "There is nothing to serve with."),
+)
+
 _OTHERS = """
 ## Other reasons
 
@@ -102,6 +131,7 @@ def rules_document() -> str:
             *_table(_RULES, (_rule_row(rule.code) for rule in RULES)),
             _HEAT,
             *_table(_LOST, (_lost_row(codes, why) for codes, why in _WHY_LOST)),
+            *_table(_SHARING, (_shared_row(codes, why) for codes, why in _WHY_SHARED)),
             *_table(_OTHERS, _reason_rows(rules)),
         )
     )
@@ -114,8 +144,16 @@ def _table(head: str, rows: Iterable[str]) -> Iterator[str]:
 
 def _lost_row(codes: tuple[str, ...], why: str) -> str:
     (does,) = {rule.when_lost.value for rule in RULES if rule.code in codes}
-    titles = ", ".join(f"*{KINDS[code].title}*" for code in codes)
-    return _row(titles, f"{does[0].upper()}{does[1:]}.", why)
+    return _row(_titles(codes), f"{does[0].upper()}{does[1:]}.", why)
+
+
+def _shared_row(codes: tuple[str, ...], why: str) -> str:
+    (waits,) = {rule.is_comfort for rule in RULES if rule.code in codes}
+    return _row(_titles(codes), "wait" if waits else "hold", why)
+
+
+def _titles(codes: tuple[str, ...]) -> str:
+    return ", ".join(f"*{KINDS[code].title}*" for code in codes)
 
 
 def _rule_row(code: str) -> str:

@@ -77,6 +77,7 @@ class Rule:
     ends_after: Seconds = lambda _: 0.0  # for how long OFF
     least: Seconds = lambda _: 0.0  # the shortest time that it holds
     when_lost: WhenLost = WhenLost.ENDS
+    is_comfort: bool = False  # there for the owner's presence or wish alone: it waits while the owner shares now
 
 
 def hold_time_s(rule: Rule, settings: RuleSettings) -> float:

@@ -28,7 +28,13 @@ def _seconds(value: float) -> Callable[[RuleSettings], float]:
 
 
 RULES = (
-    Rule(code="schedule", signals=(), is_on=lambda rules: rules.grid != ALWAYS, look=looks.schedule),
+    Rule(
+        code="schedule",
+        signals=(),
+        is_on=lambda rules: rules.grid != ALWAYS,
+        look=looks.schedule,
+        is_comfort=True,
+    ),
     Rule(
         code="in_use",
         signals=("idle_s",),
@@ -36,6 +42,7 @@ RULES = (
         look=looks.in_use,
         least=lambda rules: rules.values.idle_minutes * 60,
         when_lost=WhenLost.BLOCKS,
+        is_comfort=True,
     ),
     Rule(
         code="listed_app",
@@ -44,6 +51,7 @@ RULES = (
         look=looks.listed_app,
         ends_after=lambda rules: rules.values.listed_app_hold_s,
         when_lost=WhenLost.STAYS_A_WHILE,
+        is_comfort=True,
     ),
     Rule(
         code="gpu_in_use",
@@ -53,6 +61,7 @@ RULES = (
         begins_after=lambda rules: rules.values.gpu_others_for_s,
         ends_after=lambda rules: rules.values.gpu_others_resume_s,
         when_lost=WhenLost.STAYS_A_WHILE,
+        is_comfort=True,
     ),
     Rule(
         code="full_screen",
@@ -61,6 +70,7 @@ RULES = (
         look=looks.full_screen,
         ends_after=_seconds(SETTLE_S),
         when_lost=WhenLost.STAYS_A_WHILE,
+        is_comfort=True,
     ),
     Rule(
         code="on_battery",
@@ -69,6 +79,7 @@ RULES = (
         look=looks.on_battery,
         ends_after=_seconds(SETTLE_S),
         when_lost=WhenLost.STAYS,
+        is_comfort=True,
     ),
     Rule(
         code="battery_low",
@@ -130,6 +141,7 @@ RULES = (
         begins_after=lambda rules: rules.values.cpu_others_for_s,
         ends_after=lambda rules: rules.values.cpu_others_resume_s,
         when_lost=WhenLost.STAYS_A_WHILE,
+        is_comfort=True,
     ),
     Rule(
         code="metered",
@@ -145,6 +157,7 @@ RULES = (
         signals=(),
         is_on=lambda rules: bool(rules.values.hours_per_day or rules.values.kwh_per_day),
         look=looks.budget_spent,
+        is_comfort=True,
     ),
     Rule(
         code="gpu_lost",
@@ -160,5 +173,7 @@ RULES = (
         is_on=_always,
         look=looks.engine_used,
         ends_after=_seconds(SETTLE_S),
+        is_comfort=True,
     ),
 )
+COMFORT = frozenset(rule.code for rule in RULES if rule.is_comfort)

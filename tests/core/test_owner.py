@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import NotServing, SessionEnded, StorageError
-from core.owner import OwnerControl, PauseMode
+from core.owner import LONGEST_SHARE_S, OwnerControl, PauseMode
 from core.reasons import ReasonBook
 from core.sessions import Admission, EndReason, ended_error
 from tests.fakes.manual_clock import ManualClock
@@ -219,15 +219,26 @@ async def test_timed_pause_ends_by_the_wall_clock_also_after_sleep(tmp_path: Pat
     await owner.control.close()
 
 
-@pytest.mark.parametrize("set_by_s", [86_400.0, 56 * 365 * 86_400.0, 120.0])
-async def test_clock_that_is_set_forward_ends_no_pause(tmp_path: Path, set_by_s: float) -> None:
-    owner = Owner(tmp_path)
+def paused_for_an_hour(folder: Path) -> tuple[Owner, float]:
+    """On a machine that tells the time since its start; and the pause's end by the clock as it was."""
+    owner = Owner(folder)
     owner.set_by_s = 0.0
     until = owner.clock.wall() + HOUR_S
     owner.control.pause(until=until)
-    owner.clock.suspend(set_by_s)
-    owner.set_by_s = set_by_s
+    return owner, until
+
+
+def set_clock(owner: Owner, by_s: float) -> None:
+    """Somebody sets the wall clock, and it is looked at."""
+    owner.clock.suspend(by_s)
+    owner.set_by_s = by_s
     owner.control.check_clock()
+
+
+@pytest.mark.parametrize("set_by_s", [86_400.0, 56 * 365 * 86_400.0, 120.0])
+async def test_clock_that_is_set_forward_ends_no_pause(tmp_path: Path, set_by_s: float) -> None:
+    owner, until = paused_for_an_hour(tmp_path)
+    set_clock(owner, set_by_s)
     assert await refused(owner)
     assert owner.control.pause_until == pytest.approx(until + set_by_s)  # and is said by the new clock
     assert owner.reasons.all[0].ends_at == owner.control.pause_until
@@ -246,22 +257,15 @@ async def test_clock_that_is_set_forward_ends_no_pause(tmp_path: Path, set_by_s:
 async def test_clock_that_is_set_back_or_by_little_leaves_the_end_as_it_was_said(
     tmp_path: Path, set_by_s: float
 ) -> None:
-    owner = Owner(tmp_path)
-    owner.set_by_s = 0.0
-    until = owner.clock.wall() + HOUR_S
-    owner.control.pause(until=until)
-    owner.clock.suspend(set_by_s)
-    owner.set_by_s = set_by_s
-    owner.control.check_clock()
+    owner, until = paused_for_an_hour(tmp_path)
+    set_clock(owner, set_by_s)
     assert await refused(owner)
     assert owner.control.pause_until == until
     await owner.control.close()
 
 
 async def test_sleep_is_time_that_passes(tmp_path: Path) -> None:
-    owner = Owner(tmp_path)
-    owner.set_by_s = 0.0
-    owner.control.pause(until=owner.clock.wall() + HOUR_S)
+    owner, _ = paused_for_an_hour(tmp_path)
     owner.clock.suspend(86_400)
     owner.control.check_clock()
     assert not await refused(owner)
@@ -344,6 +348,9 @@ async def test_pause_that_ended_meanwhile_and_a_resume_are_not_taken_up(tmp_path
         b"[" * 100_000,
         b'{"paused": "no", "until": null}',
         b'{"paused": false}',
+        b'{"paused": false, "until": null, "sharing": true}',
+        b'{"paused": true, "until": 1700000100, "sharing": true}',
+        b'{"paused": false, "until": 1700000100, "sharing": 1}',
     ],
 )
 async def test_damaged_file_means_paused_until_resumed_and_is_said(tmp_path: Path, content: bytes) -> None:
@@ -495,3 +502,88 @@ async def test_first_start_is_not_paused_and_says_nothing(tmp_path: Path, caplog
     owner = Owner(tmp_path)
     owner.control.restore()
     assert (owner.control.is_paused, caplog.records, owner.notices) == (False, [], [])
+
+
+# Sharing now
+
+
+async def test_sharing_now_ends_by_the_clock_also_after_sleep(tmp_path: Path) -> None:
+    owner = Owner(tmp_path)
+    until = owner.clock.wall() + HOUR_S
+    assert owner.control.share_now(until)
+    assert (owner.control.share_until, owner.control.pause_until) == (until, None)
+    owner.clock.suspend(HOUR_S - 1)
+    owner.control.check_clock()
+    assert owner.control.is_sharing
+    owner.clock.suspend(1)
+    owner.control.check_clock()
+    assert (owner.control.is_sharing, owner.control.share_until) == (False, None)
+    await owner.control.close()
+    assert json.loads(owner.file.read_bytes()) == {"paused": False, "until": None}
+
+
+@pytest.mark.parametrize("set_by_s", [86_400.0, -86_400.0])
+async def test_sharing_now_lasts_as_long_as_was_said_however_the_clock_is_set(tmp_path: Path, set_by_s: float) -> None:
+    owner = Owner(tmp_path)
+    owner.set_by_s = 0.0
+    owner.control.share_now(owner.clock.wall() + HOUR_S)
+    told: list[float | None] = []
+    owner.control._on_change = lambda: told.append(owner.control.share_until)
+    set_clock(owner, set_by_s)
+    assert told == [pytest.approx(owner.clock.wall() + HOUR_S)]
+    owner.clock.suspend(HOUR_S - 1)
+    owner.control.check_clock()
+    assert owner.control.is_sharing
+    owner.clock.suspend(2)
+    owner.control.check_clock()
+    assert not owner.control.is_sharing
+    await owner.control.close()
+
+
+async def test_sharing_now_can_be_prolonged_and_given_up_and_leaves_a_resume_nothing_to_do(tmp_path: Path) -> None:
+    owner = Owner(tmp_path)
+    owner.control.share_now(owner.clock.wall() + HOUR_S)
+    owner.control.share_now(owner.clock.wall() + 4 * HOUR_S)
+    assert owner.control.share_until == owner.clock.wall() + 4 * HOUR_S
+    assert not owner.control.resume()
+    assert owner.control.is_sharing
+    assert owner.control.follow_rules()
+    assert (owner.control.share_until, owner.control.follow_rules()) == (None, False)
+    await owner.control.close()
+
+
+@pytest.mark.parametrize("way", ["pause", "finish"])
+async def test_a_pause_ends_sharing_now_for_good(tmp_path: Path, way: str) -> None:
+    owner = Owner(tmp_path)
+    running = await owner.session()
+    owner.control.share_now(owner.clock.wall() + HOUR_S)
+    (owner.control.pause if way == "pause" else owner.control.finish)()
+    assert await refused(owner)
+    assert (owner.control.is_sharing, owner.control.share_until, owner.control.pause_until) == (False, None, None)
+    assert not owner.control.share_now(owner.clock.wall() + HOUR_S)  # only a resume ends a pause
+    assert await refused(owner)
+    owner.control.resume()
+    assert not owner.control.is_sharing
+    owner.leave.set()
+    await running
+    await owner.control.close()
+
+
+@pytest.mark.parametrize(
+    ("asleep_s", "is_sharing"),
+    [(0.0, True), (HOUR_S - 1, True), (HOUR_S, False), (-LONGEST_SHARE_S, False)],
+)
+async def test_sharing_now_survives_a_restart_until_its_end_and_no_clock_that_was_lost(
+    tmp_path: Path, asleep_s: float, is_sharing: bool
+) -> None:
+    before = Owner(tmp_path)
+    until = before.clock.wall() + HOUR_S
+    before.control.share_now(until)
+    await before.control.close()
+    clock = ManualClock()
+    clock.suspend(asleep_s)
+    after = Owner(tmp_path, clock=clock)
+    after.control.restore()
+    assert (after.control.is_sharing, after.control.is_paused) == (is_sharing, False)
+    assert after.control.share_until == (until if is_sharing else None)
+    await after.control.close()
