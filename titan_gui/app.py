@@ -51,7 +51,12 @@ WINDOW_MODULES = (
     "titan_gui.window_pages",
 )
 # Their answers stand in the window's status line (or in a balloon); other commands' pages show their own.
-TOLD = frozenset({"pause", "resume", "finish", "take_back", "cancel_session", "export_ledger", "retry_engine"})
+TOLD = frozenset(
+    {
+        *("pause", "resume", "finish", "share_now", "follow_rules", "take_back"),
+        *("cancel_session", "export_ledger", "retry_engine"),
+    }
+)
 
 
 class Desktop(QObject):
@@ -87,6 +92,8 @@ class Desktop(QObject):
         tray.pause_requested.connect(self.pause)
         tray.resume_requested.connect(functools.partial(command, "resume"))
         tray.finish_requested.connect(functools.partial(command, "finish"))
+        tray.share_requested.connect(lambda until: command("share_now", {"until": str(until)}))
+        tray.follow_rules_requested.connect(functools.partial(command, "follow_rules"))
         tray.take_back_requested.connect(functools.partial(command, "take_back"))
         tray.start_requested.connect(self.start_agent)
         tray.window_requested.connect(self.open_window)

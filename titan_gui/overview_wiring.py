@@ -52,6 +52,7 @@ class OverviewWiring(QObject):
             Does.START: start_agent,
             Does.RETRY: partial(bridge.command, "retry_engine"),
             Does.RESUME: partial(bridge.command, "resume"),
+            Does.FOLLOW_RULES: partial(bridge.command, "follow_rules"),
             Does.SETUP: open_setup,
             Does.MODELS: show_models or partial(show_page, "models"),
             Does.LOG: partial(show_page, "log"),
@@ -66,6 +67,8 @@ class OverviewWiring(QObject):
         page.pause_requested.connect(self._pause)
         page.resume_requested.connect(partial(self._bridge.command, "resume"))
         page.finish_requested.connect(partial(self._bridge.command, "finish"))
+        page.share_requested.connect(self._on_share_requested)
+        page.follow_rules_requested.connect(partial(self._bridge.command, "follow_rules"))
         page.take_back_requested.connect(partial(self._bridge.command, "take_back"))
         page.start_requested.connect(self._start_agent)
         page.action_requested.connect(self._act)
@@ -91,6 +94,9 @@ class OverviewWiring(QObject):
             self._show_setting(action.setting)
         else:
             self._does[action.does]()
+
+    def _on_share_requested(self, until: float) -> None:
+        self._bridge.command("share_now", {"until": str(until)})
 
     def _on_stop_requested(self, session_id: str) -> None:
         self._bridge.command("cancel_session", {"session_id": session_id})

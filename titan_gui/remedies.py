@@ -37,6 +37,7 @@ class Does(StrEnum):
     START = "start"
     RETRY = "retry"
     RESUME = "resume"
+    FOLLOW_RULES = "follow_rules"
     SETUP = "setup"
     MODELS = "models"
     LOG = "log"
@@ -72,6 +73,7 @@ _TITLES: Mapping[Does, str] = MappingProxyType(
         Does.START: "Start now",
         Does.RETRY: "Try again",
         Does.RESUME: "Resume",
+        Does.FOLLOW_RULES: "Follow my rules again",
         Does.SETUP: "Set up",
         Does.MODELS: "Open the models",
         Does.LOG: "Open the log",
@@ -104,6 +106,7 @@ FOR_REASONS: Mapping[str, _Known] = MappingProxyType(
         "setup_not_done": _Known("Answer the first questions.", (Does.SETUP,), always=True),
         "paused_by_owner": _Known("", (Does.RESUME,), always=True),
         "draining": _Known("", (Does.RESUME,), always=True),
+        "sharing_now": _Known("", (Does.FOLLOW_RULES,), always=True),
         "engine_attention": _Known("Mend that, and try again.", (Does.RETRY, Does.LOG)),
         "engine_unreachable": _Known("It is tried again by itself.", (Does.RETRY,)),
         "engine_resting": _Known("It is tried again by itself, or now.", (Does.RETRY, Does.LOG), always=True),

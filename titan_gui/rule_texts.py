@@ -11,6 +11,7 @@ from core.rules.schedule import ALWAYS, Grid
 from core.snapshot import EnergyView, RuleView
 from titan_gui.plain_text import plain, sentences
 from titan_gui.rule_forms import RuleForm, effect_of, grid_of, is_switched_on
+from titan_gui.rules_view import what_to_do
 from titan_gui.view_model import clock_text, duration_text, memory_text
 
 
@@ -74,10 +75,10 @@ def state_of_rule(form: RuleForm, settings: Settings, view: RuleView | None) -> 
     if view is None or not view.is_on:
         return "", ""
     if view.holds:
-        ends = clock_text(view.ends_at) if view.ends_at is not None else ""
-        return "Holds now", sentences(
-            plain(view.sentence), f"Ends at {ends}" if ends and ends not in view.sentence else ""
-        )
+        said = plain(view.sentence)
+        if view.waits_until is not None:
+            return f"Waits until {clock_text(view.waits_until)}", sentences(said, "You share now all the same.")
+        return "Holds now", sentences(said, what_to_do(said, "", view.ends_at))
     if view.unknown:
         return "Can't be told here", sentences(plain(view.unknown))
     return "Not now", ""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.reasons.catalogue import CATALOGUE, ReasonKind
+from core.rules.look import time_text
 from core.snapshot import Reason
 from titan_gui.plain_text import plain, sentences
 from titan_gui.remedies import Action, remedy_of
@@ -78,8 +80,11 @@ def _unknown(reason: Reason) -> ReasonView:
 
 def what_to_do(sentence: str, remedy: str, ends_at: float | None) -> str:
     """The remedy as a sentence, and the end where the first sentence doesn't name it."""
-    ends = clock_text(ends_at) if ends_at is not None else ""
-    return sentences(remedy, f"Ends at {ends}." if ends and ends not in sentence else "")
+    if ends_at is None:
+        return sentences(remedy)
+    ends = clock_text(ends_at)
+    is_said = ends in sentence or time_text(ends_at, time.time(), None) in sentence  # the core's way to say the day
+    return sentences(remedy, "" if is_said else f"Ends at {ends}.")
 
 
 def _now(reason: Reason) -> str:

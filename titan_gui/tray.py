@@ -13,9 +13,10 @@ from PySide6.QtWidgets import QMenu, QSystemTrayIcon
 from core.snapshot import AgentSnapshot
 from core.state import AgentState
 from titan_gui.notifications import Message
+from titan_gui.time_menu import add_times
 from titan_gui.tray_host import TrayHost
 from titan_gui.tray_icon import mood_icon
-from titan_gui.tray_view import PAUSES_S, TrayView, tomorrow_morning, tray_view_of
+from titan_gui.tray_view import PAUSES_S, SHARES_S, TrayView, tray_view_of
 
 TOOLTIP_INTERVAL_MS = 1000  # token counts change 4 times a second, and each new tooltip is a message on the bus
 
@@ -29,6 +30,8 @@ class Tray(QObject):
     pause_requested = Signal(object)  # seconds since the epoch at which it ends; None: until resumed
     resume_requested = Signal()
     finish_requested = Signal()
+    share_requested = Signal(object)  # now, whatever some rules say, until then: seconds since the epoch
+    follow_rules_requested = Signal()
     take_back_requested = Signal()
     start_requested = Signal()
     window_requested = Signal()
@@ -105,9 +108,13 @@ class Tray(QObject):
         menu.addSeparator()
         self._start = menu.addAction(self.tr("Start again"), self.start_requested.emit)
         self._pause_menu = menu.addMenu(self.tr("Pause"))
-        self._fill_pause_menu(self._pause_menu)
+        add_times(self._pause_menu, PAUSES_S, self._clock, self.pause_requested.emit)
+        self._pause_menu.addAction(self.tr("Until I resume"), lambda: self.pause_requested.emit(None))
         self._resume = menu.addAction(self.tr("Resume"), self.resume_requested.emit)
         self._finish = menu.addAction(self.tr("Finish, then pause"), self.finish_requested.emit)
+        self._share_menu = menu.addMenu(self.tr("Share now although I am here"))
+        add_times(self._share_menu, SHARES_S, self._clock, self.share_requested.emit)
+        self._follow = menu.addAction(self.tr("Follow my rules again"), self.follow_rules_requested.emit)
         self._take_back = menu.addAction(self.tr(self.view.take_back), self.take_back_requested.emit)
         menu.addSeparator()
         self._open: QAction = menu.addAction(self.tr("Open"), self.window_requested.emit)
@@ -117,14 +124,6 @@ class Tray(QObject):
         menu.setDefaultAction(self._open)
         return menu
 
-    def _fill_pause_menu(self, menu: QMenu) -> None:
-        for title, seconds in PAUSES_S:
-            action = menu.addAction(self.tr(title))
-            action.triggered.connect(lambda _=False, s=seconds: self.pause_requested.emit(self._clock() + s))
-        tomorrow = menu.addAction(self.tr("Until tomorrow 8:00"))
-        tomorrow.triggered.connect(lambda: self.pause_requested.emit(tomorrow_morning(self._clock())))
-        menu.addAction(self.tr("Until I resume"), lambda: self.pause_requested.emit(None))
-
     def _fill_menu(self, before: TrayView | None) -> None:
         """Touch only what differs from the view `before`: each call may wait for the interpreter's lock."""
         view = self.view
@@ -132,8 +131,13 @@ class Tray(QObject):
             self._status.setText(view.status.replace("&", "&&"))
         if before is None or before.take_back != view.take_back:
             self._take_back.setText(self.tr(view.take_back))
-        if before is None or before.can_start is not view.can_start:
-            self._start.setVisible(view.can_start)
+        for action, is_shown, was_shown in (
+            (self._start, view.can_start, before and before.can_start),
+            (self._share_menu.menuAction(), view.can_share, before and before.can_share),
+            (self._follow, view.is_sharing, before and before.is_sharing),
+        ):
+            if is_shown is not was_shown:
+                action.setVisible(is_shown)
         for action, is_on, was_on in (
             (self._pause_menu.menuAction(), view.can_pause, before and before.can_pause),
             (self._resume, view.can_resume, before and before.can_resume),

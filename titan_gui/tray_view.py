@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 
 from core.plurals import counted
+from core.rules.table import COMFORT
 from core.snapshot import AgentSnapshot
 from core.state import AgentState
 from titan_gui.view_model import (
@@ -20,9 +21,12 @@ from titan_gui.view_model import (
 )
 
 PAUSES_S = (("15 minutes", 900), ("1 hour", 3600), ("4 hours", 4 * 3600))
+SHARES_S = PAUSES_S[1:]
 MORNING_HOUR = 8
 LONGEST_LINE = 80  # characters; a menu as wide as the screen helps nobody
 
+# Of moments between: they go by themselves, and what follows them may be held back or not.
+_FOR_A_MOMENT = frozenset({"memory_going_back", "model_loading"})
 _RUNNING = frozenset({AgentState.CONNECTING, AgentState.READY, AgentState.PAUSED})
 
 
@@ -36,6 +40,9 @@ class TrayView:
     can_pause: bool = False
     can_resume: bool = False
     can_finish: bool = False
+    can_share: bool = False  # now, whatever the rules of comfort say
+    is_held_by_comfort: bool = False  # such rules alone keep it from serving
+    is_sharing: bool = False
     can_take_back: bool = False
     take_back: str = "Take my memory back now"
     can_start: bool = False  # the agent ended by an error
@@ -52,6 +59,7 @@ def tray_view_of(snapshot: AgentSnapshot, *, is_quitting: bool = False) -> TrayV
     # Before the first setup nothing is shared; a pause made then would still hold after the last click on it.
     is_running = snapshot.state in _RUNNING and "setup_not_done" not in codes
     is_paused = "paused_by_owner" in codes
+    can_share = is_running and not is_paused and not snapshot.is_draining
     return TrayView(
         mood=mood,
         status=_cut(_status(snapshot)),
@@ -59,6 +67,9 @@ def tray_view_of(snapshot: AgentSnapshot, *, is_quitting: bool = False) -> TrayV
         can_pause=is_running,
         can_resume=is_running and (is_paused or snapshot.is_draining),
         can_finish=is_running and not is_paused and not snapshot.is_draining,
+        can_share=can_share,
+        is_held_by_comfort=can_share and _is_held_by_comfort(snapshot),
+        is_sharing=is_running and snapshot.share_until is not None,
         can_take_back=is_running and (not is_paused or snapshot.is_busy or _holds_memory(snapshot)),
         take_back=take_back_text(snapshot),
         can_start=snapshot.state is AgentState.FAILED,
@@ -69,6 +80,11 @@ def _holds_memory(snapshot: AgentSnapshot) -> bool:
     return any(not model.is_owners for model in snapshot.loaded_models)
 
 
+def _is_held_by_comfort(snapshot: AgentSnapshot) -> bool:
+    blocking = {reason.code for reason in snapshot.blocking_reasons} - _FOR_A_MOMENT
+    return bool(blocking) and blocking <= COMFORT
+
+
 def tomorrow_morning(now: float) -> float:
     """Tomorrow at 8:00 by the clock on the wall, in seconds since the epoch, also across a change of the hour."""
     today = time.localtime(now)
@@ -77,12 +93,14 @@ def tomorrow_morning(now: float) -> float:
 
 def _status(snapshot: AgentSnapshot) -> str:
     headline = headline_of(snapshot)
+    until = clock_text(snapshot.share_until) if snapshot.share_until is not None else ""
     if headline.mood is Mood.SERVING:
-        return f"{headline.state}: {sessions_text(snapshot)}, {rate_text(snapshot.tokens_per_second)}"
+        state = f"{headline.state} until {until}" if until else headline.state
+        return f"{state}: {sessions_text(snapshot)}, {rate_text(snapshot.tokens_per_second)}"
     if headline.mood is Mood.PAUSED and headline.ends_at is not None:
         return f"{headline.state} until {clock_text(headline.ends_at)}"
     if headline.mood is Mood.READY:
-        return headline.state
+        return f"{headline.state}: you share now, until {until}" if until else headline.state
     return (
         headline.sentence if headline.sentence.startswith(headline.state) else f"{headline.state}: {headline.sentence}"
     )

@@ -16,6 +16,8 @@ from core.state import AgentState
 from titan_gui.plain_text import plain
 from titan_gui.remedies import Action, remedy_of
 
+SHARING_NOW = "sharing_now"
+
 
 class Mood(StrEnum):
     """What the icon says. One shape each, so that colour is never the only difference."""
@@ -95,7 +97,9 @@ def headline_of(snapshot: AgentSnapshot) -> Headline:
             actions=remedy.actions,
             ends_at=reason.ends_at,
         )
-    return Headline(mood=mood, state=STATE_WORDS[mood], sentence=_plain_sentence(snapshot, mood))
+    sharing = sharing_reason(snapshot) if mood in (Mood.SERVING, Mood.READY) else None
+    sentence = plain(sharing.sentence) if sharing is not None else _plain_sentence(snapshot, mood)
+    return Headline(mood=mood, state=STATE_WORDS[mood], sentence=sentence)
 
 
 def leading_reason(snapshot: AgentSnapshot, mood: Mood) -> Reason | None:
@@ -106,13 +110,21 @@ def leading_reason(snapshot: AgentSnapshot, mood: Mood) -> Reason | None:
     """
     if mood is Mood.ATTENTION and snapshot.state is not AgentState.FAILED:
         return next((reason for reason in snapshot.reasons if reason.code in NEEDS_ATTENTION), None)
-    return snapshot.reasons[0] if snapshot.reasons else None
+    return next((reason for reason in snapshot.reasons if reason.code != SHARING_NOW), None)
+
+
+def sharing_reason(snapshot: AgentSnapshot) -> Reason | None:
+    """That the owner shares now whatever some rules say. It leads where nothing is wrong; else it only stands by."""
+    return next((reason for reason in snapshot.reasons if reason.code == SHARING_NOW), None)
 
 
 def tooltip_of(snapshot: AgentSnapshot) -> str:
     """The tray's tooltip: state, reason, sessions, tokens/s; plain text, short lines."""
     headline = headline_of(snapshot)
     lines = [f"TitanCompute: {headline.state}", headline.sentence]
+    sharing = sharing_reason(snapshot)
+    if sharing is not None and plain(sharing.sentence) != headline.sentence:
+        lines.append(plain(sharing.sentence))
     if snapshot.state in (AgentState.READY, AgentState.PAUSED, AgentState.CONNECTING):
         rate = f", {rate_text(snapshot.tokens_per_second)}" if snapshot.is_busy else ""
         lines.append(f"{sessions_text(snapshot)}{rate}")

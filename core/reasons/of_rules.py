@@ -44,9 +44,12 @@ def sharing_now(until: float, waiting: Iterable[str], wall: float) -> Reason:
 
     `until` and `wall` (now) in seconds since the epoch.
     """
-    titles = ", ".join(f"“{KINDS[code].title}”" for code in waiting)
+    titles = [f"“{KINDS[code].title}”" for code in waiting]
     end = time_text(until, wall, None)
-    which = f"Until then these rules wait: {titles}." if titles else "Until then your rules don't hold it back."
+    which = "Until then your rules about yourself don't hold it back."
+    if titles:
+        rules = "this rule waits" if len(titles) == 1 else "these rules wait"
+        which = f"Until then {rules}: {', '.join(titles)}."
     return Reason(
         code="sharing_now",
         sentence=f"You share now, until {end}. {which}",

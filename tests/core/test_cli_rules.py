@@ -17,7 +17,7 @@ from core.rules import Holding
 from core.rules.effects import DEFAULT_EFFECTS, parse_effect
 from core.snapshot import AgentSnapshot, EnergyView, RuleView
 from tests.fakes.running_door import running_door
-from tests.fakes.snapshots import NOW, busy_snapshot
+from tests.fakes.snapshots import NOW, busy_snapshot, in_use_snapshot, sharing_snapshot
 
 RULES = (
     RuleView(code="in_use", effect="finish within 30 s, unload"),
@@ -68,6 +68,26 @@ def test_table_stays_readable_in_a_terminal_of_eighty_columns_and_says_a_cause_o
     lines = shown(rules_table(views, NOW), width=80).splitlines()
     assert len(lines) <= 3 * len(views)
     assert " ".join(lines).count("by the processor") == 1
+
+
+def test_sharing_now_is_seen_in_the_table_and_in_the_status_with_what_waits_and_the_way_back() -> None:
+    snapshot = json.loads(sharing_snapshot().to_json())
+    now = snapshot["share_until"] - 3600
+    table = shown(rules_table(snapshot["rules"], now, snapshot["reasons"][0])).splitlines()
+    status = shown(render_status(snapshot, now)).splitlines()
+    sentence = f"{snapshot['reasons'][0]['sentence']} (another 1 h)"
+    assert "Until then this rule waits: “In use”." in sentence
+    assert " waits " in table[1]
+    assert "· In use: it shares after 10 minutes without mouse and keyboard. (waits)" in table
+    assert table[table.index(sentence) + 1] == "→ titan follow-rules"
+    assert [line.rstrip() for line in status[1:3]] == [f"· {sentence}", "  → titan follow-rules"]
+
+
+def test_status_names_the_way_to_share_anyway_where_there_is_one() -> None:
+    held = in_use_snapshot()
+    hot = replace(held, reasons=(replace(held.reasons[0], code="gpu_hot"),))
+    assert "share anyway for a while: titan share-now" in shown(render_status(json.loads(held.to_json()), NOW))
+    assert "share anyway" not in shown(render_status(json.loads(hot.to_json()), NOW))
 
 
 def test_before_the_setup_there_is_nothing_to_list() -> None:

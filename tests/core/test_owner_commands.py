@@ -18,11 +18,12 @@ from core.errors import ModelNotOffered, SessionEnded, StorageError
 from core.give_back import MemoryKeeper
 from core.give_back_file import GiveBackFile
 from core.model_manager import ModelManager
-from core.owner import OwnerControl
+from core.owner import LONGEST_SHARE_S, OwnerControl
 from core.owner_commands import owner_commands
-from core.pause_commands import LONGEST_PAUSE_S, pause_end
+from core.pause_commands import LONGEST_PAUSE_S, pause_end, share_end
 from core.reasons import ReasonBook
 from core.reasons.of_network import no_public_address
+from core.reasons.of_owner import setup_not_done
 from core.sessions import Admission, EndReason, ended_error
 from tests.fakes.fake_engine import FakeEngine
 from tests.fakes.fake_memory import FakeMemory
@@ -121,17 +122,20 @@ async def test_pause_says_what_became_of_running_sessions(agent: AgentParts) -> 
     await agent.owner.close()
 
 
-@pytest.mark.parametrize("name", ["pause", "finish", "resume", "take_back"])
+@pytest.mark.parametrize("name", ["pause", "finish", "resume", "take_back", "share_now", "follow_rules"])
 async def test_change_that_is_not_on_disk_is_said_in_the_answer(
     agent: AgentParts, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     def full(*_: object) -> None:
         raise StorageError("The disk is full", hint="Make room.")
 
-    agent.owner.pause()
+    if name in ("share_now", "follow_rules"):
+        await agent.do("share_now", for_s="3600")
+    else:
+        agent.owner.pause()
     assert await agent.owner.wait_saved() == ""
     monkeypatch.setattr("core.pause_file.write_atomically", full)
-    outcome = await agent.do(name)
+    outcome = await agent.do(name, **({"for_s": "60"} if name == "share_now" else {}))
     assert outcome.message.endswith("A restart would forget it: The disk is full. Make room.")
     assert outcome.result["not_kept"] == "The disk is full. Make room."
     await agent.owner.close()
@@ -228,3 +232,43 @@ async def test_unknown_way_to_pause_is_refused(agent: AgentParts) -> None:
     with pytest.raises(CommandError, match="'gently'"):
         await agent.do("pause", mode="gently")
     assert not agent.owner.is_paused
+
+
+async def test_share_now_and_follow_rules(agent: AgentParts) -> None:
+    outcome = await agent.do("share_now", for_s="3600")
+    assert outcome.message.startswith("You share now, until ")
+    assert agent.owner.share_until == outcome.result["until"] == pytest.approx(time.time() + 3600, abs=60)
+    assert (await agent.do("follow_rules")).message == "It follows your rules again."
+    assert (await agent.do("follow_rules")).result == {"changed": False}
+    agent.reasons.put(no_public_address("No public address: it is localhost.", ""))
+    until = time.time() + 60
+    assert (await agent.do("share_now", until=str(until))).message.endswith(
+        " Not yet: No public address: it is localhost."
+    )
+    await agent.owner.close()
+
+
+@pytest.mark.parametrize("name", ["pause", "take_back"])
+async def test_a_pause_ends_sharing_now_and_only_a_resume_ends_the_pause(agent: AgentParts, name: str) -> None:
+    await agent.do("share_now", for_s="3600")
+    await agent.do(name)
+    assert (agent.owner.is_paused, agent.owner.is_sharing) == (True, False)
+    with pytest.raises(CommandError, match="you have paused") as refusal:
+        await agent.do("share_now", for_s="3600")
+    assert "titan resume" in refusal.value.hint
+    assert agent.owner.is_paused
+    await agent.owner.close()
+
+
+async def test_nothing_is_shared_now_before_the_setup_is_done(agent: AgentParts) -> None:
+    agent.reasons.put(setup_not_done())
+    with pytest.raises(CommandError, match="before the setup is done"):
+        await agent.do("share_now", for_s="60")
+    assert not agent.owner.is_sharing
+
+
+def test_sharing_now_ends_within_two_days() -> None:
+    assert share_end({"for_s": str(LONGEST_SHARE_S)}, NOW) == NOW + LONGEST_SHARE_S
+    for arguments in ({}, {"for_s": str(LONGEST_SHARE_S + 1)}, {"for_s": "0"}, {"until": "nan"}):
+        with pytest.raises(CommandError):
+            share_end(arguments, NOW)

@@ -13,6 +13,7 @@ import pytest
 
 from core.agent import Agent
 from core.app import identified
+from core.commands import CommandOutcome
 from core.config_edit import change_settings
 from core.config_load import load_settings
 from core.config_values import Value
@@ -22,6 +23,7 @@ from core.errors import NotServing, SessionEnded
 from core.first_run import held_settings
 from core.inference import InferenceCall
 from core.live_settings import apply_settings_outcome
+from core.owner_commands import owner_commands
 from core.rules.effects import DEFAULT_EFFECTS
 from core.sessions import EndReason
 from core.signals import FullScreen, Power, Unknown
@@ -101,6 +103,39 @@ async def test_a_listed_program_refuses_at_once_ends_the_session_and_unloads() -
         assert agent.report.registration() == NotRegistering("Paused while Steam runs.")
         view = next(view for view in snapshot.rules if view.code == "listed_app")
         assert (view.holds, view.is_on, view.effect) == (True, True, "stop after 0.1 s, unload")
+
+
+async def test_the_owner_shares_now_over_a_restart_until_a_pause() -> None:
+    engine = FakeEngine(pieces_of("a"), name="ollama", models=(MODEL,))
+    async with small_agent(engine, SETTINGS) as agent:
+        table = owner_commands(agent, shut_down=lambda: None, self_test=no_test)
+        machine_of(agent).show(listed_apps=("Steam",))
+        assert rules_that_block(agent) == ["listed_app"]
+        await table.execute("share_now", {"for_s": "3600"})
+        snapshot = await snapshot_when(agent, lambda snapshot: not snapshot.blocking_reasons)
+        until = snapshot.share_until
+        assert until is not None
+        await serve(agent, await token_of(agent))
+        assert next(view for view in snapshot.rules if view.code == "listed_app").waits_until == until
+    async with small_agent(engine, SETTINGS) as agent:
+        table = owner_commands(agent, shut_down=lambda: None, self_test=no_test)
+        machine_of(agent).show(listed_apps=("Steam",))
+        snapshot = await snapshot_when(agent, lambda snapshot: snapshot.share_until == until)
+        assert rules_that_block(agent) == []
+        await table.execute("pause", {})
+        await table.execute("resume", {})
+        assert (rules_that_block(agent), agent.owner.share_until) == (["listed_app"], None)
+        await table.execute("share_now", {"for_s": "3600"})
+        assert rules_that_block(agent) == []
+        await table.execute("follow_rules", {})
+        assert rules_that_block(agent) == ["listed_app"]
+        await table.execute("share_now", {"for_s": "3600"})
+    async with small_agent(engine, {**SETTINGS, "share": "by_hand"}) as agent:
+        assert (agent.owner.is_paused, agent.owner.is_sharing) == (True, False)
+
+
+async def no_test(model: str) -> CommandOutcome:
+    raise NotImplementedError(model)
 
 
 async def test_a_warm_card_stays_slowed_whatever_else_says_how_many_may_run() -> None:

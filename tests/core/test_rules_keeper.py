@@ -524,3 +524,106 @@ async def test_the_owners_number_of_sessions_counts_within_the_pace() -> None:
 
 def test_clients_hear_nothing_of_the_owners_habits() -> None:
     assert END_SENTENCES[EndReason.RULE] == END_SENTENCES[EndReason.PAUSED]
+
+
+# While the owner shares now
+
+
+def share(kept: Kept, until: float | None) -> None:
+    """As core/owner_rules does it."""
+    kept.keeper.share_until(until)
+    kept.keeper.step()
+
+
+async def test_while_the_owner_shares_now_rules_of_comfort_wait_and_are_named(kept: Kept) -> None:
+    await kept.see(replace(STEAM, power=UNPLUGGED.power))
+    assert kept.codes() == ["listed_app", "on_battery"]
+    until = kept.clock.wall() + 3600
+    share(kept, until)
+    (reason,) = kept.reasons.all
+    assert (reason.code, reason.blocks, reason.ends_at) == ("sharing_now", False, until)
+    assert "these rules wait: “A program of your list runs”, “On battery”." in reason.sentence
+    client = await admitted(kept)
+    await kept.clock.advance(600)
+    assert not client.task.done()
+    view = kept.view("listed_app")
+    assert (view.holds, view.waits_until, view.effect) == (True, until, "stop after 5 s, unload")
+    assert kept.view("metered").waits_until is None
+    client.let_go.set()
+    assert await client.task == "completed"
+
+
+async def test_a_rule_that_begins_while_the_owner_shares_now_waits_too(kept: Kept) -> None:
+    share(kept, kept.clock.wall() + 3600)
+    assert "Until then your rules about yourself don't hold it back." in kept.reasons.all[0].sentence
+    client = await admitted(kept)
+    await kept.see(replace(CALM, full_screen=FullScreen(is_on=True)), 60)
+    assert kept.codes() == ["sharing_now"]
+    assert "this rule waits: “Full screen”." in kept.reasons.all[0].sentence
+    assert not client.task.done()
+    client.let_go.set()
+    await client.task
+
+
+@pytest.mark.parametrize(
+    ("signals", "code"),
+    [
+        (replace(CALM, gpu_temperature_c=80.0), "gpu_hot"),
+        (replace(CALM, processor_heat=ProcessorHeat(celsius=95.0, mean_c=95.0, sensor="")), "cpu_hot"),
+        (replace(CALM, free_ram_mb=100), "ram_short"),
+        (replace(CALM, free_ram_mb=440), "memory_tight"),
+        (replace(CALM, free_vram_mb=100), "vram_short"),
+        (replace(CALM, power=Power(on_mains=False, battery_percent=10.0)), "battery_low"),
+        (replace(CALM, is_metered=True), "metered"),
+        (replace(CALM, is_gpu_lost=True), "gpu_lost"),
+    ],
+)
+async def test_what_protects_the_machine_holds_although_the_owner_shares_now(
+    kept: Kept, signals: Signals, code: str
+) -> None:
+    share(kept, kept.clock.wall() + 3600)
+    await kept.see(signals, 11)
+    assert code in [reason.code for reason in kept.reasons.all if reason.blocks]
+    with pytest.raises(NotServing):
+        await Client(kept).task
+    assert "sharing_now" in kept.reasons
+
+
+async def test_what_has_waited_begins_anew_when_the_owner_shares_no_more(kept: Kept) -> None:
+    share(kept, kept.clock.wall() + 3600)
+    await kept.see(UNPLUGGED, 600)
+    client = await admitted(kept)
+    kept.was_open = False
+    began = kept.clock.wall()
+    share(kept, None)
+    assert not kept.was_open
+    (reason,) = kept.reasons.all
+    assert (reason.code, reason.sessions_end_at) == ("on_battery", began + 30)
+    await kept.clock.advance(29)
+    assert not client.task.done()
+    await kept.clock.advance(1.5)
+    await ended_by_rule(client)
+    await settle()
+    assert kept.given_back == [{"tiny"}]
+
+
+async def test_a_model_that_a_rule_sent_away_may_come_back_while_it_waits(kept: Kept) -> None:
+    await kept.see(STEAM)
+    assert kept.keeper.wants_unload
+    share(kept, kept.clock.wall() + 3600)
+    assert not kept.keeper.wants_unload
+    given = len(kept.given_back)
+    client = await admitted(kept)
+    client.let_go.set()
+    await client.task
+    await kept.clock.advance(60)
+    assert len(kept.given_back) == given
+
+
+async def test_what_is_only_told_is_told_also_while_the_owner_shares_now() -> None:
+    kept = Kept(listed_app_effect="only tell")
+    share(kept, kept.clock.wall() + 3600)
+    await kept.see(STEAM)
+    assert kept.codes() == ["listed_app", "sharing_now"]
+    assert kept.view("listed_app").waits_until is None
+    await kept.close()

@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from core.engines import EngineModel, EngineStatus, LoadedModel
-from core.snapshot import AgentSnapshot, CapacityView, CoordinatorView, EngineView, Reason, SessionView, Totals
+from core.reasons.of_rules import sharing_now
+from core.snapshot import (
+    AgentSnapshot,
+    CapacityView,
+    CoordinatorView,
+    EngineView,
+    Reason,
+    RuleView,
+    SessionView,
+    Totals,
+)
 from core.state import AgentState
 from core.stats_collector import SystemStats
 
@@ -71,6 +83,33 @@ def busy_snapshot() -> AgentSnapshot:
         ),
         tier="High",
         totals=Totals(requests_processed=1200, requests_failed=3, requests_refused=4, tokens=98_765),
+    )
+
+
+def in_use_snapshot() -> AgentSnapshot:
+    """The owner is at the machine, and their rule holds it back."""
+    sentence = "In use: it shares after 10 minutes without mouse and keyboard."
+    return replace(
+        busy_snapshot(),
+        state=AgentState.PAUSED,
+        running_jobs=0,
+        sessions=(),
+        reasons=(Reason(code="in_use", sentence=sentence, icon="in_use", setting="pause_while_in_use"),),
+        rules=(
+            RuleView(code="in_use", is_on=True, holds=True, sentence=sentence, effect="finish within 30 s, unload"),
+        ),
+    )
+
+
+def sharing_snapshot() -> AgentSnapshot:
+    """The same, once the owner has said to share for an hour all the same."""
+    held = in_use_snapshot()
+    return replace(
+        held,
+        state=AgentState.READY,
+        share_until=NOW + 3600,
+        reasons=(sharing_now(NOW + 3600, ["in_use"], NOW),),
+        rules=tuple(replace(view, waits_until=NOW + 3600) for view in held.rules),
     )
 
 

@@ -216,6 +216,19 @@ def test_a_pause_from_the_menu_reaches_the_agent_and_comes_back(start: Start, pa
     assert desktop.bridge.snapshot.pause_until is None
 
 
+def test_sharing_now_from_the_menu_reaches_the_agent_and_ends_at_a_click(
+    start: Start, panel: FakePanel, qtbot: QtBot
+) -> None:
+    desktop = start()
+    wait_up(qtbot, desktop)
+    until = time.time() + 3600
+    panel.tray.share_requested.emit(until)
+    qtbot.waitUntil(lambda: panel.tray.view.is_sharing, timeout=START_MS)
+    assert desktop.bridge.snapshot.share_until == pytest.approx(until)
+    panel.tray.follow_rules_requested.emit()
+    qtbot.waitUntil(lambda: not panel.tray.view.is_sharing, timeout=START_MS)
+
+
 def test_a_click_while_the_agent_starts_is_done_once_it_is_up(start: Start, panel: FakePanel, qtbot: QtBot) -> None:
     desktop = start()
     clicked: list[AgentState] = []

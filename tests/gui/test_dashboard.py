@@ -13,6 +13,7 @@ from pytestqt.qtbot import QtBot
 from core.snapshot import AgentSnapshot, CoordinatorView, GiveBack, GiveBackView, Reason
 from core.state import AgentState
 from tests.fakes.machines import card, measured
+from tests.fakes.snapshots import in_use_snapshot, sharing_snapshot
 from titan_gui.history import History
 from titan_gui.pages.dashboard import DashboardPage
 from titan_gui.remedies import Action, Does
@@ -144,6 +145,39 @@ def test_the_buttons_say_what_is_wanted(qtbot: QtBot, page: DashboardPage) -> No
     page.render(measured(NOW, card()))
     with qtbot.waitSignal(page.finish_requested, timeout=0):
         page.switch.finish_action.trigger()
+
+
+def test_where_only_the_owners_presence_keeps_it_from_serving_a_button_shares_now(
+    qtbot: QtBot, page: DashboardPage
+) -> None:
+    shown(qtbot, page)
+    switch = page.switch
+    page.render(measured(NOW, card()))
+    assert not switch.share_button.isVisible()
+    page.render(in_use_snapshot())
+    assert (switch.share_button.isVisible(), switch.follow_button.isVisible()) == (True, False)
+    asked: list[float] = []
+    page.share_requested.connect(asked.append)
+    for action in switch.share_button.menu().actions():
+        action.trigger()
+    assert [until - NOW - 60 for until in asked[:2]] == [3600, 4 * 3600]
+    assert len(asked) == 3
+
+
+def test_sharing_now_stands_in_the_first_line_and_ends_at_one_click(qtbot: QtBot, page: DashboardPage) -> None:
+    shown(qtbot, page)
+    page.render(sharing_snapshot())
+    assert page.headline.sentence == sharing_snapshot().reasons[0].sentence
+    assert not page.headline.other_reasons
+    assert not page.headline.actions_row.buttons  # it stands on the switch
+    assert not page.switch.share_button.isVisible()
+    with qtbot.waitSignal(page.follow_rules_requested, timeout=0):
+        page.switch.follow_button.click()
+    hot = Reason(code="gpu_hot", sentence="The graphics card is too hot.")
+    (sharing,) = sharing_snapshot().reasons
+    page.render(replace(sharing_snapshot(), reasons=(hot, sharing)))
+    assert (page.headline.sentence, page.headline.other_reasons) == (hot.sentence, (sharing.sentence,))
+    assert page.switch.follow_button.isVisible()
 
 
 def test_only_what_can_be_done_is_offered(qtbot: QtBot, page: DashboardPage) -> None:

@@ -21,6 +21,7 @@ DONE = {
     Action(Does.START): "start",
     Action(Does.RETRY): "command retry_engine",
     Action(Does.RESUME): "command resume",
+    Action(Does.FOLLOW_RULES): "command follow_rules",
     Action(Does.SETUP): "setup",
     Action(Does.MODELS): "page models",
     Action(Does.LOG): "page log",
@@ -30,6 +31,24 @@ DONE = {
 def test_every_action_there_is_is_tried_here() -> None:
     assert {action.does for action in DONE} == set(Does)
     assert all(action.title and action.short_title for action in DONE)
+
+
+def test_sharing_now_and_its_end_reach_the_agent_from_the_dashboard(qtbot: QtBot) -> None:
+    bridge, page = FakeBridge(), DashboardPage(History())
+    qtbot.addWidget(page)
+    no_page: list[str] = []
+    wiring = OverviewWiring(
+        cast(AgentBridge, bridge),
+        pause=lambda until: None,
+        start_agent=no_page.clear,
+        open_setup=no_page.clear,
+        show_page=no_page.append,
+        show_setting=no_page.append,
+    )
+    wiring.connect_dashboard(page)
+    page.share_requested.emit(1_800_003_600.0)
+    page.follow_rules_requested.emit()
+    assert bridge.commands == [("share_now", {"until": "1800003600.0"}), ("follow_rules", {})]
 
 
 @pytest.mark.parametrize("action", DONE, ids=lambda action: str(action.does))

@@ -15,7 +15,7 @@ from core import errors
 from core.commands import CommandError
 from core.config import DECLARATIONS
 from core.errors import AgentError, ConfigError, PortTakenError, SessionEnded, StorageError
-from core.reasons import of_engine, of_network, of_owner
+from core.reasons import of_engine, of_network, of_owner, of_rules
 from core.reasons.catalogue import CATALOGUE
 from core.snapshot import AgentSnapshot, CoordinatorView, EngineView, PullView, Reason
 from core.state import AgentState
@@ -61,6 +61,7 @@ HELD = (
     of_engine.model_not_ready(
         [], "no model is named to be offered", "Tick one, or: titan config set supported_models M"
     ),
+    of_rules.sharing_now(1_800_003_600.0, ["in_use", "on_battery"], 1_800_000_000.0),
     of_network.no_public_address("No public address: localhost is this machine alone.", "Set PUBLIC_HOST=name."),
     of_network.coordinator_away(NO_ANSWER, endpoint="127.0.0.1:57051"),
     of_network.registration_refused(REFUSED),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,9 @@ from core.config_rules import RULE_SETTINGS
 from core.reasons.catalogue import KINDS
 from core.rules import MemoryThen, SessionsThen
 from core.rules.effects import DEFAULT_EFFECTS, parse_effect
+from core.rules.look import time_text
 from core.snapshot import EnergyView, RuleView
+from tests.fakes.snapshots import NOW, sharing_snapshot
 from titan_gui.rule_forms import (
     FORM_OF_SETTING,
     FORMS,
@@ -26,6 +29,7 @@ from titan_gui.rule_forms import (
     switch_changes,
 )
 from titan_gui.rule_texts import energy_text, figures_text, state_of_rule, summary_of_rule
+from titan_gui.view_model import clock_text
 
 
 def settings(**changes: Any) -> Settings:
@@ -122,6 +126,20 @@ def test_a_rule_with_both_ways_off_is_turned_on_by_both() -> None:
 )
 def test_the_state_of_a_rule(view: RuleView | None, said: tuple[str, str]) -> None:
     assert state_of_rule(FORMS["full_screen"], settings(), view) == said
+
+
+def test_a_rule_that_waits_while_the_owner_shares_now_says_so() -> None:
+    (view,) = sharing_snapshot().rules
+    state, said = state_of_rule(FORMS["in_use"], settings(pause_while_in_use=True), view)
+    assert state == f"Waits until {clock_text(NOW + 3600)}"
+    assert said == f"{view.sentence} You share now all the same."
+
+
+def test_an_end_that_the_sentence_says_with_its_day_is_not_said_again() -> None:
+    end = time.time() + 40 * 3600
+    sentence = f"Outside your hours until {time_text(end, time.time(), None)}."
+    view = RuleView(code="schedule", is_on=True, holds=True, sentence=sentence, ends_at=end)
+    assert state_of_rule(FORMS["schedule"], settings(schedule="never"), view)[1] == sentence
 
 
 def test_the_end_is_said_where_it_is_known() -> None:

@@ -14,12 +14,12 @@ from pytestqt.qtbot import QtBot
 from core.reasons.of_owner import setup_not_done
 from core.snapshot import AgentSnapshot, CapacityView, Reason
 from core.state import AgentState
-from tests.fakes.snapshots import NOW, busy_snapshot, paused_snapshot
+from tests.fakes.snapshots import NOW, busy_snapshot, in_use_snapshot, paused_snapshot, sharing_snapshot
 from tests.fakes.tray import FakePanel
 from titan_gui.failure import failed_snapshot
 from titan_gui.notifications import Kind, Message
 from titan_gui.tray_view import LONGEST_LINE, TrayView, tomorrow_morning, tray_view_of
-from titan_gui.view_model import Mood
+from titan_gui.view_model import Mood, clock_text
 
 READY = replace(busy_snapshot(), running_jobs=0, sessions=(), tokens_per_second=0.0)
 
@@ -79,6 +79,41 @@ def test_a_timed_pause_says_until_when() -> None:
     assert view.mood is Mood.PAUSED
     assert view.status.startswith("Paused until ")
     assert (view.can_pause, view.can_resume, view.can_finish) == (True, True, False)
+
+
+def test_sharing_now_says_until_when_and_what_waits_wherever_it_stands() -> None:
+    until = clock_text(NOW + 3600)
+    ready, serving = tray_view_of(sharing_snapshot()), tray_view_of(replace(sharing_snapshot(), running_jobs=1))
+    assert (ready.mood, ready.status) == (Mood.READY, f"Ready: you share now, until {until}")
+    assert serving.status == f"Serving until {until}: 1 of 4 sessions, 43.2 tokens/s"
+    for view in (ready, serving):
+        assert "Until then this rule waits: “In use”." in view.tooltip.splitlines()[1]
+        assert (view.can_share, view.is_sharing, view.is_held_by_comfort) == (True, True, False)
+    hot = Reason(code="gpu_hot", sentence="The graphics card is too hot.")
+    held = tray_view_of(replace(sharing_snapshot(), reasons=(hot, *sharing_snapshot().reasons)))
+    assert held.status == "Paused: The graphics card is too hot."
+    assert held.tooltip.splitlines()[1:3] == [hot.sentence, sharing_snapshot().reasons[0].sentence]
+    away = replace(sharing_snapshot(), state=AgentState.CONNECTING)
+    assert tray_view_of(away).status == "Offline: Connecting to the coordinator."
+
+
+def test_sharing_now_is_offered_unless_the_owner_paused_and_as_the_way_out_where_only_comfort_holds() -> None:
+    hot = Reason(code="gpu_hot", sentence="The graphics card is too hot.")
+    moment = Reason(code="memory_going_back", sentence="The model is leaving memory.")
+    in_use = in_use_snapshot()
+    for snapshot, can_share, is_held in (
+        (READY, True, False),
+        (in_use, True, True),
+        (replace(in_use, reasons=(*in_use.reasons, moment)), True, True),
+        (replace(in_use, reasons=(*in_use.reasons, hot)), True, False),
+        (replace(READY, reasons=(moment,)), True, False),
+        (paused_snapshot(), False, False),
+        (replace(READY, is_draining=True), False, False),
+        (NOT_SET_UP, False, False),
+        (AgentSnapshot(), False, False),
+    ):
+        view = tray_view_of(snapshot)
+        assert (view.can_share, view.is_held_by_comfort) == (can_share, is_held), snapshot.reasons
 
 
 def test_a_paused_agent_with_nothing_in_memory_has_nothing_to_take_back() -> None:
@@ -186,7 +221,8 @@ def test_the_menu_follows_the_snapshot(panel: FakePanel) -> None:
 
 def test_every_view_leaves_the_menu_as_a_new_one_would_be(panel: FakePanel) -> None:
     """The menu is changed where it differs; after any way through the states it must be what the last view says."""
-    snapshots = (READY, busy_snapshot(), paused_snapshot(), failed_snapshot(READY, ValueError()), AgentSnapshot())
+    failed = failed_snapshot(READY, ValueError())
+    snapshots = (READY, busy_snapshot(), sharing_snapshot(), paused_snapshot(), failed, AgentSnapshot())
     for one in snapshots:
         for other in snapshots:
             panel.tray.render(one)
@@ -198,6 +234,8 @@ def test_every_view_leaves_the_menu_as_a_new_one_would_be(panel: FakePanel) -> N
             assert line(menu, "Finish, then pause").isEnabled() is view.can_finish
             assert line(menu, view.take_back).isEnabled() is view.can_take_back
             assert line(menu, "Start again").isVisible() is view.can_start
+            assert line(menu, "Share now although I am here").isVisible() is view.can_share
+            assert line(menu, "Follow my rules again").isVisible() is view.is_sharing
             assert menu.actions()[0].text() == view.status
 
 
@@ -218,6 +256,18 @@ def test_a_timed_pause_ends_so_long_after_the_click(panel: FakePanel, qtbot: QtB
     assert asked.args == [NOW + 5 + seconds]
 
 
+def test_sharing_now_ends_so_long_after_the_click(panel: FakePanel) -> None:
+    panel.tray.render(in_use_snapshot())
+    asked: list[float] = []
+    panel.tray.share_requested.connect(asked.append)
+    below = line(panel.tray.menu, "Share now although I am here").menu()
+    assert isinstance(below, QMenu)
+    panel.now = NOW + 5
+    for action in below.actions():
+        action.trigger()
+    assert asked == [NOW + 5 + 3600, NOW + 5 + 4 * 3600, tomorrow_morning(NOW + 5)]
+
+
 def test_the_other_two_pauses(panel: FakePanel, qtbot: QtBot) -> None:
     panel.tray.render(READY)
     with qtbot.waitSignal(panel.tray.pause_requested) as asked:
@@ -233,6 +283,7 @@ def test_the_other_two_pauses(panel: FakePanel, qtbot: QtBot) -> None:
     [
         ("Resume", "resume_requested"),
         ("Finish, then pause", "finish_requested"),
+        ("Follow my rules again", "follow_rules_requested"),
         ("Take my memory back now", "take_back_requested"),
         ("Start again", "start_requested"),
         ("Open", "window_requested"),

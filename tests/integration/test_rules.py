@@ -12,6 +12,7 @@ import grpc
 import psutil
 import pytest
 
+from tests.fakes.agent_process import run_titan
 from tests.integration.client import OK, client_of, token_of
 from tests.integration.running import ID, embedded_agent
 from tests.integration.settings import MODEL
@@ -50,6 +51,14 @@ async def test_a_listed_program_that_starts_takes_the_machine_back_and_its_end_g
                 assert "the owner of this machine took it back" in answer.details
                 gone, _ = await asyncio.to_thread(psutil.wait_procs, [engine], 10)
                 assert gone == [engine]
+                code, said, _ = await run_titan(home, "share-now", "--for", "10m", "--profile", ID)
+                assert (code, said.startswith("You share now, until ")) == (0, True)
+                shared = await agent.wait_state("ready")
+                assert "this rule waits: “A program of your list runs”" in shared["reasons"][0]["sentence"]
+                anyway = await client.ask(token_of(coordinator, ID, MODEL), max_tokens=5)
+                assert anyway.code is OK, anyway.details
+                await agent.command("follow_rules")
+                await agent.wait_state("paused")
             finally:
                 playing.kill()
                 await playing.wait()

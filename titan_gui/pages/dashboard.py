@@ -36,6 +36,8 @@ class DashboardPage(QWidget):
     pause_requested = Signal(object)  # seconds since the epoch at which it ends; None: until resumed
     resume_requested = Signal()
     finish_requested = Signal()
+    share_requested = Signal(object)  # now, whatever some rules say, until then: seconds since the epoch
+    follow_rules_requested = Signal()
     take_back_requested = Signal()
     start_requested = Signal()
     action_requested = Signal(object)  # remedies.Action: a button beside a reason or on a tile
@@ -132,6 +134,8 @@ class DashboardPage(QWidget):
         self._switch.pause_requested.connect(self.pause_requested)
         self._switch.resume_requested.connect(self.resume_requested)
         self._switch.finish_requested.connect(self.finish_requested)
+        self._switch.share_requested.connect(self.share_requested)
+        self._switch.follow_rules_requested.connect(self.follow_rules_requested)
         self._switch.take_back_requested.connect(self.take_back_requested)
         self._switch.start_requested.connect(self.start_requested)
         self.headline.action_requested.connect(self.action_requested)

@@ -18,7 +18,7 @@ from titan_gui.widgets.stat_tile import Card
 from titan_gui.widgets.text_labels import TextLabel, WrappedLabel
 
 ICON_PX = 40
-_ON_THE_SWITCH = frozenset({Does.START, Does.RESUME})  # it has these buttons itself
+_ON_THE_SWITCH = frozenset({Does.START, Does.RESUME, Does.FOLLOW_RULES})  # it has these buttons itself
 
 
 class HeadlineCard(Card):

@@ -189,7 +189,8 @@ class RuleRow(Card):
 
     def _tint(self) -> None:
         moods = colours_of(self.palette()).moods
-        holds = self._view is not None and self._view.holds and self.switch.isChecked()
+        view = self._view
+        holds = view is not None and view.holds and view.waits_until is None and self.switch.isChecked()
         is_unknown = self._view is not None and bool(self._view.unknown) and self.switch.isChecked()
         mood = Mood.READY if holds else Mood.DRAINING if is_unknown else Mood.PAUSED
         self.edge = QColor(moods[mood]) if holds else None
