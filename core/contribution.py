@@ -1,5 +1,8 @@
 """What this machine gave: ended sessions as rows, their sums, and the days of the owner's calendar. Pure.
 
+What counts as given is a session that got an answer, or a part of one (`is_served`). One that the engine refused, or
+that ended before its first token, stands in the list of past sessions and in an export, and in no sum but "failed".
+
 A session belongs to the local day on which it started. "Last 7 days" is today and the six days before, so it is the
 sum of the last seven bars. A session that started later than today (the clock was set back) counts in "all" only.
 """
@@ -16,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from core.inference import SessionRecord
 
+COMPLETED = "completed"
 FAILED_REASONS = ("engine_failed", "fault")  # what the snapshot counts as failed too (core/reporting.py)
 LAST_DAYS = 7
 MOST_DAYS = 3_660  # ten years: as many bars as anybody may ask for
@@ -40,6 +44,10 @@ class LedgerRow:
     end_reason: str  # a value of core.sessions.EndReason
     time_to_first_token_ms: float | None  # None when there was no token
 
+    @property
+    def is_served(self) -> bool:
+        return is_served(self.end_reason, self.completion_tokens)
+
 
 COLUMNS = tuple(field.name for field in fields(LedgerRow))
 values_of: Callable[[LedgerRow], tuple[object, ...]] = attrgetter(*COLUMNS)  # in that order; astuple takes 10 times it
@@ -47,10 +55,10 @@ values_of: Callable[[LedgerRow], tuple[object, ...]] = attrgetter(*COLUMNS)  # i
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sums:
-    """Any number of sessions, added up."""
+    """Any number of sessions, added up; all but `failed` are of those that were served."""
 
     sessions: int = 0
-    failed: int = 0  # of them, by the engine's or our own fault
+    failed: int = 0  # by the engine's or our own fault, whether a part of the answer had gone out or not
     prompt_tokens: int = 0  # of those whose engine said how many
     completion_tokens: int = 0
     seconds: float = 0.0
@@ -102,6 +110,11 @@ class Summary:
     all: Sums
 
 
+def is_served(end_reason: str, completion_tokens: int) -> bool:
+    """Whether a session got an answer, or a part of one. `end_reason` is a value of core.sessions.EndReason."""
+    return completion_tokens > 0 or end_reason == COMPLETED
+
+
 def row_of(record: SessionRecord, quant: str = "") -> LedgerRow:
     """The row of an ended session, with every value inside what a table takes: no row may block those behind it."""
     prompt_tokens, first_ms = record.prompt_tokens, record.time_to_first_token_ms
@@ -122,12 +135,13 @@ def row_of(record: SessionRecord, quant: str = "") -> LedgerRow:
 def sums_of(rows: Iterable[LedgerRow], period: Period = ALWAYS) -> Sums:
     """The rows that started in `period`, added up."""
     chosen = [row for row in rows if period.holds(row.started_at)]
+    served = [row for row in chosen if row.is_served]
     return Sums(
-        sessions=len(chosen),
+        sessions=len(served),
         failed=sum(row.end_reason in FAILED_REASONS for row in chosen),
-        prompt_tokens=sum(row.prompt_tokens or 0 for row in chosen),
-        completion_tokens=sum(row.completion_tokens for row in chosen),
-        seconds=math.fsum(row.seconds for row in chosen),
+        prompt_tokens=sum(row.prompt_tokens or 0 for row in served),
+        completion_tokens=sum(row.completion_tokens for row in served),
+        seconds=math.fsum(row.seconds for row in served),
     )
 
 

@@ -13,7 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from core.atomic_file import set_aside
-from core.contribution import ALWAYS, COLUMNS, FAILED_REASONS, LedgerRow, Period, Sums, sums_of, values_of
+from core.contribution import (
+    ALWAYS,
+    COLUMNS,
+    COMPLETED,
+    FAILED_REASONS,
+    LedgerRow,
+    Period,
+    Sums,
+    sums_of,
+    values_of,
+)
 from core.errors import StorageError
 from core.paths import ensure_folder, storage_error
 
@@ -47,9 +57,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 )
 _COLUMN_LIST = ", ".join(COLUMNS)
 _INSERT = f"INSERT INTO sessions ({_COLUMN_LIST}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608 - our names
-_SUMS = f"""SELECT count(*), total(end_reason IN ({", ".join("?" * len(FAILED_REASONS))})), total(prompt_tokens),
-    total(completion_tokens), total(seconds) FROM sessions WHERE started_at >= ? AND started_at < ?"""  # noqa: S608
-_BY_MODEL = "SELECT model, count(*) FROM sessions WHERE started_at >= ? AND started_at < ? GROUP BY model"
+_SERVED = f"(completion_tokens > 0 OR end_reason = '{COMPLETED}')"  # core.contribution.is_served, 0 or 1
+_SUMS = f"""SELECT total({_SERVED}), total(end_reason IN ({", ".join("?" * len(FAILED_REASONS))})),
+    total(prompt_tokens * {_SERVED}), total(completion_tokens * {_SERVED}), total(seconds * {_SERVED})
+    FROM sessions WHERE started_at >= ? AND started_at < ?"""  # noqa: S608
+_BY_MODEL = f"""SELECT model, count(*) FROM sessions WHERE started_at >= ? AND started_at < ? AND {_SERVED}
+    GROUP BY model"""  # noqa: S608
 _RECENT = f"SELECT {_COLUMN_LIST} FROM sessions ORDER BY id DESC LIMIT ?"  # noqa: S608
 _EVERY = f"SELECT {_COLUMN_LIST} FROM sessions ORDER BY id"  # noqa: S608
 
@@ -136,7 +149,7 @@ class LedgerStore:
             found = self._connection.execute(_SUMS, (*FAILED_REASONS, period.start, period.end)).fetchone()
         sessions, failed, prompt_tokens, completion_tokens, seconds = found
         return Sums(
-            sessions=sessions,
+            sessions=int(sessions),
             failed=int(failed),
             prompt_tokens=int(prompt_tokens),
             completion_tokens=int(completion_tokens),
@@ -150,7 +163,7 @@ class LedgerStore:
         return self._all
 
     def sessions_by_model(self, period: Period) -> dict[str, int]:
-        """How many sessions of each model started in it; the names are the coordinator's."""
+        """How many served sessions of each model started in it; the names are the coordinator's."""
         with _translated(self._path, "read"):
             return dict(self._connection.execute(_BY_MODEL, (period.start, period.end)))
 

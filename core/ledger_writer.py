@@ -67,10 +67,10 @@ class LedgerWriter:
         return self._ask(lambda store: store.all_sums(), Sums()) + sums_of(self._unwritten)
 
     def most_used(self, period: Period) -> tuple[str, ...]:
-        """Models by their sessions in the period, the most first."""
+        """Models by the sessions that they served in the period, the most first."""
         nothing: dict[str, int] = {}
         counts = Counter(self._ask(lambda store: store.sessions_by_model(period), nothing))
-        counts.update(row.model for row in self._unwritten if period.holds(row.started_at))
+        counts.update(row.model for row in self._unwritten if row.is_served and period.holds(row.started_at))
         return tuple(sorted(counts, key=lambda model: (-counts[model], model)))
 
     def recent(self, limit: int) -> list[LedgerRow]:

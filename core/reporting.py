@@ -25,6 +25,7 @@ from core.capacity import (
     why_no_capacity,
 )
 from core.config import Settings
+from core.contribution import is_served
 from core.coordinator_types import Health, NotRegistering, Registration
 from core.engine_keeper import EngineKeeper
 from core.engines.load_room import load_plan
@@ -121,6 +122,7 @@ class Reporter:
         is_refused = record.end_reason is EndReason.REFUSED  # by the engine: as if at the door, nothing was answered
         self.totals = Totals(  # not `replace`, which takes five times as long: once for each session
             requests_processed=self.totals.requests_processed + (not is_refused),
+            sessions_served=self.totals.sessions_served + is_served(record.end_reason, record.completion_tokens),
             requests_failed=self.totals.requests_failed + is_failed,
             requests_refused=self.totals.requests_refused + is_refused,
             tokens=self.totals.tokens + record.completion_tokens,

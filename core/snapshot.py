@@ -130,7 +130,8 @@ class CapacityView:
 class Totals:
     """Counters since the agent started."""
 
-    requests_processed: int = 0
+    requests_processed: int = 0  # whatever became of them, but for those that were refused
+    sessions_served: int = 0  # those that got an answer, or a part of one, as the ledger counts them
     requests_failed: int = 0
     requests_refused: int = 0
     tokens: int = 0

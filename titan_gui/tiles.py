@@ -104,7 +104,7 @@ def count_text(number: int) -> str:
 
 def _sessions(snapshot: AgentSnapshot) -> Tile:
     queued = f"{snapshot.queued_jobs} waiting" if snapshot.queued_jobs else ""
-    served = f"{snapshot.totals.requests_processed:,} since the start"
+    served = f"{snapshot.totals.sessions_served:,} served since the start"
     value = f"{snapshot.running_jobs} / {snapshot.max_jobs or DASH}"
     return Tile(name="sessions", title="Sessions", value=value, detail=", ".join(filter(None, (queued, served))))
 

@@ -40,7 +40,7 @@ def ledger(
     profile: ProfileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """What this machine gave: sessions and tokens, in all and by day. Never what was asked or answered."""
+    """What this machine gave: sessions that got an answer, and tokens, in all and by day. Never what was asked."""
     if as_csv and as_json:
         raise typer.BadParameter("--csv and --json exclude each other")
     if export is not None:

@@ -11,7 +11,7 @@ from rich.table import Table
 from core.cli.durations import format_duration
 
 BAR_WIDTH = 16  # the table fits 80 columns with it
-_NUMBERS = ("sessions", "failed", "tokens in", "tokens out", "time")
+_NUMBERS = ("served", "failed", "tokens in", "tokens out", "time")
 
 
 def periods_table(sums: Mapping[str, Mapping[str, Any]]) -> RenderableType:

@@ -273,7 +273,7 @@ def _energy(energy: Mapping[str, Any]) -> str:
 
 def _totals(totals: Mapping[str, Any]) -> str:
     return (
-        f"{totals['requests_processed']:,} sessions, {totals['requests_failed']:,} of them failed; "
+        f"{totals['sessions_served']:,} sessions served, {totals['requests_failed']:,} failed, "
         f"{totals['requests_refused']:,} refused; {totals['tokens']:,} tokens"
     )
 

@@ -54,7 +54,7 @@ def test_status_of_a_busy_agent() -> None:
         "             High\n"
         "Machine      20,000 MB of 32,000 MB RAM free, 2,800 MB of 8,192 MB VRAM free,\n"
         "             CPU 25 % (ours 2 %), GPU 61 °C, GPU use 97 %, 180 W\n"
-        "Totals       1,200 sessions, 3 of them failed; 4 refused; 98,765 tokens"
+        "Totals       1,198 sessions served, 3 failed, 4 refused; 98,765 tokens"
     )
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from itertools import pairwise
+from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pytest
@@ -13,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.contribution import (
+    ALWAYS,
     MAX_COUNT,
     MAX_NAME,
     HeldRows,
@@ -25,6 +28,7 @@ from core.contribution import (
     summary_of,
     sums_of,
 )
+from core.ledger_store import LedgerStore
 from core.sessions import EndReason
 from tests.fakes.session_records import STARTED_AT, ended, ledger_row
 
@@ -48,7 +52,7 @@ rows = st.builds(
     started_at=st.floats(STARTED_AT - 12 * DAY_S, STARTED_AT + 3 * DAY_S),
     end_reason=reasons,
     prompt_tokens=st.none() | st.integers(0, 10**6),
-    completion_tokens=st.integers(0, 10**6),
+    completion_tokens=st.just(0) | st.integers(0, 10**6),
     seconds=st.floats(0, 600),
 )
 zones = st.integers(-12 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
@@ -59,8 +63,10 @@ def naive_sums(chosen: Sequence[LedgerRow]) -> Sums:
     sessions = failed = prompt = completion = 0
     seconds = 0.0
     for row in chosen:
-        sessions += 1
         failed += 1 if row.end_reason in ("engine_failed", "fault") else 0
+        if row.completion_tokens == 0 and row.end_reason != "completed":
+            continue  # nobody got anything
+        sessions += 1
         prompt += 0 if row.prompt_tokens is None else row.prompt_tokens
         completion += row.completion_tokens
         seconds += row.seconds
@@ -208,6 +214,35 @@ def test_any_value_becomes_one_that_a_table_takes(number: int, real: float, text
     assert len(row.model) <= MAX_NAME
     row.model.encode()
     datetime.fromtimestamp(row.started_at, UTC)
+
+
+@pytest.mark.parametrize(
+    ("end_reason", "tokens", "served", "failed"),
+    [
+        (EndReason.COMPLETED, 20, 1, 0),
+        (EndReason.COMPLETED, 0, 1, 0),  # an empty answer is one
+        (EndReason.CLIENT_GONE, 3, 1, 0),
+        (EndReason.RULE, 3, 1, 0),
+        (EndReason.REFUSED, 0, 0, 0),
+        (EndReason.CLIENT_GONE, 0, 0, 0),
+        (EndReason.RULE, 0, 0, 0),
+        (EndReason.ENGINE_FAILED, 0, 0, 1),
+        (EndReason.ENGINE_FAILED, 3, 1, 1),
+    ],
+)
+def test_what_counts_as_served_is_what_got_an_answer(
+    tmp_path: Path, end_reason: EndReason, tokens: int, served: int, failed: int
+) -> None:
+    """In memory, in the file, and by its model."""
+    row = ledger_row(end_reason=end_reason, completion_tokens=tokens, seconds=2.0)
+    expected = Sums(
+        sessions=served, failed=failed, prompt_tokens=7 * served, completion_tokens=tokens, seconds=2.0 * served
+    )
+    assert sums_of([row]) == expected
+    with closing(LedgerStore.open(tmp_path / "ledger.sqlite")) as store:
+        store.add([row])
+        assert store.sums(ALWAYS) == expected
+        assert store.sessions_by_model(ALWAYS) == ({row.model: 1} if served else {})
 
 
 def test_everything_as_plain_values() -> None:

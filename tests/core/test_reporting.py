@@ -196,7 +196,7 @@ async def test_totals_count_each_end_once(reported: Reported) -> None:
     report.take_refused()
     totals = report.totals
     assert (totals.requests_processed, totals.requests_failed, totals.requests_refused) == (4, 2, 1)
-    assert totals.tokens == 20
+    assert (totals.sessions_served, totals.tokens) == (4, 20)
 
 
 async def test_session_that_the_engine_refused_counts_as_refused_and_not_as_served(reported: Reported) -> None:
@@ -204,6 +204,13 @@ async def test_session_that_the_engine_refused_counts_as_refused_and_not_as_serv
     reported.report.take_ended(ended(end_reason=EndReason.REFUSED, completion_tokens=0))
     totals = reported.report.totals
     assert (totals.requests_processed, totals.requests_failed, totals.requests_refused) == (0, 0, 1)
+    assert totals.sessions_served == 0
+
+
+async def test_session_that_ended_before_its_first_token_was_not_served(reported: Reported) -> None:
+    """As the ledger counts, or the dashboard would say two numbers of one day."""
+    reported.report.take_ended(ended(end_reason=EndReason.CLIENT_GONE, completion_tokens=0))
+    assert (reported.report.totals.requests_processed, reported.report.totals.sessions_served) == (1, 0)
 
 
 async def test_notices_are_kept_once_replaced_and_bounded(reported: Reported) -> None:

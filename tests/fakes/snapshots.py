@@ -82,7 +82,9 @@ def busy_snapshot() -> AgentSnapshot:
             gpu_power_w=180.0,
         ),
         tier="High",
-        totals=Totals(requests_processed=1200, requests_failed=3, requests_refused=4, tokens=98_765),
+        totals=Totals(
+            requests_processed=1200, sessions_served=1198, requests_failed=3, requests_refused=4, tokens=98_765
+        ),
     )
 
 
