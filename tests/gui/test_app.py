@@ -202,31 +202,33 @@ def test_a_tray_that_is_back_in_time_leaves_the_program_hidden(start: Start, pan
 # Commands
 
 
-def test_a_pause_from_the_menu_reaches_the_agent_and_comes_back(start: Start, panel: FakePanel, qtbot: QtBot) -> None:
-    desktop = start()
-    wait_up(qtbot, desktop)
-    until = time.time() + 900
-    panel.tray.pause_requested.emit(until)
-    qtbot.waitUntil(lambda: panel.tray.view.can_resume, timeout=START_MS)
-    assert desktop.bridge.snapshot.pause_until == pytest.approx(until)
-    panel.tray.resume_requested.emit()
-    qtbot.waitUntil(lambda: not panel.tray.view.can_resume, timeout=START_MS)
-    panel.tray.pause_requested.emit(None)
-    qtbot.waitUntil(lambda: panel.tray.view.can_resume, timeout=START_MS)
-    assert desktop.bridge.snapshot.pause_until is None
-
-
-def test_sharing_now_from_the_menu_reaches_the_agent_and_ends_at_a_click(
-    start: Start, panel: FakePanel, qtbot: QtBot
+@pytest.mark.parametrize(
+    ("ask", "end", "is_on", "until_field"),
+    [
+        ("pause_requested", "resume_requested", "can_resume", "pause_until"),
+        ("share_requested", "follow_rules_requested", "is_sharing", "share_until"),
+    ],
+)
+def test_a_time_from_the_menu_reaches_the_agent_and_ends_at_a_click(
+    start: Start, panel: FakePanel, qtbot: QtBot, ask: str, end: str, is_on: str, until_field: str
 ) -> None:
     desktop = start()
     wait_up(qtbot, desktop)
-    until = time.time() + 3600
-    panel.tray.share_requested.emit(until)
-    qtbot.waitUntil(lambda: panel.tray.view.is_sharing, timeout=START_MS)
-    assert desktop.bridge.snapshot.share_until == pytest.approx(until)
-    panel.tray.follow_rules_requested.emit()
-    qtbot.waitUntil(lambda: not panel.tray.view.is_sharing, timeout=START_MS)
+    until = time.time() + 900
+    getattr(panel.tray, ask).emit(until)
+    qtbot.waitUntil(lambda: getattr(panel.tray.view, is_on), timeout=START_MS)
+    assert getattr(desktop.bridge.snapshot, until_field) == pytest.approx(until)
+    getattr(panel.tray, end).emit()
+    qtbot.waitUntil(lambda: not getattr(panel.tray.view, is_on), timeout=START_MS)
+    assert getattr(desktop.bridge.snapshot, until_field) is None
+
+
+def test_a_pause_without_a_time_has_no_end(start: Start, panel: FakePanel, qtbot: QtBot) -> None:
+    desktop = start()
+    wait_up(qtbot, desktop)
+    panel.tray.pause_requested.emit(None)
+    qtbot.waitUntil(lambda: panel.tray.view.can_resume, timeout=START_MS)
+    assert desktop.bridge.snapshot.pause_until is None
 
 
 def test_a_click_while_the_agent_starts_is_done_once_it_is_up(start: Start, panel: FakePanel, qtbot: QtBot) -> None:
