@@ -10,15 +10,18 @@ from pathlib import Path
 import pytest
 
 from core.config_values import Value
+from core.contribution import ALWAYS
 from core.engines import EngineModel, LoadedModel, TokenChunk
 from core.errors import StorageError
 from core.fit import Room
 from core.ledger import Ledger
 from core.ledger_store import LedgerStore
+from core.ledger_writer import LedgerWriter
 from core.model_manager import ModelManager
 from core.model_starter import ModelStarter
 from core.model_use import ModelUse
 from core.reasons import ReasonBook
+from core.sessions import EndReason
 from tests.fakes.fake_engine import FakeEngine
 from tests.fakes.manual_clock import ManualClock
 from tests.fakes.session_records import STARTED_AT, ended, ledger_row
@@ -50,6 +53,22 @@ async def test_the_ledger_counts_the_sessions_of_the_last_seven_days_written_or_
         assert await ledger.most_used() == ("c", "b")
     finally:
         await ledger.close()
+
+
+def no_disk(path: Path) -> LedgerStore:
+    raise StorageError("The disk is full", hint="Make room.")
+
+
+@pytest.mark.parametrize("open_store", [LedgerStore.open, no_disk], ids=["written", "waiting"])
+def test_a_model_that_answered_nobody_was_not_used(tmp_path: Path, open_store: Callable[[Path], LedgerStore]) -> None:
+    writer = LedgerWriter(tmp_path / "ledger.sqlite", open_store=open_store, on_notice=lambda old, new: None)
+    refused = ended(model="refuses", end_reason=EndReason.REFUSED, completion_tokens=0)
+    writer.inbox.extend([(refused, ""), (refused, ""), (ended(model="answers"), "")])
+    writer.write()
+    assert writer.most_used(ALWAYS) == ("answers",)
+    assert writer.all_sums().sessions == 1
+    assert [row.model for row in writer.recent(9)] == ["answers", "refuses", "refuses"]
+    writer.close()
 
 
 async def test_what_cannot_be_read_leaves_the_last_answer() -> None:
