@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -40,6 +40,7 @@ from core.logs import get_logger
 from core.process_limits import files_for_strangers
 from core.sessions import EndReason
 from core.snapshot import AgentSnapshot
+from core.switchboard import Switchboard, add_health, add_reflection
 from proto import titancompute_pb2 as pb
 
 log = get_logger(__name__)
@@ -154,10 +155,10 @@ class AgentServer:
             options=options.channel_arguments(),
             maximum_concurrent_rpcs=2 * inference_calls + SIDE_CALLS + REFUSED_CALLS,
         )
-        switchboard = Switchboard(CallCounter(SIDE_CALLS))
+        switchboard = Switchboard(CallCounter(SIDE_CALLS), uncounted=_STREAM_INFERENCE)
         _add_agent_service(AgentServicer(service, snapshot, max_calls=inference_calls), switchboard)
-        self._health = _add_health(switchboard)
-        _add_reflection(switchboard)
+        self._health = add_health(switchboard)
+        add_reflection(switchboard, _SERVICE)
         self._server.add_generic_rpc_handlers((switchboard,))
         self.ports: tuple[int, ...] = ()
         self.listening_on: tuple[str, ...] = ()  # host:port with the real ports
@@ -205,7 +206,7 @@ _SERVICE = pb.DESCRIPTOR.services_by_name["AgentService"].full_name
 _PORT_HINT = "Choose another port: AGENT_PORT=50060 titan run, or titan config set agent_port 50060"
 _STREAM_INFERENCE = f"/{_SERVICE}/StreamInference"
 
-InferenceContext: TypeAlias = "aio.ServicerContext[pb.StreamRequest, pb.StreamResponse]"
+InferenceContext: TypeAlias = "aio.ServicerContext[pb.StreamRequest, bytes]"
 
 
 class AgentServicer:
@@ -217,31 +218,36 @@ class AgentServicer:
         self._calls = CallCounter(max_calls)
         self._waiting = WaitingRoom(max_calls)
 
-    async def StreamInference(self, _: object, context: InferenceContext) -> None:
-        """Serve one session. On the wire its request is a single message; see `_add_agent_service`."""
-        problem = await self._serve(context)
-        if problem is not None:  # nothing of the request is held any more, should the client be slow to hear of it
-            try:
-                await context.abort(*problem)
-            except aio.InternalError:  # the client left without waiting for it
-                raise asyncio.CancelledError from None
+    async def StreamInference(self, _: object, context: InferenceContext) -> pb.StreamResponse:
+        """Serve one session; returns its last message. See `_add_agent_service` for what it is to grpc."""
+        ending = await self._serve(context)
+        if isinstance(ending, pb.StreamResponse):
+            return ending
+        # Nothing of the request is held any more, should the client be slow to hear of it.
+        try:
+            await context.abort(*ending)
+        except aio.InternalError:  # the client left without waiting for it
+            raise asyncio.CancelledError from None
 
-    async def _serve(self, context: InferenceContext) -> tuple[grpc.StatusCode, str] | None:
-        """Stream the answer, or say with what the call ends."""
+    async def _serve(self, context: InferenceContext) -> pb.StreamResponse | tuple[grpc.StatusCode, str]:
+        """Stream the answer up to its last message, or say with what the call ends."""
         write = context.write
 
         async def send(text: str) -> None:
+            message = pb.StreamResponse(content=text, token=text, created_at=time.time_ns() // 1_000_000)
             try:
-                await write(pb.StreamResponse(content=text, token=text, created_at=time.time_ns() // 1_000_000))
+                await write(message.SerializeToString())
             except aio.BaseError:  # the call, or the server, is over; grpc is about to cancel this task, too
                 raise ClientGone from None
 
         try:
             call = await self._read_call(context)
-            with self._calls.counted():
-                record = await self._service.serve(call, send)
-            del call
-            await write(_final_message(record))
+            self._calls.enter()
+            try:
+                text, record = await self._service.serve(call, send)
+            finally:
+                self._calls.leave()
+            return _final_message(text, record)
         except AgentError as error:
             return status_of(error)
         except aio.AbortError:  # turned out of the waiting room
@@ -251,7 +257,6 @@ class AgentServicer:
         except Exception as error:  # noqa: BLE001 - the RPC edge: logged, and hidden from the client
             _log_bug(error)
             return Code.INTERNAL, INTERNAL_WORDS
-        return None
 
     async def _read_call(self, context: InferenceContext) -> InferenceCall:
         """The request, as plain values.
@@ -326,8 +331,8 @@ def status_metadata(snapshot: AgentSnapshot) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _final_message(record: SessionRecord) -> pb.StreamResponse:
-    message = pb.StreamResponse(done=True, created_at=time.time_ns() // 1_000_000)
+def _final_message(text: str, record: SessionRecord) -> pb.StreamResponse:
+    message = pb.StreamResponse(content=text, token=text, done=True, created_at=time.time_ns() // 1_000_000)
     said = message.metadata
     for name, value in record.metadata().items():  # the constructor, or `update`, goes through Python's Mapping
         said[name] = value
@@ -345,44 +350,17 @@ def _read_message(kind: type[Message], data: bytes) -> object:
         return UNREADABLE
 
 
-class Switchboard(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in its stubs only
-    """Finds each call's handler; calls but StreamInference are counted, half-open ones too, and refused above a limit.
-
-    Services are added to it as to a server. Not an interceptor, and no method is registered with grpc itself: grpc.aio
-    waits for each registered method by itself at every call, and both together cost a session more than admission does.
-    """
-
-    def __init__(self, calls: CallCounter) -> None:
-        self._calls = calls
-        self._services: list[grpc.GenericRpcHandler[Any, Any]] = []
-
-    def add_generic_rpc_handlers(self, handlers: Iterable[grpc.GenericRpcHandler[Any, Any]]) -> None:
-        self._services.extend(handlers)
-
-    def add_registered_method_handlers(self, service: str, handlers: object) -> None:
-        """Generated code adds the same methods both ways."""
-
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
-        found = (service.service(handler_call_details) for service in self._services)
-        handler = next((handler for handler in found if handler is not None), None)
-        if handler is not None and handler_call_details.method != _STREAM_INFERENCE:
-            task = asyncio.current_task()
-            if self._calls.is_full or task is None:
-                return grpc.stream_stream_rpc_method_handler(_refuse)
-            counted = self._calls.counted()
-            counted.__enter__()
-            task.add_done_callback(lambda _: counted.__exit__(None, None, None))
-        return handler
-
-
 def _add_agent_service(servicer: AgentServicer, switchboard: Switchboard) -> None:
     """Register the service's two methods.
 
-    StreamInference takes one request, but is registered as one that takes a stream of them: the two are the same on the
-    wire, and only so is the handler called before the request has come, and can bound how many calls wait for theirs.
+    StreamInference takes one request and streams its answer, but grpc is told that it takes a stream and gives one
+    message. On the wire all kinds are the same. Only so is the handler called before the request has come, and can
+    bound how many calls wait for theirs; and only so does the last message leave in one step with the status (a step
+    less of six for a short session). The messages before it the handler writes itself, as bytes: the context of such a
+    call has no serializer.
     """
     handlers = {
-        "StreamInference": grpc.stream_stream_rpc_method_handler(
+        "StreamInference": grpc.stream_unary_rpc_method_handler(
             servicer.StreamInference,
             request_deserializer=lambda data: _read_message(pb.StreamRequest, data),
             response_serializer=pb.StreamResponse.SerializeToString,
@@ -396,29 +374,8 @@ def _add_agent_service(servicer: AgentServicer, switchboard: Switchboard) -> Non
     switchboard.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, handlers),))
 
 
-async def _refuse(_: object, context: aio.ServicerContext[Any, Any]) -> None:
-    await context.abort(Code.RESOURCE_EXHAUSTED, "this agent has too many calls at the moment")
-
-
 def _log_bug(error: Exception) -> None:
     """Where and what kind, but not the error's text: it could quote the prompt."""
     frames = traceback.extract_tb(error.__traceback__)[-8:]
     where = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
     log.error("a session failed for an unforeseen reason", error=type(error).__name__, where=where)
-
-
-def _add_health(switchboard: Switchboard) -> Any:
-    from grpc_health.v1 import health, health_pb2_grpc
-
-    servicer = health.aio.HealthServicer()  # type: ignore[attr-defined]  # an alias that its stubs lack
-    health_pb2_grpc.add_HealthServicer_to_server(servicer, switchboard)
-    return servicer
-
-
-def _add_reflection(switchboard: Switchboard) -> None:
-    from grpc_health.v1 import health
-    from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
-
-    names = (_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
-    servicer = reflection.aio.ReflectionServicer(names)  # type: ignore[attr-defined]  # an alias that its stubs lack
-    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, switchboard)

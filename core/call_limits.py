@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from core.errors import AtCapacity
 
@@ -19,16 +18,14 @@ class CallCounter:
     def is_full(self) -> bool:
         return self.count >= self._limit
 
-    @contextmanager
-    def counted(self) -> Iterator[None]:
-        """Count one call while it lasts. Raises AtCapacity."""
-        if self.is_full:
+    def enter(self) -> None:
+        """Count one call more, until `leave`. Raises AtCapacity."""
+        if self.count >= self._limit:
             raise AtCapacity("this agent has too many calls at the moment", hint="Try again in a moment.")
         self.count += 1
-        try:
-            yield
-        finally:
-            self.count -= 1
+
+    def leave(self) -> None:
+        self.count -= 1
 
 
 class WaitingRoom:

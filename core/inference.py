@@ -25,6 +25,7 @@ from core.sessions import END_SENTENCES, Admission, EndReason, Session, absorb_c
 
 log = get_logger(__name__)
 
+LAST_TEXT_CHARS = 4_096  # so much of an answer may wait for its client after the session's end
 SHORTEST_SPAN_S = 0.05  # a speed over less than this would be chance
 ENGINE_SILENT = (EndReason.FIRST_TOKEN_TIMEOUT, EndReason.TOKEN_GAP_TIMEOUT)
 
@@ -134,8 +135,9 @@ class InferenceService:
         self._client_key = client_key
         self._is_owner = is_owner
 
-    async def serve(self, call: InferenceCall, send: SendText) -> SessionRecord:
-        """Check, admit, stream; returns what the final message says.
+    async def serve(self, call: InferenceCall, send: SendText) -> tuple[str, SessionRecord]:
+        """Check, admit, stream; returns what the final message says: the text that came together with the answer's end,
+        which `send` didn't get, and the record.
 
         Raises the errors of core.errors; asyncio.CancelledError or ClientGone when the client is gone.
         """
@@ -168,7 +170,7 @@ class InferenceService:
             if run is not None:
                 record = run.record()
                 self._on_ended(record)
-        return record
+        return run.last_text, record
 
     def _spend(self, claims: TokenClaims, model: str) -> None:
         """The last step of admission: an engine that is busy with another model burns no token either."""
@@ -241,6 +243,7 @@ class _Run:
         self.prompt = prompt
         self.session = session
         self.end_reason = EndReason.COMPLETED
+        self.last_text = ""  # what came with the end, if it is short: it goes out with the final message
         self._attempt = attempt
         self._models = models
         self._engine = models.engine.name
@@ -268,7 +271,9 @@ class _Run:
                     self._attempt.succeed()
                     self._models.note_answered(self.prompt.model)
                 session.count(piece.tokens, now)
-            if piece.text:
+            if piece.done and len(piece.text) <= LAST_TEXT_CHARS:
+                self.last_text = piece.text
+            elif piece.text:
                 session.writing_since = now
                 await send(piece.text)
                 session.writing_since = None

@@ -18,6 +18,7 @@ PRODUCT = ("core", "titan_gui", "proto")
 # Modules that speak gRPC and the wire contract; everywhere else our own dataclasses. A folder ends with "/".
 WIRE_USERS = (
     "core/agent_server.py",
+    "core/switchboard.py",
     "core/coordinator_client.py",
     "core/coordinator_link.py",  # the calls of coordinator_client
     "core/inference_client.py",  # one request as a client makes it: ask, demo, self-test

@@ -39,7 +39,7 @@ from core.errors import (
     SessionEnded,
     StorageError,
 )
-from core.inference import RequestLimits
+from core.inference import LAST_TEXT_CHARS, RequestLimits
 from core.jwt_validator import TokenClaims
 from core.sessions import EndReason
 from core.snapshot import AgentSnapshot
@@ -424,6 +424,24 @@ async def test_pieces_and_final_message_have_the_contracts_form() -> None:
         "model": "tiny",
         "engine": "fake",
     }
+
+
+async def test_text_that_comes_with_the_end_goes_out_with_the_final_message() -> None:
+    """One message less, and one step less: the final one leaves together with the status."""
+    serving = Serving(FakeEngine([TokenChunk("Hel", 1), TokenChunk("lo", 1, done=True, finish_reason="stop")]))
+    async with listening(serving) as server, Client(server) as client:
+        answer = await client.answer(serving.token())
+    assert [(one.content, one.token, one.done) for one in answer] == [("Hel", "Hel", False), ("lo", "lo", True)]
+    assert answer[-1].metadata["completion_tokens"] == "2"
+
+
+async def test_long_text_that_comes_with_the_end_is_sent_while_the_session_lasts() -> None:
+    """A client that takes nothing is ended within the owner's limit; after the session's end nobody would look."""
+    text = "x" * (LAST_TEXT_CHARS + 1)
+    serving = Serving(FakeEngine([TokenChunk(text, 1, done=True, finish_reason="stop")]))
+    async with listening(serving) as server, Client(server) as client:
+        answer = await client.answer(serving.token())
+    assert [(len(one.content), one.done) for one in answer] == [(len(text), False), (0, True)]
 
 
 async def test_request_reaches_the_engine_as_sent() -> None:

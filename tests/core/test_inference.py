@@ -40,7 +40,10 @@ async def serve(serving: Serving, sent: list[str] | None = None, **fields: objec
             sent.append(text)
 
     call: dict[str, object] = {"session_token": serving.token(), "prompt": "Hello"} | fields
-    return await serving.service.serve(InferenceCall(**call), send)  # type: ignore[arg-type]
+    last_text, record = await serving.service.serve(InferenceCall(**call), send)  # type: ignore[arg-type]
+    if last_text:
+        await send(last_text)
+    return record
 
 
 async def test_token_is_spent_before_the_engine_is_asked_and_once() -> None:
