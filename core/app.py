@@ -23,7 +23,7 @@ from core.identity import ensure_agent_id
 from core.instance_lock import InstanceLock
 from core.logs import get_logger
 from core.owner_commands import owner_commands
-from core.process_limits import set_process_limits
+from core.process_limits import set_process_limits, take_the_back_seat
 from core.snapshot import SnapshotStore
 
 log = get_logger(__name__)
@@ -91,6 +91,7 @@ async def open_agent(
     `is_held`: the setup isn't done, so nothing is shared.
     """
     set_process_limits()
+    take_the_back_seat()  # the agent's own thread, and grpc's and the readers', which it starts; never Qt's
     async with Agent(held_settings(loaded) if is_held else loaded, store=store, is_held=is_held) as agent:
         commands = owner_commands(agent, shut_down=shut_down, self_test=lambda model: _self_test(agent, model))
         door = ControlServer(

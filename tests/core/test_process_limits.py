@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from core.process_limits import FILES_KEPT, FILES_WANTED, files_for_strangers, set_process_limits
+from core.process_limits import FILES_KEPT, FILES_WANTED, files_for_strangers, set_process_limits, take_the_back_seat
 
 if sys.platform == "win32":
     pytest.skip("Windows has no such limits", allow_module_level=True)
@@ -57,3 +59,35 @@ def test_strangers_leave_files_for_the_owner() -> None:
     assert soft(resource.RLIMIT_NOFILE, 1024) == files_for_strangers() + FILES_KEPT
     soft(resource.RLIMIT_NOFILE, 300)
     assert files_for_strangers() == 64
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a kind of scheduling that Linux has")
+def test_agents_thread_and_those_it_starts_stand_back_and_the_others_do_not() -> None:
+    """In the window's process the agent has a thread of its own: Qt's must answer at once."""
+    before, seen = os.sched_getscheduler(0), []
+
+    def look() -> None:
+        seen.append(os.sched_getscheduler(0))
+
+    def agent() -> None:
+        take_the_back_seat()
+        look()
+        run(look)
+
+    def run(target: Callable[[], None]) -> None:
+        thread = threading.Thread(target=target)
+        thread.start()
+        thread.join()
+
+    run(agent)
+    assert seen == [os.SCHED_BATCH, os.SCHED_BATCH]
+    assert os.sched_getscheduler(0) == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a kind of scheduling that Linux has")
+def test_system_that_refuses_leaves_the_agent_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    take_the_back_seat()
