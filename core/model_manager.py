@@ -278,7 +278,7 @@ class ModelManager:
     async def _check_room(self, name: str) -> None:
         """Refuse a load that would take what is the owner's, before it starts; the embedded engine does it by itself,
         with fewer sessions first. Raises NotEnoughMemory, EngineError."""
-        if self._engine.name == "embedded" or self._is_in_memory(name):
+        if self._engine.name == "embedded" or self._is_in_memory(name) or name in self._answered:
             return
         room = self._room()
         model = next((model for model in self.models if model.name == name), None)

@@ -69,6 +69,19 @@ async def test_agent_refuses_a_load_beyond_what_the_owner_lends_and_the_engine_i
         assert "load" not in engine.calls
 
 
+async def test_model_that_has_just_answered_is_in_memory_and_its_next_session_is_no_load() -> None:
+    name = f"{MODEL}-q8_0"
+    overrides: dict[str, Value] = {"supported_models": (name,), "ram_budget_mb": 6000}
+    async with small_agent(engine_with("Q8_0"), overrides) as agent:
+        agent.models.note_answered(name)
+        async with agent.models.serving(name):
+            pass
+        await agent.models.refresh()  # the engine says that it has let it go
+        with pytest.raises(NotEnoughMemory):
+            async with agent.models.serving(name):
+                pass
+
+
 async def test_agent_serves_the_best_quantisation_of_an_offered_model_and_says_why() -> None:
     engine = engine_with("Q8_0", "Q4_K_M", "Q2_K")
     async with small_agent(engine, {"supported_models": (MODEL,), "ram_budget_mb": 7000}) as agent:
