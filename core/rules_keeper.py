@@ -1,6 +1,8 @@
 """Carry out the owner's rules: refuse, let running sessions end in time, give memory back, and take it up again.
 
-What holds is worked out in core/rules; this steps it each second, and at once when a signal has changed.
+What holds is worked out in core/rules. This steps it at once when a signal has changed, when a time is over (of
+holding, an hour of the week), each second while sessions run, and each CALM_STEP_S in any case: our own memory and the
+wall clock may have changed.
 """
 
 from __future__ import annotations
@@ -16,8 +18,8 @@ from core.reasons import ReasonBook
 from core.reasons.of_rules import rule_blind, rule_holds, sharing_now, slowed_for_heat
 from core.rules import Holding, MemoryThen, Now, Own, SessionsThen
 from core.rules.effects import format_effect
-from core.rules.evaluate import Evaluation, active_rules, after_change, evaluate, wanted_signals
-from core.rules.pace import Heat, Pace, next_pace
+from core.rules.evaluate import Evaluation, active_rules, after_change, evaluate, next_turn_at, wanted_signals
+from core.rules.pace import Heat, Pace, next_pace, next_pace_times
 from core.rules.settings import RuleSettings
 from core.rules.table import COMFORT, RULES
 from core.sessions import Admission, EndReason
@@ -27,7 +29,8 @@ from core.snapshot import Reason, RuleView
 
 log = get_logger(__name__)
 
-STEP_S = 1.0
+STEP_S = 1.0  # while sessions run, and how often it is looked whether a step is due
+CALM_STEP_S = 5.0
 SHORTEST_WAIT_S = 0.02
 RETRY_UNLOAD_S = 30.0
 # An engine that doesn't let go of an ended session must not keep the memory: unloading ends it the harder way.
@@ -76,7 +79,7 @@ class RulesKeeper:
         self._began: dict[str, Now] = {}  # of each that acts
         self._ended_for: dict[str, float] = {}  # rules that have ended the sessions, and when; monotonic
         self._ended_models: set[str] = set()  # of sessions that were ended: one may still be loading
-        self._stepped_at = float("-inf")
+        self._stepped_at = self._next_at = float("-inf")
         self._is_given_back = False
         self._retry_at = float("-inf")
         self._unloading: asyncio.Task[None] | None = None
@@ -115,6 +118,7 @@ class RulesKeeper:
 
     def sessions_changed(self) -> None:
         """A session has begun or ended. What loaded a model again while a rule keeps it away is unloaded again."""
+        self._next_at = min(self._next_at, self._stepped_at + STEP_S)  # what it served may have spent the budget
         if self._admission.running_jobs:
             self._is_given_back = False
         elif self._acting:
@@ -124,9 +128,9 @@ class RulesKeeper:
     async def run(self) -> None:
         """Step for ever. A step that a signal has brought about is as good."""
         while True:
-            if self._wait_s() <= SHORTEST_WAIT_S:
+            if self._due_in_s() <= SHORTEST_WAIT_S:
                 self.step()
-            await self._sleep(self._wait_s())
+            await self._sleep(max(SHORTEST_WAIT_S, min(STEP_S, self._due_in_s())))
 
     async def close(self) -> None:
         """An unloading that has begun goes on to its end."""
@@ -137,8 +141,8 @@ class RulesKeeper:
         """Look at the rules now, and do what follows."""
         now = Now(wall=self._wall(), monotonic=self._monotonic())
         self._stepped_at = now.monotonic
-        before = {holding.code for holding in self._acting}
-        self._last = evaluate(self._settings, self._signals, self._own(), now, self._last.memory)
+        before, memory = {holding.code for holding in self._acting}, self._last.memory
+        self._last = evaluate(self._settings, self._signals, self._own(), now, memory)
         self._acting = tuple(item for item in self._last.holdings if not self._waits(item))
         holding = {item.code: item for item in self._acting}
         for code in holding.keys() - before:
@@ -153,6 +157,9 @@ class RulesKeeper:
             self._ended_for.pop(code, None)
             self._reasons.drop(code)
         self._unload_if_due(now.monotonic)
+        turn_at = next_turn_at(self._settings, memory, self._last.memory, now)
+        times = [turn_at, *next_pace_times(self._pace), self._retry_at]
+        self._next_at = min([now.monotonic + CALM_STEP_S, *(at for at in times if at > now.monotonic)])
 
     def _waits(self, holding: Holding) -> bool:
         """A rule that only tells goes on telling."""
@@ -178,15 +185,16 @@ class RulesKeeper:
             if ended:
                 log.info("sessions ended for a rule", rule=holding.code, sessions=ended)
 
-    def _wait_s(self) -> float:
-        """Until a second after the last step, or less when sessions are to be ended before."""
+    def _due_in_s(self) -> float:
+        """Until the next step; 0 or less: now."""
         now = self._monotonic()
+        next_at = self._stepped_at + STEP_S if self._admission.running_jobs else self._next_at
         deadlines = [
             deadline - now
             for holding in self._acting
             if holding.code not in self._ended_for and (deadline := self._deadline(holding)) is not None
         ]
-        return max(SHORTEST_WAIT_S, min([self._stepped_at + STEP_S - now, *deadlines]))
+        return min([next_at - now, *deadlines])
 
     # Memory
 

@@ -79,7 +79,8 @@ class RuleState:
     holding: Holding | None = None  # None: the rule doesn't hold
     began_at: float = 0.0  # while it holds
     turning_since: float | None = None  # since when without a break the signal says the opposite of what holds
-    known_at: float | None = None  # when the signal was last known; None: it isn't now
+    was_told: bool = False  # the signal was known, and hasn't been given up as lost since
+    untold_since: float | None = None  # since when it isn't known any more; None: it is, or never was
     lost_at: float | None = None  # wall seconds: since when the signal, which was told before, isn't any more
     is_in_doubt: bool = False  # it began because the signal could not be told
     held_mb: int = 0  # memory rules: the most that our engine held since the rule began

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from core.rules import CannotTell, Holding, Now, Own, RuleState
-from core.rules.look import Rule, Scene, is_ended_by_owner, next_state
+from core.rules.look import Rule, Scene, is_ended_by_owner, next_state, next_turn
+from core.rules.schedule import next_change
 from core.rules.settings import RuleSettings
 from core.rules.table import RULES
 from core.signals import Signals
 
 _OF_MEMORY = ("vram_short", "ram_short")
+
+AGAIN_S = 1.0
 
 Memory = Mapping[str, RuleState]  # by the rule's code; a rule that is not in it is new
 
@@ -53,8 +57,27 @@ def after_change(
             continue
         scene = Scene(settings=before, signals=signals, own=own, now=now, before=state)
         if is_ended_by_owner(rule, scene, settings):
-            kept[rule.code] = RuleState(known_at=state.known_at)
+            kept[rule.code] = RuleState(was_told=state.was_told, untold_since=state.untold_since)
     return kept
+
+
+def next_turn_at(settings: RuleSettings, before: Memory, memory: Memory, now: Now) -> float:
+    """When the answer may change though no signal does: monotonic seconds, infinity for never. `before` and `memory`
+    went into the evaluation at `now` and came out of it.
+
+    As long as no session runs: what is served, and with it a day's budget, isn't foreseen.
+    """
+    if memory != before:  # what a rule says may follow from whether it holds
+        return now.monotonic + AGAIN_S
+    turns = [
+        next_turn(rule, settings, state, now)
+        for rule in active_rules(settings)
+        if (state := memory.get(rule.code)) is not None
+    ]
+    changes_at = next_change(settings.grid, now.wall, settings.zone)
+    if changes_at is not None:
+        turns.append(now.monotonic + changes_at - now.wall)
+    return min(turns, default=math.inf)
 
 
 def active_rules(settings: RuleSettings) -> tuple[Rule, ...]:

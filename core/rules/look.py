@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
@@ -18,6 +19,7 @@ UNKNOWN_USE_GRACE_S = 5.0
 LOST_S = 600.0
 # An end that is worked out anew from each reading moves by fractions of a second: the first one is kept.
 SAME_END_S = 3.0
+ROUNDING_S = 0.001
 
 
 class Level(Enum):
@@ -92,25 +94,28 @@ def next_state(rule: Rule, scene: Scene, effect: Effect) -> tuple[RuleState, str
     cause = ""
     if isinstance(look, Unknown):
         cause = look.cause
-        if before.known_at is not None and now - before.known_at < _grace_s(rule, scene.settings):
+        if before.was_told and before.untold_since is None:
+            return replace(before, untold_since=now), cause
+        if before.untold_since is not None and now - before.untold_since < _grace_s(rule, scene.settings):
             return before, cause
         if rule.when_lost is not WhenLost.BLOCKS:
             return _lost(rule, scene, look, effect), cause
         look = Look(Level.ON, cause)
-        before = replace(before, known_at=None)
+        before = replace(before, was_told=False, untold_since=None)
     elif before.holding is None and look.level is not Level.ON:
-        return RuleState(known_at=now), ""  # nothing, as nearly always: nothing else is worth remembering
+        return _TOLD, ""  # nothing, as nearly always: nothing else is worth remembering
     else:
-        before = _told(before, now)
+        before = _told(before)
     wanted = Level.OFF if before.holding else Level.ON
     if look.level is not wanted:
         return _stay(replace(before, turning_since=None), look, effect), cause
     since = now if before.turning_since is None else before.turning_since
+    is_time = now - since >= _turns_after_s(rule, scene.settings, before, since)
     if before.holding:
-        if _is_over(rule, scene.settings, before, since, now):
-            return RuleState(known_at=before.known_at), cause
+        if is_time:
+            return RuleState(was_told=before.was_told), cause
         return replace(before, turning_since=since, holding=_said(before.holding, look)), cause
-    if now - since < rule.begins_after(scene.settings) and not look.is_urgent:
+    if not is_time and not look.is_urgent:
         return replace(before, turning_since=since), cause
     holding = _holding(rule, scene, look, effect)
     began = replace(before, turning_since=None, began_at=now, is_in_doubt=bool(cause), holding=holding)
@@ -126,6 +131,20 @@ def is_ended_by_owner(rule: Rule, scene: Scene, settings: RuleSettings) -> bool:
     return then.level is Level.ON or (then.level is Level.BETWEEN and now.level is Level.OFF)
 
 
+def next_turn(rule: Rule, settings: RuleSettings, state: RuleState, now: Now) -> float:
+    """When time alone may change what the rule says: monotonic seconds, after `now`; infinity for never."""
+    turns: list[float] = []
+    if state.turning_since is not None:
+        turns.append(state.turning_since + _turns_after_s(rule, settings, state, state.turning_since))
+    if state.untold_since is not None:
+        grace_s = _grace_s(rule, settings)
+        turns += [state.untold_since + grace_s, state.untold_since + max(LOST_S, grace_s)]
+    if state.holding is not None and state.holding.ends_at is not None:
+        turns.append(now.monotonic + state.holding.ends_at - now.wall)
+    # A hair late: at the very instant rounding may still see a little less than the whole time.
+    return min((turn + ROUNDING_S for turn in turns if turn + ROUNDING_S > now.monotonic), default=math.inf)
+
+
 def time_text(moment: float, wall: float, zone: tzinfo | None) -> str:
     """ "14:05", with the day where it is another one than today: "14:05 on Saturday". Seconds since the epoch."""
     when = datetime.fromtimestamp(moment, zone)
@@ -139,20 +158,23 @@ def within_sentence(sentence: str) -> str:
     return f"{sentence[0].lower()}{sentence[1:]}" if is_word else sentence
 
 
-def _told(state: RuleState, now: float) -> RuleState:
+_TOLD = RuleState(was_told=True)
+
+
+def _told(state: RuleState) -> RuleState:
     """The signal is known, be it again: what was said in doubt is said no longer."""
     holding = state.holding
     if holding is not None and holding.doubt:
         state = replace(state, holding=replace(holding, doubt="", ends_at=None))
-    return replace(state, known_at=now, lost_at=None)
+    return replace(state, was_told=True, untold_since=None, lost_at=None)
 
 
 def _lost(rule: Rule, scene: Scene, unknown: Unknown, effect: Effect) -> RuleState:
     """The signal has been away for longer than the grace, or was never there."""
     before, now = scene.before, scene.now
-    if unknown.is_no_loss or (before.known_at is None and before.lost_at is None):
+    if unknown.is_no_loss or (not before.was_told and before.lost_at is None):
         return RuleState()
-    away_s = now.monotonic - before.known_at if before.known_at is not None else 0.0
+    away_s = now.monotonic - before.untold_since if before.untold_since is not None else 0.0
     lost_at = now.wall - away_s if before.lost_at is None else before.lost_at
     lasts_s = max(LOST_S, _grace_s(rule, scene.settings))
     is_over = rule.when_lost is WhenLost.ENDS or (rule.when_lost is WhenLost.STAYS_A_WHILE and away_s >= lasts_s)
@@ -167,10 +189,13 @@ def _lost(rule: Rule, scene: Scene, unknown: Unknown, effect: Effect) -> RuleSta
     return replace(before, holding=holding, turning_since=None, lost_at=lost_at)
 
 
-def _is_over(rule: Rule, settings: RuleSettings, state: RuleState, off_since: float, now: float) -> bool:
+def _turns_after_s(rule: Rule, settings: RuleSettings, state: RuleState, since: float) -> float:
+    """For how long its signal must say the opposite of what holds, where it does so `since` then (monotonic)."""
+    if state.holding is None:
+        return rule.begins_after(settings)
     if state.is_in_doubt:  # it began because nothing was known: now it is
-        return now - off_since >= UNKNOWN_USE_GRACE_S
-    return now - off_since >= rule.ends_after(settings) and now - state.began_at >= rule.least(settings)
+        return UNKNOWN_USE_GRACE_S
+    return max(rule.ends_after(settings), state.began_at + rule.least(settings) - since)
 
 
 def _grace_s(rule: Rule, settings: RuleSettings) -> float:
@@ -207,7 +232,7 @@ def _stay(state: RuleState, look: Look, effect: Effect) -> RuleState:
             setting=look.setting,
             is_urgent=holding.is_urgent or look.is_urgent,
         )
-        state = replace(state, is_in_doubt=state.is_in_doubt and state.known_at is None)
+        state = replace(state, is_in_doubt=state.is_in_doubt and not state.was_told)
     return replace(state, holding=replace(_said(holding, look), effect=effect))
 
 

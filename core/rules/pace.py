@@ -30,6 +30,11 @@ class Pace:
     code: str = ""  # of the part that was too warm last
 
 
+def next_pace_times(pace: Pace) -> tuple[float, float]:
+    """When time alone may change it: monotonic seconds; times that are over count no more."""
+    return pace.changed_at + STEP_S, pace.changed_at + LOST_S
+
+
 def next_pace(before: Pace, heats: Sequence[Heat], *, most: int, now: float) -> Pace:
     """One step at a time, STEP_S apart. `most` is the owner's own limit, at least 1.
 

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Collection
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from core.errors import EngineUnreachable, NotServing, SessionEnded
 from core.reasons import ReasonBook
 from core.rules import Own
 from core.rules.settings import rule_settings
-from core.rules_keeper import END_LIMIT_S, RETRY_UNLOAD_S, RulesKeeper
+from core.rules_keeper import CALM_STEP_S, END_LIMIT_S, RETRY_UNLOAD_S, RulesKeeper
 from core.sessions import END_SENTENCES, Admission, EndReason, absorb_cancel, ended_error
 from core.signals import FullScreen, GpuUse, Power, ProcessorHeat, Signals, Unknown
 from core.snapshot import RuleView
@@ -41,6 +42,7 @@ class Kept:
             monotonic=self.clock.monotonic,
         )
         self.own = Own(kwh_today=0.0)
+        self.steps = 0
         self.given_back: list[set[str]] = []
         self.trouble: Exception | None = None
         self.paced = 0
@@ -50,7 +52,7 @@ class Kept:
             self.settings(**settings),
             reasons=self.reasons,
             admission=self.admission,
-            own=lambda: self.own,
+            own=self._own,
             give_back=self._give_back,
             want=self._want,
             on_pace=self._on_pace,
@@ -80,6 +82,10 @@ class Kept:
         self.running.cancel()
         await asyncio.wait([self.running])
         await self.keeper.close()
+
+    def _own(self) -> Own:
+        self.steps += 1
+        return self.own
 
     async def _give_back(self, models: Collection[str]) -> None:
         if self.trouble is not None:
@@ -189,6 +195,57 @@ async def test_what_is_only_told_refuses_nobody() -> None:
     client.let_go.set()
     assert await client.task == "completed"
     assert kept.given_back == []
+    await kept.close()
+
+
+# When it looks
+
+
+async def test_a_calm_machine_is_looked_at_each_five_seconds_and_a_serving_one_each_second(kept: Kept) -> None:
+    await kept.clock.advance(10)  # what the first look changed is over
+    before = kept.steps
+    await kept.clock.advance(60)
+    assert kept.steps - before == 60 / CALM_STEP_S
+    client = await admitted(kept)
+    before = kept.steps
+    await kept.clock.advance(60)
+    assert kept.steps - before >= 59
+    client.let_go.set()
+    assert await client.task == "completed"
+
+
+async def test_a_rule_whose_time_is_over_in_seven_seconds_is_stepped_then() -> None:
+    kept = Kept(cpu_others_for_s=7.0)
+    await kept.clock.advance(2.5)
+    await kept.see(BUSY, 6.9)
+    assert kept.codes() == []
+    await kept.see(BUSY)  # the same again: nothing begins anew
+    await kept.clock.advance(0.2)
+    assert kept.codes() == ["cpu_busy"]
+    await kept.close()
+
+
+async def test_an_hour_that_ends_is_noticed_at_once(kept: Kept) -> None:
+    await kept.clock.advance(2.5)
+    here = datetime.fromtimestamp(kept.clock.wall(), UTC).astimezone()
+    begins = here.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+    kept.keeper.use_settings(kept.settings(schedule=f"daily {(begins.hour - 1) % 24:02}-{begins.hour or 24:02}"))
+    kept.keeper.step()
+    await kept.clock.advance(begins.timestamp() - kept.clock.wall() - 0.5)
+    assert kept.codes() == []
+    await kept.clock.advance(1.0)
+    assert kept.codes() == ["schedule"]
+
+
+async def test_a_budget_that_the_last_session_spent_is_noticed_within_a_second() -> None:
+    kept = Kept(hours_per_day=1.0)
+    client = await admitted(kept)
+    await kept.clock.advance(20.5)
+    client.let_go.set()
+    assert await client.task == "completed"
+    kept.own = replace(kept.own, served_s_today=3600.0)
+    await kept.clock.advance(1.0)
+    assert kept.codes() == ["budget_spent"]
     await kept.close()
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from core.reasons.catalogue import STRENGTH
 from core.rules import Now, Own
-from core.rules.evaluate import Evaluation, evaluate
-from core.rules.look import UNKNOWN_USE_GRACE_S, WhenLost, hold_time_s
+from core.rules.evaluate import Evaluation, evaluate, next_turn_at
+from core.rules.look import ROUNDING_S, UNKNOWN_USE_GRACE_S, WhenLost, hold_time_s
 from core.rules.table import RULES
 from core.signals import NOT_ASKED, FullScreen, GpuUse, Power, ProcessorHeat, Signals, Unknown
 from tests.core.rules_fixtures import NOON, Machine, rules_of
@@ -78,6 +78,29 @@ def test_no_sequence_of_signals_flaps_or_raises(moments: list[tuple[float, Signa
             times = turns.get((rule.code, is_on), [])
             gaps = [later - before for before, later in pairwise(times)]
             assert all(gap >= hold_s - 1e-6 for gap in gaps), (rule.code, gaps)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from([1, 4, 9, 35, 70]), signals, own), max_size=4))
+def test_looking_only_when_a_signal_or_a_time_says_so_finds_what_looking_each_second_does(
+    moments: list[tuple[int, Signals, Own]],
+) -> None:
+    hours = rules_of(schedule="daily 22-12")  # they end 40 s after the beginning
+    each_second, when_due = Machine(hours, wall=NOON - 40), Machine(hours, wall=NOON - 40)
+    for lasts_s, seen, held in moments:
+        each_second.own = when_due.own = held
+        due_at = each_second.now.monotonic
+        for _ in range(lasts_s):
+            each_second.see(seen)
+            if when_due.now.monotonic >= due_at:
+                before = when_due.last.memory
+                when_due.see(seen)
+                due_at = next_turn_at(hours, before, when_due.last.memory, when_due.now) - ROUNDING_S
+            assert [(one.code, bool(one.doubt)) for one in when_due.last.holdings] == [
+                (one.code, bool(one.doubt)) for one in each_second.last.holdings
+            ]
+            each_second.wait(1.0)
+            when_due.wait(1.0)
 
 
 @settings(deadline=None)
