@@ -152,7 +152,14 @@ class Agent:
             is_up=lambda: self.switch.is_up,
         )
         self.report, self.updates, self.publish_now = self.reports.report, self.reports.updates, self.reports.now
-        self.sampling = Sampling(self.stats, self.report, self.serving, self.owner_side, on_sampled=self._on_sampled)
+        self.sampling = Sampling(
+            self.stats,
+            self.report,
+            self.serving,
+            self.owner_side,
+            is_watched=lambda: self.store.is_watched,
+            on_sampled=self._on_sampled,
+        )
 
     def _make_network_sides(self) -> None:
         """The coordinator, the port for everybody else, and what opens and closes both."""
@@ -293,7 +300,7 @@ class Agent:
     def _on_sampled(self) -> None:
         self.time_use.look(self.store.current)  # also where nothing changes
         self.coordinator_side.check_capacity()
-        self.reports.soon()
+        self.reports.take_sample()
 
     def _on_notice(self, old: str, new: str) -> None:
         self.reports.replace_notice(old, new)

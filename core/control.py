@@ -172,7 +172,7 @@ class _ControlService(control_pb2_grpc.ControlServiceServicer):
         def on_change(_: AgentSnapshot) -> None:
             changed.set()
 
-        unsubscribe = self._store.subscribe(on_change)
+        unsubscribe, end_watch = self._store.subscribe(on_change), self._store.watch()
         self._watchers.add(changed)
         try:
             while True:
@@ -184,6 +184,7 @@ class _ControlService(control_pb2_grpc.ControlServiceServicer):
         finally:
             self._watchers.discard(changed)
             unsubscribe()
+            end_watch()
 
     async def Execute(self, request: pb.CommandRequest, context: grpc.aio.ServicerContext[Any, Any]) -> pb.CommandReply:
         await self._check_token(context)

@@ -49,6 +49,13 @@ class SnapshotPublisher:
         if self._timer is None and not self._is_closed:
             self._timer = asyncio.get_running_loop().call_later(self._interval_s, self._on_timer)
 
+    def at_once(self) -> None:
+        """As `soon`, by somebody who has woken the machine up already: a timer would wake it a second time."""
+        if self._timer is None and not self._is_closed and not self._is_busy():
+            self.now()
+        else:
+            self.soon()
+
     def close(self) -> None:
         self._is_closed = True
         if self._timer is not None:

@@ -166,6 +166,11 @@ class RulesKeeper:
         is_told_only = holding.effect.sessions is SessionsThen.SERVE
         return self._share_until is not None and holding.code in COMFORT and not is_told_only
 
+    @property
+    def is_turning(self) -> bool:
+        """Whether a rule is about to begin or to end, should its signal go on saying so."""
+        return any(state.turning_since is not None for state in self._last.memory.values())
+
     # Sessions
 
     def _deadline(self, holding: Holding) -> float | None:

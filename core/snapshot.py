@@ -254,6 +254,7 @@ class SnapshotStore:
     def __init__(self, initial: AgentSnapshot) -> None:
         self._current = initial
         self._listeners: list[Listener] = []
+        self._watchers = 0
 
     @property
     def current(self) -> AgentSnapshot:
@@ -264,6 +265,17 @@ class SnapshotStore:
         self._listeners.append(listener)
         return partial(self._listeners.remove, listener)
 
+    def watch(self) -> Callable[[], None]:
+        """Somebody sees the figures as they come, and not only the state; until the call that is returned. On the loop
+        thread.
+        """
+        self._watchers += 1
+        return self._end_watch
+
+    @property
+    def is_watched(self) -> bool:
+        return self._watchers > 0
+
     def publish(self, **changes: Any) -> None:
         """Replace fields. An unchanged value is not published; a state change must be in the table of moves."""
         updated = replace(self._current, **changes)
@@ -273,3 +285,6 @@ class SnapshotStore:
             self._current = updated
             for listener in tuple(self._listeners):
                 listener(updated)
+
+    def _end_watch(self) -> None:
+        self._watchers -= 1

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from core.gpu import GpuProbe, GpuSample
 from core.gpu.lending import CardLending
 from core.host_meter import CpuReading, Host, OwnProcesses, OwnReading, PsutilHost, RamReading
-from core.shared_beat import sleep_to_beat
+from core.shared_beat import BEAT_S, sleep_to_beat
 
 # A beat's figures are half of this old, on average. A sample with two cards takes 0.6 ms of processor time, 1.7 ms with
 # the way to its threads and back (against the NVML double of the tests; a real driver adds its own): 0.09 % of one
 # core, of the 0.3 % for an idle agent.
+LOOK_AGAIN_S = 2.0
 _MIN_WINDOW_S = 0.1  # processor seconds, over all cores: the kernel counts in steps of 0.01 s
 
 
@@ -124,16 +125,19 @@ class StatsCollector:
         """Only the RAM, now: a tenth of a millisecond, and no driver is asked. None where it isn't measured."""
         return self._host.ram()
 
-    async def run(self, interval_s: float, publish: Callable[[SystemStats], None]) -> None:
-        """Sample every `interval_s` seconds, off the loop, until cancelled; `publish` is called on the loop.
+    async def run(self, interval_s: Callable[[], float], publish: Callable[[SystemStats], None]) -> None:
+        """Sample every `interval_s()` seconds, off the loop, until cancelled; `publish` is called on the loop.
 
+        A shorter interval is noticed within LOOK_AGAIN_S.
         Samples never overlap: a slow one delays the next. The probe's time limit (core/gpu/guard.py) keeps a hung
         driver from holding the worker thread, so RAM and processor figures go on.
         """
         while True:
             began = self._clock()
             publish(await asyncio.to_thread(self.collect))
-            await self._sleep(max(0.0, interval_s - (self._clock() - began)))
+            # Half a beat early is in time: what is looked at is looked at together (core/shared_beat.py).
+            while (left_s := interval_s() - (self._clock() - began)) > BEAT_S / 2:
+                await self._sleep(min(left_s, LOOK_AGAIN_S))
 
     def close(self) -> None:
         """Release the drivers. May block for the probe's time limit."""

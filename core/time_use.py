@@ -15,7 +15,7 @@ from core.snapshot import AgentSnapshot
 from core.state import AgentState
 
 DAY_S = 24 * 3600.0
-LONGEST_GAP_S = 30.0  # between two looks, which come every 2 s: beyond it nobody was awake to look
+LONGEST_GAP_S = 30.0  # between two looks, which come with each sample (2 or 4 s): beyond it nobody was awake to look
 ANSWER_GAP_S = 30.0  # ready for less than this between two sessions counts as serving: no idle machine, a busy one
 SHORTEST_S = 1.0  # what holds for less (connecting, at a start) counts to what came after it; sessions always count
 MOST_STRETCHES = 6_000  # twice what a day of sessions with 30 s between them makes

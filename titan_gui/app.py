@@ -246,6 +246,7 @@ class Desktop(QObject):
         window.setWindowIcon(app_icon())
         window.close_requested.connect(self._on_window_close_requested)
         window.quit_requested.connect(self.quit)
+        window.seen.connect(self.bridge.watch)
         window.all_built.connect(lambda: log.info("pages built"))
         window.all_built.connect(keep_what_is_there)
         yield None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -56,6 +56,8 @@ class AgentBridge(QObject):
         self._agent: Agent | None = None  # the same, but kept while it drains
         self._is_up: asyncio.Event | None = None  # the agent's that runs; set from its start to its end
         self._next: LoadedSettings | None = None
+        self._is_seen = False  # the window: its charts move with the samples
+        self._end_watch: Callable[[], None] | None = None  # on the agent's thread, while it is seen
         self.snapshot = AgentSnapshot()
         self._snapshot_arrived.connect(self._on_snapshot_arrived)
         self._thread_ended.connect(self._on_thread_ended)
@@ -106,6 +108,12 @@ class AgentBridge(QObject):
         future = self._thread.submit(self._execute(name, dict(arguments or {})))
         future.add_done_callback(lambda done: self._report(name, done))
 
+    def watch(self, is_seen: bool) -> None:
+        """Whether somebody sees the figures from now on: then there is a new one at once, and more of them."""
+        self._is_seen = is_seen
+        if self._thread is not None:
+            self._thread.submit(self._follow_watcher())
+
     def join(self, timeout_s: float) -> bool:
         """After the Qt loop has ended: wait for the thread; True when it is gone."""
         return self._thread is None or self._thread.join(timeout_s)
@@ -129,13 +137,26 @@ class AgentBridge(QObject):
             ) as running:
                 running.commands.add("show_window", self._show_window, arguments=("page",))
                 self._running, self._agent = running, running.agent
+                if self._is_seen:
+                    self._end_watch = running.agent.store.watch()
                 is_up.set()
                 try:
                     yield
                 finally:
-                    self._running = None
+                    self._running = self._end_watch = None
         finally:
             self._agent = None
+
+    async def _follow_watcher(self) -> None:
+        if self._running is None or self._is_seen is (self._end_watch is not None):
+            return
+        if self._end_watch is not None:
+            self._end_watch()
+            self._end_watch = None
+            return
+        agent = self._running.agent
+        self._end_watch = agent.store.watch()
+        await agent.sampling.now()
 
     async def _execute(self, name: str, arguments: Mapping[str, str]) -> CommandOutcome:
         if self._is_up is not None:

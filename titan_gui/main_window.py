@@ -42,6 +42,7 @@ class MainWindow(QMainWindow):
 
     close_requested = Signal()
     quit_requested = Signal()
+    seen = Signal(bool)  # whether it is on the screen: neither hidden nor minimised
     all_built = Signal()  # every page that was added to be built later stands
 
     def __init__(self, memory: QSettings) -> None:
@@ -57,6 +58,7 @@ class MainWindow(QMainWindow):
         self._when_built: dict[str, list[Callable[[QWidget], object]]] = {}
         self._snapshot: AgentSnapshot | None = None
         self._may_close = False
+        self._is_seen = False
         self._list = PageList()
         self._list.setObjectName("pages")
         self._list.setAccessibleName(self.tr("Pages"))
@@ -152,11 +154,13 @@ class MainWindow(QMainWindow):
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
         self._begin_building()
+        self._look_if_seen()
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)
         if event.type() is QEvent.Type.WindowStateChange:
             self._begin_building()
+            self._look_if_seen()
 
     def closeEvent(self, event: QCloseEvent) -> None:
         self._remember_place()
@@ -169,6 +173,7 @@ class MainWindow(QMainWindow):
     def hideEvent(self, event: QHideEvent) -> None:
         self._remember_place()
         super().hideEvent(event)
+        self._look_if_seen()
 
     def _on_list_current_row_changed(self, row: int) -> None:
         if row >= 0:
@@ -178,6 +183,12 @@ class MainWindow(QMainWindow):
         """In a turn of its own: the frame and the list are on the screen before the first page is built."""
         if not self._builder.is_started and self.isVisible() and not self.isMinimized():
             next_turn(self, self._builder.start)
+
+    def _look_if_seen(self) -> None:
+        is_seen = self.isVisible() and not self.isMinimized()
+        if is_seen is not self._is_seen:
+            self._is_seen = is_seen
+            self.seen.emit(is_seen)
 
     def _on_page_built(self, name: str, widget: QWidget) -> None:
         """Put the page in the place that was kept for it."""

@@ -101,6 +101,11 @@ class Reports:
         if self._is_open:
             self._publisher.soon()
 
+    def take_sample(self) -> None:
+        """The machine was sampled: the same at once where nothing else waits to be published."""
+        if self._is_open:
+            self._publisher.at_once()
+
     def follow_link(self) -> None:
         """The link to the coordinator has changed."""
         if self._is_up():

@@ -1,4 +1,4 @@
-"""The machine, sampled: once before anybody hears of it, then every two seconds, and what follows from a sample."""
+"""The machine, sampled: once before anybody hears of it, then again and again, and what follows from a sample."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from core.reporting import Reporter
 from core.stats_collector import StatsCollector, SystemStats
 
 SAMPLE_INTERVAL_S = 2.0
+# Nothing of ours could be in anybody's way, and nobody looks: a sample with all that follows is most of an idle agent.
+CALM_INTERVAL_S = 4.0
 
 
 class Sampling:
@@ -23,13 +25,17 @@ class Sampling:
         serving: Serving,
         owner_side: OwnerSide,
         *,
+        is_watched: Callable[[], bool],
         on_sampled: Callable[[], None],
     ) -> None:
-        """`on_sampled` is called after each sample but the first."""
+        """`is_watched`: somebody sees the figures as they come. `on_sampled` is called after each sample but the
+        first.
+        """
         self._stats = stats
         self._report = report
         self._serving = serving
         self._owner_side = owner_side
+        self._is_watched = is_watched
         self._on_sampled = on_sampled
 
     async def start(self) -> None:
@@ -48,7 +54,20 @@ class Sampling:
 
     async def run(self) -> None:
         """Sample for ever."""
-        await self._stats.run(SAMPLE_INTERVAL_S, self.take)
+        await self._stats.run(self.interval_s, self.take)
+
+    def interval_s(self) -> float:
+        """Until the next sample, by what goes on now. A rule that is about to begin or to end isn't kept waiting."""
+        models, admission = self._serving.models, self._serving.admission
+        is_needed = (
+            self._is_watched()
+            or models.loaded
+            or models.loading
+            or admission.running_jobs
+            or admission.queued_jobs
+            or self._owner_side.rules.keeper.is_turning
+        )
+        return SAMPLE_INTERVAL_S if is_needed else CALM_INTERVAL_S
 
     async def now(self) -> None:
         """One sample more, beside those that come by themselves."""

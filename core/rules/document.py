@@ -28,9 +28,13 @@ rule to rule.
 _RULES = """
 ## Your rules
 
-Looked at when something changes, when a time is over, and each second while sessions run. A rule begins and ends only
-after its time of holding (the settings beside it), so nothing flickers; one whose reason you take away yourself, by
-another limit, ends at once, but for those of short memory. Each effect is a setting of its own, in words:
+Looked at when something changes, when a time is over, and each second while sessions run. Memory, temperature and use
+of processor and card are read each 2 s; each 4 s while no model is in memory, nobody is served, no rule is about to
+begin or to end, and nobody looks (the window, `titan status --watch`).
+
+A rule begins and ends only after its time of holding (the settings beside it), so nothing flickers; one whose reason
+you take away yourself, by another limit, ends at once, but for those of short memory. Each effect is a setting of its
+own, in words:
 `stop after 5 s, unload`, `finish within 30 s, unload`, `finish, keep`, or `off`. *Stop* ends the running sessions after
 that time, *finish* lets them end by themselves within it; *unload* gives the model's memory back and measures that it
 came, *keep* leaves it.

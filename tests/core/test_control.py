@@ -90,9 +90,10 @@ async def test_watcher_that_leaves_is_forgotten(client: ControlClient, house: Do
     async with aclosing(client.watch()) as snapshots:
         await anext(snapshots)
         assert len(house.store._listeners) == 1
+        assert house.store.is_watched
 
     async with asyncio.timeout(5):
-        while house.store._listeners:  # noqa: ASYNC110 - the server hears of it when gRPC tells it
+        while house.store._listeners or house.store.is_watched:  # noqa: ASYNC110 - the server hears of it when gRPC tells it
             await asyncio.sleep(0)
 
 

@@ -61,6 +61,20 @@ async def test_now_is_at_once() -> None:
     assert counting.store.current.pid == 1
 
 
+async def test_a_sample_is_published_in_its_own_turn_unless_something_waits_or_sessions_run() -> None:
+    quiet = Counting()
+    quiet.publisher.at_once()
+    assert (quiet.builds, quiet.publisher._timer) == (1, None)
+    quiet.publisher.soon()
+    quiet.publisher.at_once()
+    assert quiet.builds == 1
+    quiet.publisher.close()
+    busy = Counting(busy_for=3)
+    busy.publisher.at_once()
+    assert (busy.builds, busy.publisher._timer is None) == (0, False)
+    busy.publisher.close()
+
+
 async def test_it_goes_on_by_itself_while_sessions_run() -> None:
     counting = Counting(busy_for=3)
     counting.publisher.soon()

@@ -176,7 +176,7 @@ async def test_sampler_publishes_on_the_loop_and_samples_off_it(host: FakeHost, 
 
     collector = StatsCollector(probe=probe, host=host, own=own, clock=lambda: now_s[0], sleep=sleep)
     publish: Callable[[SystemStats], None] = lambda stats: published.append((threading.get_ident(), stats))  # noqa: E731
-    task = asyncio.create_task(collector.run(2.0, publish))
+    task = asyncio.create_task(collector.run(lambda: 2.0, publish))
     await done.wait()
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
@@ -187,8 +187,7 @@ async def test_sampler_publishes_on_the_loop_and_samples_off_it(host: FakeHost, 
 
 
 async def test_sample_that_overruns_delays_the_next_and_never_piles_up(host: FakeHost, probe: FakeProbe) -> None:
-    inside = 0
-    most = 0
+    inside = most = taken = 0
     waits: list[float] = []
     now_s = [0.0]
     done = asyncio.Event()
@@ -203,18 +202,72 @@ async def test_sample_that_overruns_delays_the_next_and_never_piles_up(host: Fak
 
     async def sleep(seconds: float) -> None:
         waits.append(seconds)
-        if len(waits) == 5:
-            done.set()
         await asyncio.sleep(0)
 
+    def publish(stats: SystemStats) -> None:
+        nonlocal taken
+        taken += 1
+        if taken == 5:
+            done.set()
+
     collector = StatsCollector(probe=probe, host=host, own=own, clock=lambda: now_s[0], sleep=sleep)
-    task = asyncio.create_task(collector.run(2.0, lambda stats: None))
+    task = asyncio.create_task(collector.run(lambda: 2.0, publish))
     await done.wait()
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
-    assert waits[:5] == [0.0] * 5
+    assert waits == []
     assert most == 1
+
+
+async def test_a_shorter_interval_counts_within_two_seconds(host: FakeHost, probe: FakeProbe) -> None:
+    now_s, interval_s = [0.0], [4.0]
+    sampled_at: list[float] = []
+    done = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        now_s[0] += seconds
+        if now_s[0] >= 9.0:
+            interval_s[0] = 2.0
+        await asyncio.sleep(0)
+
+    def publish(stats: SystemStats) -> None:
+        sampled_at.append(now_s[0])
+        if len(sampled_at) == 6:
+            done.set()
+
+    collector = StatsCollector(probe=probe, host=host, own=host.own, clock=lambda: now_s[0], sleep=sleep)
+    task = asyncio.create_task(collector.run(lambda: interval_s[0], publish))
+    await done.wait()
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    assert sampled_at[:6] == [0.0, 4.0, 8.0, 10.0, 12.0, 14.0]
+
+
+async def test_a_beat_that_comes_a_little_early_is_no_reason_to_wake_up_twice(host: FakeHost, probe: FakeProbe) -> None:
+    now_s = [0.3]
+    waits: list[float] = []
+    sampled: list[tuple[float, int]] = []
+    done = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:  # as core/shared_beat.py, to whole seconds
+        waits.append(seconds)
+        now_s[0] = float(round(now_s[0] + seconds))
+        await asyncio.sleep(0)
+
+    def publish(stats: SystemStats) -> None:
+        sampled.append((now_s[0], len(waits)))
+        if len(sampled) == 4:
+            done.set()
+
+    collector = StatsCollector(probe=probe, host=host, own=host.own, clock=lambda: now_s[0], sleep=sleep)
+    task = asyncio.create_task(collector.run(lambda: 4.0, publish))
+    await done.wait()
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    assert sampled[:4] == [(0.3, 0), (4.0, 2), (8.0, 4), (12.0, 6)]
 
 
 def test_seeds_call_works_on_this_machine_without_blocking() -> None:

@@ -15,8 +15,10 @@ from pytestqt.qtbot import QtBot
 from core.cli import door
 from core.config_load import LoadedSettings, load_settings
 from core.instance_lock import InstanceLock
+from core.parts.sampling import CALM_INTERVAL_S, SAMPLE_INTERVAL_S
 from core.snapshot import AgentSnapshot
 from core.state import AgentState
+from core.stats_collector import SystemStats
 from tests.fakes.tray import FakePanel
 from titan_gui import app as app_module
 from titan_gui import window_pages
@@ -113,6 +115,40 @@ def test_an_agent_that_cannot_start_says_why_and_starts_again_when_asked(
     panel.tray.start_requested.emit()
     wait_up(qtbot, desktop)
     assert not panel.tray.view.can_start
+
+
+def test_an_open_window_gets_a_sample_at_once_and_more_of_them_until_it_is_hidden(start: Start, qtbot: QtBot) -> None:
+    desktop = start()
+    wait_up(qtbot, desktop)
+    qtbot.waitUntil(lambda: desktop.bridge._running is not None, timeout=START_MS)
+    running = desktop.bridge._running
+    assert running is not None
+    sampling, store = running.agent.sampling, running.agent.store
+    assert (store.is_watched, sampling.interval_s()) == (False, CALM_INTERVAL_S)
+    taken: list[SystemStats] = []
+    take = sampling.take
+
+    def see(stats: SystemStats) -> None:
+        taken.append(stats)
+        take(stats)
+
+    sampling.take = see  # type: ignore[method-assign]
+    desktop.open_window()
+    qtbot.waitUntil(lambda: store.is_watched and bool(taken), timeout=START_MS)
+    assert sampling.interval_s() == SAMPLE_INTERVAL_S
+    assert desktop.window is not None
+    desktop.window.showMinimized()
+    qtbot.waitUntil(lambda: not store.is_watched, timeout=START_MS)
+    desktop.window.bring_up()
+    qtbot.waitUntil(lambda: store.is_watched, timeout=START_MS)
+    desktop.window.hide()
+    qtbot.waitUntil(lambda: not store.is_watched, timeout=START_MS)
+    desktop.open_window()
+    desktop.bridge.restart(desktop.loaded)  # who takes the place of that agent is watched from its start
+    qtbot.waitUntil(lambda: desktop.bridge._running not in (None, running), timeout=START_MS)
+    following = desktop.bridge._running
+    assert following is not None
+    qtbot.waitUntil(lambda: following.agent.store.is_watched, timeout=START_MS)
 
 
 def test_the_window_opens_through_the_door_while_the_agent_runs_and_while_it_does_not(
