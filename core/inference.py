@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -206,11 +205,12 @@ class InferenceService:
     async def _stream(self, run: _Run, send: SendText) -> None:
         """Stream from the engine to the client, and say whose doing an early end was."""
         try:
-            async with (
-                self._models.serving(run.prompt.model) as engine,
-                aclosing(engine.stream(run.prompt)) as pieces,
-            ):
-                await run.forward(pieces, send)
+            async with self._models.serving(run.prompt.model) as engine:
+                pieces = engine.stream(run.prompt)
+                try:
+                    await run.forward(pieces, send)
+                finally:
+                    await pieces.aclose()
         except ModelError as error:
             self._models.note_unloadable(run.prompt.model, error)
             raise

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -187,22 +186,25 @@ class ModelManager:
         self._unloadable.clear()
         self._explain()
 
-    @asynccontextmanager
-    async def serving(self, name: str) -> AsyncIterator[Engine]:
-        """Mark that a session of `name` (the engine's name) runs.
+    def serving(self, name: str) -> InUse:
+        """While in `async with`, a session of `name` (the engine's name) runs.
 
-        Raises AtCapacity when the engine serves another, NotEnoughMemory when loading it would break the reserve.
+        Entering raises AtCapacity when the engine serves another, NotEnoughMemory when loading it would break the
+        reserve.
         """
+        return InUse(self, name)
+
+    async def _begin_session(self, name: str) -> Engine:
         self.check_free_for(name)
         await self._check_room(name)
-        self._serving[name] += 1
-        try:
-            yield self._engine
-        finally:
-            self._used_at = self._monotonic()
-            self._serving[name] -= 1
-            if not self._serving[name]:
-                del self._serving[name]
+        self._serving[name] = self._serving.get(name, 0) + 1
+        return self._engine
+
+    def _end_session(self, name: str) -> None:
+        self._used_at = self._monotonic()
+        self._serving[name] -= 1
+        if not self._serving[name]:
+            del self._serving[name]
 
     async def can_answer(self, name: str) -> bool:
         """Whether a model (the engine's name) writes text; one that only makes embeddings can't be offered.
@@ -299,7 +301,7 @@ class ModelManager:
             use_context(name, less and less.context_tokens)
 
     def _is_in_memory(self, name: str) -> bool:
-        return self._serving[name] > 0 or self.is_loaded(name)
+        return name in self._serving or self.is_loaded(name)
 
     def _has_smaller(self, wanted: str) -> bool:
         """Whether another quantisation can be tried now that one has failed."""
@@ -399,6 +401,22 @@ class ModelManager:
             self.problem, self.problem_hint = why_none_is_here(
                 self._engine.name, self.supported, for_tests, self.models
             )
+
+
+class InUse:
+    """A session's use of a model, within `async with`, which gives the engine. A class for its cost, like `Slot`."""
+
+    __slots__ = ("_models", "_name")
+
+    def __init__(self, models: ModelManager, name: str) -> None:
+        self._models = models
+        self._name = name
+
+    async def __aenter__(self) -> Engine:
+        return await self._models._begin_session(self._name)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._models._end_session(self._name)
 
 
 def _ollama(host: str) -> Engine:

@@ -164,7 +164,8 @@ class OwnerRules:
             self._own_work.note()
             self.energy.serve(self._is_serving)
         self.keeper.sessions_changed()
-        self.gpu_look.step()
+        if self.gpu_look.is_holding:  # it waits for the last one's end; it begins with a sample
+            self.gpu_look.step()
 
     def snapshot_fields(self) -> Mapping[str, Any]:
         return {

@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -175,21 +174,13 @@ class Admission:
         now = self.monotonic()
         return tuple(session.view(now) for session in self.sessions)
 
-    @asynccontextmanager
-    async def slot(
-        self, *, model: str, client: str, job_id: str, spend: Callable[[], None], is_owner: bool = False
-    ) -> AsyncIterator[Session]:
-        """Hold one slot of the engine for the calling task. `is_owner`: the owner's own test, also while paused.
+    def slot(self, *, model: str, client: str, job_id: str, spend: Callable[[], None], is_owner: bool = False) -> Slot:
+        """`async with` holds a slot of the engine for the calling task. `is_owner`: the owner's own test, also while paused.
 
-        Raises NotServing, AtCapacity, TokenReplayed (also for a copy of a token that waits in the queue), or what
-        `spend` raises; SessionEnded when the wait in the queue is ended by us.
+        Entering raises NotServing, AtCapacity, TokenReplayed (also for a copy of a token that waits in the queue), or
+        what `spend` raises; SessionEnded when the wait in the queue is ended by us.
         """
-        session = self._new_session(model, client, job_id)
-        await self._take_slot(session, spend, is_owner=is_owner)
-        try:
-            yield session
-        finally:  # no await in here: a cancel can't keep the slot
-            self._release(session)
+        return Slot(self, self._new_session(model, client, job_id), spend, is_owner=is_owner)
 
     def end_all(self, reason: EndReason) -> int:
         """End every running and queued session; returns how many there were."""
@@ -341,6 +332,25 @@ class Admission:
         self.check_limits(self.monotonic())
         if self._running:
             self._start_timer()
+
+
+class Slot:
+    """A place of `Admission`, within `async with`. A generator would do, and cost every session three times as much."""
+
+    __slots__ = ("_admission", "_is_owner", "_session", "_spend")
+
+    def __init__(self, admission: Admission, session: Session, spend: Callable[[], None], *, is_owner: bool) -> None:
+        self._admission = admission
+        self._session = session
+        self._spend = spend
+        self._is_owner = is_owner
+
+    async def __aenter__(self) -> Session:
+        await self._admission._take_slot(self._session, self._spend, is_owner=self._is_owner)
+        return self._session
+
+    async def __aexit__(self, *_: object) -> None:
+        self._admission._release(self._session)  # no await in here: a cancel can't keep the slot
 
 
 def _check_open(closed_because: str) -> None:

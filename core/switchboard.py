@@ -24,6 +24,7 @@ class Switchboard(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic 
         self._calls = calls
         self._uncounted = uncounted
         self._services: list[grpc.GenericRpcHandler[Any, Any]] = []
+        self._found: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}  # by method, once it was asked for
 
     def add_generic_rpc_handlers(self, handlers: Iterable[grpc.GenericRpcHandler[Any, Any]]) -> None:
         self._services.extend(handlers)
@@ -32,9 +33,15 @@ class Switchboard(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic 
         """Generated code adds the same methods both ways."""
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
-        found = (service.service(handler_call_details) for service in self._services)
-        handler = next((handler for handler in found if handler is not None), None)
-        if handler is not None and handler_call_details.method != self._uncounted:
+        method = handler_call_details.method
+        handler = self._found.get(method)
+        if handler is None:
+            found = (service.service(handler_call_details) for service in self._services)
+            handler = next((handler for handler in found if handler is not None), None)
+            if handler is None:
+                return None
+            self._found[method] = handler
+        if method != self._uncounted:
             task = asyncio.current_task()
             if self._calls.is_full or task is None:
                 return grpc.stream_stream_rpc_method_handler(_refuse)
