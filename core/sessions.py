@@ -175,7 +175,7 @@ class Admission:
         return tuple(session.view(now) for session in self.sessions)
 
     def slot(self, *, model: str, client: str, job_id: str, spend: Callable[[], None], is_owner: bool = False) -> Slot:
-        """`async with` holds a slot of the engine for the calling task. `is_owner`: the owner's own test, also in a pause.
+        """`async with` holds a slot of the engine for this task. `is_owner`: the owner's own test, also in a pause.
 
         Entering raises NotServing, AtCapacity, TokenReplayed (also for a copy of a token that waits in the queue), or
         what `spend` raises; SessionEnded when the wait in the queue is ended by us.
