@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from core.host_meter import RamReading
-from core.memory_watch import INTERVAL_S, NEAR_INTERVAL_S, UNNEEDED_INTERVAL_S, MemoryWatch
+from core.memory_watch import FAR_INTERVAL_S, INTERVAL_S, NEAR_INTERVAL_S, UNNEEDED_INTERVAL_S, MemoryWatch
 
 
 class Turns:
@@ -55,6 +55,11 @@ async def test_it_looks_closer_while_memory_is_nearly_short() -> None:
     told, lengths_s = await watched(True, True, True, free_mb=[800, 799, 900])
     assert told == [799, 900]  # and that it is over
     assert lengths_s == [INTERVAL_S, INTERVAL_S, NEAR_INTERVAL_S, INTERVAL_S]
+
+
+async def test_the_more_is_free_the_later_it_looks_again() -> None:
+    _, lengths_s = await watched(True, True, True, free_mb=[1600, 1599, 8000])
+    assert lengths_s == [INTERVAL_S, FAR_INTERVAL_S, INTERVAL_S, FAR_INTERVAL_S]
 
 
 async def test_plenty_is_left_to_the_samples_to_tell() -> None:
