@@ -14,30 +14,67 @@ from typing import Any, Generic, TypeVar
 from core.signals import BusProbe, SignalProbe, Unknown
 
 LIMIT_S = 1.0
+LATE_S = 0.1  # several times what all probes take together where none hangs
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 Answer = asyncio.Future[Any]
 
 
+class _Batch:
+    """Probes that are to be read now. Any thread may take one that waits, and whoever took it says what came."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[tuple[Callable[[], Any], Answer]] = deque()
+        self.done: deque[tuple[Answer, Any, Exception | None]] = deque()
+        self.late: asyncio.TimerHandle | None = None
+
+    def work(self) -> None:
+        """Until none waits."""
+        while self.waiting:
+            try:
+                call, answer = self.waiting.popleft()
+            except IndexError:  # another thread was quicker
+                return
+            value, failure = None, None
+            try:
+                value = call()
+            except Exception as error:  # noqa: BLE001 - the thread edge: whoever waits must hear of it
+                failure = error
+            self.done.append((answer, value, failure))
+
+    def deliver(self) -> None:
+        while self.done:
+            answer, value, failure = self.done.popleft()
+            if answer.cancelled():
+                continue
+            if failure is None:
+                answer.set_result(value)
+            else:
+                answer.set_exception(failure)
+
+
 class ProbeThreads:
     """Daemon threads that run probes. One that is free is used again; one that hangs isn't, until it is back.
 
-    There are never more than probes that read at once. Daemons: a driver that hangs mustn't hold up the program's end
-    (the threads of asyncio.to_thread would). All but the work itself happens on the loop.
+    What is asked in one turn of the loop is read on one thread, one after the other, and told in one go: waking a
+    thread, and the loop by it, costs an idle machine more than most probes do. Where one hangs, another thread takes
+    over the rest after LATE_S. So there are never more than probes that read at once. Daemons: a driver that hangs
+    mustn't hold up the program's end (the threads of asyncio.to_thread would). All but the work itself happens on the
+    loop.
     """
 
     def __init__(self) -> None:
-        self._free: deque[queue.SimpleQueue[tuple[Callable[[], Any], Answer] | None]] = deque()
+        self._free: deque[queue.SimpleQueue[_Batch | None]] = deque()
+        self._batch: _Batch | None = None  # of this turn
         self._is_closed = False
 
     def run(self, call: Callable[[], T]) -> asyncio.Future[T]:
-        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        try:
-            inbox = self._free.pop()
-        except IndexError:
-            inbox = queue.SimpleQueue()
-            threading.Thread(target=self._work, args=(inbox,), name="signal-probe", daemon=True).start()
-        inbox.put((call, answer))
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[T] = loop.create_future()
+        if self._batch is None:
+            self._batch = _Batch()
+            loop.call_soon(self._begin, loop, self._batch)
+        self._batch.waiting.append((call, answer))
         return answer
 
     def close(self) -> None:
@@ -46,34 +83,39 @@ class ProbeThreads:
         while self._free:
             self._free.pop().put(None)
 
-    def _work(self, inbox: queue.SimpleQueue[tuple[Callable[[], Any], Answer] | None]) -> None:
-        while (job := inbox.get()) is not None:
-            call, answer = job
-            value, failure = None, None
-            try:
-                value = call()
-            except Exception as error:  # noqa: BLE001 - the thread edge: whoever waits must hear of it
-                failure = error
-            with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits
-                answer.get_loop().call_soon_threadsafe(self._deliver, answer, value, failure, inbox)
+    def _begin(self, loop: asyncio.AbstractEventLoop, batch: _Batch) -> None:
+        self._batch = None
+        self._give(loop, batch)
 
-    def _deliver(
-        self,
-        answer: Answer,
-        value: Any,
-        failure: Exception | None,
-        inbox: queue.SimpleQueue[tuple[Callable[[], Any], Answer] | None],
-    ) -> None:
+    def _give(self, loop: asyncio.AbstractEventLoop, batch: _Batch) -> None:
+        try:
+            inbox = self._free.pop()
+        except IndexError:
+            inbox = queue.SimpleQueue()
+            threading.Thread(target=self._work, args=(loop, inbox), name="signal-probe", daemon=True).start()
+        batch.late = loop.call_later(LATE_S, self._help, loop, batch)
+        inbox.put(batch)
+
+    def _help(self, loop: asyncio.AbstractEventLoop, batch: _Batch) -> None:
+        """A thread has it for long: tell what has come, and let another one do what waits."""
+        batch.deliver()
+        if batch.waiting:
+            self._give(loop, batch)
+
+    def _work(self, loop: asyncio.AbstractEventLoop, inbox: queue.SimpleQueue[_Batch | None]) -> None:
+        while (batch := inbox.get()) is not None:
+            batch.work()
+            with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits
+                loop.call_soon_threadsafe(self._deliver, batch, inbox)
+
+    def _deliver(self, batch: _Batch, inbox: queue.SimpleQueue[_Batch | None]) -> None:
         if self._is_closed:
             inbox.put(None)
         else:
             self._free.append(inbox)
-        if answer.cancelled():
-            return
-        if failure is None:
-            answer.set_result(value)
-        else:
-            answer.set_exception(failure)
+        if batch.late is not None and not batch.waiting:
+            batch.late.cancel()
+        batch.deliver()
 
 
 class Guarded(Generic[T]):

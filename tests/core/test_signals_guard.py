@@ -117,6 +117,37 @@ async def test_others_are_read_while_one_hangs_and_its_thread_is_used_again_when
     assert len(probe.threads | other.threads) == 2
 
 
+def named(name: str) -> HeldProbe:
+    probe = HeldProbe()
+    probe.name = name
+    return probe
+
+
+async def test_what_is_asked_together_is_read_on_one_thread(threads: ProbeThreads) -> None:
+    probes = [named(f"probe {number}") for number in range(6)]
+    readers = [guarded(probe, threads) for probe in probes]
+    for turn in range(1, 4):
+        assert await read_all(readers, 10.0) == {probe.name: turn for probe in probes}
+    assert len(set().union(*(probe.threads for probe in probes))) == 1
+
+
+@pytest.mark.parametrize("hanging", [(0, 1), (1, 3)])
+async def test_ones_that_hang_among_several_keep_nobody_from_being_read(
+    threads: ProbeThreads, hanging: tuple[int, ...]
+) -> None:
+    probes = [named(f"probe {number}") for number in range(4)]
+    readers = [guarded(probe, threads) for probe in probes]
+    for number in hanging:
+        probes[number].may_answer.clear()
+    seen = await read_all(readers)
+    hung = {probes[number].name for number in hanging}
+    assert seen == {probe.name: Unknown("The driver does not answer.") if probe.name in hung else 1 for probe in probes}
+    for number in hanging:
+        probes[number].may_answer.set()
+        await until_back(readers[number])
+    assert await read_all(readers, 10.0) == {probe.name: 2 for probe in probes}
+
+
 async def test_failing_probe_is_unknown_and_is_logged_once(
     probe: HeldProbe, threads: ProbeThreads, caplog: pytest.LogCaptureFixture
 ) -> None:
