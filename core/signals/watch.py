@@ -39,7 +39,7 @@ INTERVALS_S: Mapping[str, float] = {
     "gpu_use_by_others": 2.0,  # Windows; elsewhere it comes with the sample
     "gpu_programs": 2.0,  # Linux: who uses AMD's and Intel's cards, which no sample tells
     "processor_heat": 2.0,
-    "power": 3.0,
+    "power": 2.0,  # with the others: a wake-up of its own costs more than the reading
     "is_metered": 10.0,
     "is_going_to_sleep": 10.0,  # to listen again when the bus broke: logind tells of itself
 }

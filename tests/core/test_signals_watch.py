@@ -98,7 +98,7 @@ async def test_each_is_read_at_its_own_pace() -> None:
     async with running(house):
         assert (house.idle.reads, house.apps.reads, house.power.reads) == (1, 1, 1)
         await house.ticks(20)
-        assert (house.idle.reads, house.apps.reads, house.power.reads) == (21, 11, 7)
+        assert (house.idle.reads, house.apps.reads, house.power.reads) == (21, 11, 11)
     assert house.watch.current == Signals(idle_s=10.0, power=Power(on_mains=True), listed_apps=())
 
 
