@@ -136,7 +136,7 @@ class StatsCollector:
             began = self._clock()
             publish(await asyncio.to_thread(self.collect))
             # Half a beat early is in time: what is looked at is looked at together (core/shared_beat.py).
-            while (left_s := interval_s() - (self._clock() - began)) > BEAT_S / 2:
+            while (left_s := (whole_s := interval_s()) - (self._clock() - began)) > min(BEAT_S, whole_s) / 2:
                 await self._sleep(min(left_s, LOOK_AGAIN_S))
 
     def close(self) -> None:

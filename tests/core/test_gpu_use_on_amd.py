@@ -52,7 +52,8 @@ async def test_game_is_found_by_name_while_a_session_uses_the_card_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TITAN_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("core.parts.sampling.SAMPLE_INTERVAL_S", 0.2)
+    for pace in ("SAMPLE_INTERVAL_S", "CALM_INTERVAL_S"):
+        monkeypatch.setattr(f"core.parts.sampling.{pace}", 0.2)
     monkeypatch.setitem(INTERVALS_S, "gpu_programs", 0.5)
     tree = ProcTree(tmp_path)
     tree.add_card(1, "amdgpu", AMD)

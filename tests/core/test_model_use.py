@@ -261,7 +261,8 @@ async def test_a_preloaded_model_that_nobody_uses_leaves_memory_and_stays_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("core.engine_keeper.WATCH_INTERVAL_S", 0.001)
-    monkeypatch.setattr("core.parts.sampling.SAMPLE_INTERVAL_S", 0.001)
+    for pace in ("SAMPLE_INTERVAL_S", "CALM_INTERVAL_S"):
+        monkeypatch.setattr(f"core.parts.sampling.{pace}", 0.001)
     engine = FakeEngine([TokenChunk("x", 1), DONE], name="embedded", models=("a",))
     settings: dict[str, Value] = {"supported_models": ("a",), "preload_at_start": True}
     async with small_agent(engine, settings) as agent:

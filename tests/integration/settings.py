@@ -20,4 +20,7 @@ def openai(url: str, **more: str) -> dict[str, str]:
 
 
 # For tests of what follows, not of when: a sample each half second, and an engine in trouble is looked at each second.
-OFTEN = {"HASTY": "core.parts.sampling:SAMPLE_INTERVAL_S=0.5 core.engine_keeper:TROUBLE_INTERVAL_S=1"}
+OFTEN = {
+    "HASTY": "core.parts.sampling:SAMPLE_INTERVAL_S=0.5 core.parts.sampling:CALM_INTERVAL_S=0.5 "
+    "core.engine_keeper:TROUBLE_INTERVAL_S=1"
+}

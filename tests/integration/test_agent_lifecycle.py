@@ -81,7 +81,7 @@ async def test_cancelled_agent_leaves_nothing_open(home: Path) -> None:
 class DyingStats(StatsCollector):
     """Measures once; then the task that samples ends with a bug."""
 
-    async def run(self, interval_s: float, publish: Callable[[SystemStats], None]) -> None:
+    async def run(self, interval_s: Callable[[], float], publish: Callable[[SystemStats], None]) -> None:
         raise ZeroDivisionError("a bug of ours")
 
 
@@ -112,14 +112,29 @@ class LateDriver:
         return
 
 
-async def test_capacity_that_turns_out_another_is_registered_again(home: Path) -> None:
-    driver, next_sample = LateDriver(), asyncio.Semaphore(0)
+class NextSample:
+    """A sampler's clock that moves, by enough for one sample, when a test says so."""
 
-    async def sleep(_: float) -> None:
-        await next_sample.acquire()
+    def __init__(self) -> None:
+        self._wanted = asyncio.Semaphore(0)
+        self._now_s = 0.0
+
+    def release(self) -> None:
+        self._wanted.release()
+
+    def clock(self) -> float:
+        return self._now_s
+
+    async def sleep(self, _: float) -> None:
+        await self._wanted.acquire()
+        self._now_s += 10.0
+
+
+async def test_capacity_that_turns_out_another_is_registered_again(home: Path) -> None:
+    driver, next_sample = LateDriver(), NextSample()
 
     async with FaultyCoordinator() as coordinator, FakeOllama() as engine:
-        stats = StatsCollector(probe=driver, sleep=sleep)
+        stats = StatsCollector(probe=driver, clock=next_sample.clock, sleep=next_sample.sleep)
         async with Agent(settings_of(home, ollama(engine.url), coordinator), stats=stats):
             await within(coordinator.wait_for_calls("ReportHealth", 1))
             assert coordinator.registrations[0].capabilities["memory_kind"] == "ram"
@@ -134,15 +149,13 @@ async def test_capacity_that_turns_out_another_is_registered_again(home: Path) -
 
 async def test_model_that_a_session_loaded_is_known_at_the_next_sample(home: Path) -> None:
     """Until then its memory would count as use by others, and the coordinator would skip us."""
-    next_sample = asyncio.Semaphore(0)
-
-    async def sleep(_: float) -> None:
-        await next_sample.acquire()
+    next_sample = NextSample()
+    stats = StatsCollector(clock=next_sample.clock, sleep=next_sample.sleep)
 
     async with (
         FaultyCoordinator() as coordinator,
         FakeOllama() as engine,
-        Agent(settings_of(home, ollama(engine.url), coordinator), stats=StatsCollector(sleep=sleep)) as agent,
+        Agent(settings_of(home, ollama(engine.url), coordinator), stats=stats) as agent,
     ):
         await within(coordinator.wait_for_calls("ReportHealth", 1))
         assert agent.store.current.loaded_models == ()

@@ -184,7 +184,8 @@ async def test_owner_who_uses_the_shared_ollama_is_made_way_for(
 ) -> None:
     """Whichever model it is: the one that we offer isn't ours to unload either."""
     monkeypatch.setattr("core.engine_keeper.WATCH_INTERVAL_S", 0.05)
-    monkeypatch.setattr("core.parts.sampling.SAMPLE_INTERVAL_S", 0.05)
+    for pace in ("SAMPLE_INTERVAL_S", "CALM_INTERVAL_S"):
+        monkeypatch.setattr(f"core.parts.sampling.{pace}", 0.05)
     async with FakeOllama() as engine:
         engine.tags.append(tag("other:latest"))
         effect = {"TITAN_ENGINE_USED_BY_OWNER_EFFECT": DEFAULT_EFFECTS["engine_used_by_owner"]}
