@@ -258,7 +258,7 @@ async def _sample_through_hang(collector: StatsCollector) -> Any:
         elif stats.gpu_problem == "" and len(samples) > 4:
             recovered.set()
 
-    collector_task = asyncio.create_task(collector.run(0.02, publish))
+    collector_task = asyncio.create_task(collector.run(lambda: 0.02, publish))
     await asyncio.wait_for(recovered.wait(), 10)
     collector_task.cancel()
     return {
