@@ -127,7 +127,7 @@ def test_status_tells_the_days_energy(energy: EnergyView, words: str) -> None:
 
 
 def test_status_says_nothing_of_energy_that_nobody_used() -> None:
-    assert "served" not in status_of(energy=EnergyView(source="Nothing here measures it."))
+    assert "Energy" not in status_of(energy=EnergyView(source="Nothing here measures it."))
 
 
 def test_the_command_asks_the_running_agent(capsys: pytest.CaptureFixture[str]) -> None:
