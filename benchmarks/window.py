@@ -312,8 +312,16 @@ def _bench_settings(load: Load) -> dict[str, str]:
     }
 
 
-async def measure_block(load: Load, *, quick: bool) -> Figures:
+async def measure_block(load_binary: Path, *, quick: bool) -> Figures:
     """The longest time for which Qt's thread could do nothing, with 32 paced streams and the window open."""
+    load = await asyncio.to_thread(Load, load_binary)
+    try:
+        return await _block_of(load, quick=quick)
+    finally:
+        await asyncio.to_thread(load.close)
+
+
+async def _block_of(load: Load, *, quick: bool) -> Figures:
     async with desk() as made, made.program(_bench_settings(load), kind=WatchedDesktopProcess) as program:
         await made.panel.wait_item()
         registration = await asyncio.to_thread(load.ask, "wait")
@@ -326,31 +334,45 @@ async def measure_block(load: Load, *, quick: bool) -> Figures:
         return {name: float(measured[name]) for name in ("longest_ms", "raw_ms", "ticks")}
 
 
-async def measure_speed(load: Load, rows: list[str], *, quick: bool, rounds: int) -> dict[str, dict[str, Figures]]:
-    """Headless and with the window open, in turns; medians, and window over headless."""
-    async with desk() as made:
-        headless = await asyncio.to_thread(Agent, load)
-        try:
-            async with made.program(_bench_settings(load)) as program:
-                await made.panel.wait_item()
-                registration = await asyncio.to_thread(load.ask, "wait")
-                await made.screen().wait(True)
-                await asyncio.sleep(SETTLE_S)
-                servers = {"headless": headless, "window": WindowAgent(program, registration["endpoint"])}
-                results = {}
-                for name in rows:
-                    say(f"measuring {name} ...")
-                    results[name] = await asyncio.to_thread(_take_turns, load, name, servers, rounds, quick)
-                await end(program)
-                return results
-        finally:
-            await asyncio.to_thread(headless.close)
+async def measure_speed(
+    load_binary: Path, rows: list[str], *, quick: bool, rounds: int
+) -> dict[str, dict[str, Figures]]:
+    """Headless and with the window open, in turns; medians, and window over headless.
+
+    Each has an engine of its own. On one engine the model that one agent loaded is another program's to the other,
+    which then asks before each session what is loaded: a tenth of the short sessions.
+    """
+    loads = {route: await asyncio.to_thread(Load, load_binary) for route in ("headless", "window")}
+    try:
+        async with desk() as made:
+            headless = await asyncio.to_thread(Agent, loads["headless"])
+            try:
+                async with made.program(_bench_settings(loads["window"])) as program:
+                    await made.panel.wait_item()
+                    registration = await asyncio.to_thread(loads["window"].ask, "wait")
+                    await made.screen().wait(True)
+                    await asyncio.sleep(SETTLE_S)
+                    servers = {"headless": headless, "window": WindowAgent(program, registration["endpoint"])}
+                    results = {}
+                    for name in rows:
+                        say(f"measuring {name} ...")
+                        results[name] = await asyncio.to_thread(_take_turns, loads, name, servers, rounds, quick)
+                    await end(program)
+                    return results
+            finally:
+                await asyncio.to_thread(headless.close)
+    finally:
+        for load in loads.values():
+            await asyncio.to_thread(load.close)
 
 
-def _take_turns(load: Load, name: str, servers: dict[str, Server], rounds: int, quick: bool) -> dict[str, Figures]:
+def _take_turns(
+    loads: dict[str, Load], name: str, servers: dict[str, Server], rounds: int, quick: bool
+) -> dict[str, Figures]:
     seen: dict[str, list[Figures]] = {route: [] for route in servers}
     for number in range(rounds + 1):
         for route, server in servers.items():
+            load = loads[route]
             before = server.cpu_s()
             order = f"run grpc {server.address} {server.credential} {ROWS[name].order(quick=quick)}"
             answer = load.ask(order)
@@ -391,18 +413,13 @@ async def measure(wanted: list[str], rows: list[str], load_binary: Path, *, quic
             say(f"measuring {name} ...")
             results[name] = await function(quick=quick)
             print_figures(name, results[name])
-    if set(wanted) & set(LOADED):
-        load = await asyncio.to_thread(Load, load_binary)
-        try:
-            if "block" in wanted:
-                say("measuring block ...")
-                results["block"] = await measure_block(load, quick=quick)
-                print_figures("block", results["block"])
-            if "speed" in wanted:
-                results["speed"] = await measure_speed(load, rows, quick=quick, rounds=rounds)
-                print_speed(results["speed"])
-        finally:
-            await asyncio.to_thread(load.close)
+    if "block" in wanted:
+        say("measuring block ...")
+        results["block"] = await measure_block(load_binary, quick=quick)
+        print_figures("block", results["block"])
+    if "speed" in wanted:
+        results["speed"] = await measure_speed(load_binary, rows, quick=quick, rounds=rounds)
+        print_speed(results["speed"])
     return results
 
 
