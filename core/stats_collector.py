@@ -16,7 +16,8 @@ from core.shared_beat import BEAT_S, sleep_to_beat
 # A beat's figures are half of this old, on average. A sample with two cards takes 0.6 ms of processor time, 1.7 ms with
 # the way to its threads and back (against the NVML double of the tests; a real driver adds its own): 0.09 % of one
 # core, of the 0.3 % for an idle agent.
-LOOK_AGAIN_S = 2.0
+
+LOOK_AGAIN_S = 2.0  # how soon a shorter interval is noticed
 _MIN_WINDOW_S = 0.1  # processor seconds, over all cores: the kernel counts in steps of 0.01 s
 
 

@@ -15,7 +15,7 @@ from core.signals import Signals
 
 _OF_MEMORY = ("vram_short", "ram_short")
 
-AGAIN_S = 1.0
+AGAIN_S = 1.0  # after a look that changed something
 
 Memory = Mapping[str, RuleState]  # by the rule's code; a rule that is not in it is new
 
