@@ -291,6 +291,9 @@ async def _pause_once(made: Desk, coordinator: FaultyCoordinator, program: Deskt
     return max(0.0, max(served_at, default=clicked_at) - clicked_at)
 
 
+Routes = dict[str, tuple[Load, Server]]  # each with what it is measured by
+
+
 class WindowAgent(Server):
     """The desktop program, as a party of benchmarks/bench.py."""
 
@@ -312,17 +315,22 @@ def _bench_settings(load: Load) -> dict[str, str]:
     }
 
 
-async def measure_block(load_binary: Path, *, quick: bool) -> Figures:
-    """The longest time for which Qt's thread could do nothing, with 32 paced streams and the window open."""
-    load = await asyncio.to_thread(Load, load_binary)
+@asynccontextmanager
+async def running_load(binary: Path) -> AsyncIterator[Load]:
+    load = await asyncio.to_thread(Load, binary)
     try:
-        return await _block_of(load, quick=quick)
+        yield load
     finally:
         await asyncio.to_thread(load.close)
 
 
-async def _block_of(load: Load, *, quick: bool) -> Figures:
-    async with desk() as made, made.program(_bench_settings(load), kind=WatchedDesktopProcess) as program:
+async def measure_block(load_binary: Path, *, quick: bool) -> Figures:
+    """The longest time for which Qt's thread could do nothing, with 32 paced streams and the window open."""
+    async with (
+        running_load(load_binary) as load,
+        desk() as made,
+        made.program(_bench_settings(load), kind=WatchedDesktopProcess) as program,
+    ):
         await made.panel.wait_item()
         registration = await asyncio.to_thread(load.ask, "wait")
         await asyncio.sleep(SETTLE_S)
@@ -342,37 +350,30 @@ async def measure_speed(
     Each has an engine of its own. On one engine the model that one agent loaded is another program's to the other,
     which then asks before each session what is loaded: a tenth of the short sessions.
     """
-    loads = {route: await asyncio.to_thread(Load, load_binary) for route in ("headless", "window")}
-    try:
-        async with desk() as made:
-            headless = await asyncio.to_thread(Agent, loads["headless"])
-            try:
-                async with made.program(_bench_settings(loads["window"])) as program:
-                    await made.panel.wait_item()
-                    registration = await asyncio.to_thread(loads["window"].ask, "wait")
-                    await made.screen().wait(True)
-                    await asyncio.sleep(SETTLE_S)
-                    servers = {"headless": headless, "window": WindowAgent(program, registration["endpoint"])}
-                    results = {}
-                    for name in rows:
-                        say(f"measuring {name} ...")
-                        results[name] = await asyncio.to_thread(_take_turns, loads, name, servers, rounds, quick)
-                    await end(program)
-                    return results
-            finally:
-                await asyncio.to_thread(headless.close)
-    finally:
-        for load in loads.values():
-            await asyncio.to_thread(load.close)
+    async with running_load(load_binary) as own, running_load(load_binary) as load, desk() as made:
+        headless = await asyncio.to_thread(Agent, own)
+        try:
+            async with made.program(_bench_settings(load)) as program:
+                await made.panel.wait_item()
+                registration = await asyncio.to_thread(load.ask, "wait")
+                await made.screen().wait(True)
+                await asyncio.sleep(SETTLE_S)
+                window = WindowAgent(program, registration["endpoint"])
+                routes: Routes = {"headless": (own, headless), "window": (load, window)}
+                results = {}
+                for name in rows:
+                    say(f"measuring {name} ...")
+                    results[name] = await asyncio.to_thread(_take_turns, name, routes, rounds, quick)
+                await end(program)
+                return results
+        finally:
+            await asyncio.to_thread(headless.close)
 
 
-def _take_turns(
-    loads: dict[str, Load], name: str, servers: dict[str, Server], rounds: int, quick: bool
-) -> dict[str, Figures]:
-    seen: dict[str, list[Figures]] = {route: [] for route in servers}
+def _take_turns(name: str, routes: Routes, rounds: int, quick: bool) -> dict[str, Figures]:
+    seen: dict[str, list[Figures]] = {route: [] for route in routes}
     for number in range(rounds + 1):
-        for route, server in servers.items():
-            load = loads[route]
+        for route, (load, server) in routes.items():
             before = server.cpu_s()
             order = f"run grpc {server.address} {server.credential} {ROWS[name].order(quick=quick)}"
             answer = load.ask(order)

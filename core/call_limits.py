@@ -20,7 +20,7 @@ class CallCounter:
 
     def enter(self) -> None:
         """Count one call more, until `leave`. Raises AtCapacity."""
-        if self.count >= self._limit:
+        if self.is_full:
             raise AtCapacity("this agent has too many calls at the moment", hint="Try again in a moment.")
         self.count += 1
 

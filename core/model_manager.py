@@ -197,7 +197,7 @@ class ModelManager:
     async def _begin_session(self, name: str) -> Engine:
         self.check_free_for(name)
         await self._check_room(name)
-        self._serving[name] = self._serving.get(name, 0) + 1
+        self._serving[name] += 1
         return self._engine
 
     def _end_session(self, name: str) -> None:
@@ -255,7 +255,7 @@ class ModelManager:
 
     def is_serving(self, name: str) -> bool:
         """Whether a session of `name` (the engine's name) runs."""
-        return self._serving[name] > 0
+        return name in self._serving
 
     def note_unloadable(self, name: str, error: ModelError) -> None:
         """Remember that serving `name` failed for the model's own sake (too little memory, gone)."""
@@ -280,7 +280,7 @@ class ModelManager:
     async def _check_room(self, name: str) -> None:
         """Refuse a load that would take what is the owner's, before it starts; the embedded engine does it by itself,
         with fewer sessions first. Raises NotEnoughMemory, EngineError."""
-        if self._engine.name == "embedded" or self._is_in_memory(name) or name in self._answered:
+        if self._engine.name == "embedded" or self.is_serving(name) or self.is_warm(name):
             return
         room = self._room()
         model = next((model for model in self.models if model.name == name), None)
@@ -294,14 +294,14 @@ class ModelManager:
                 raise
             return
         use_context = getattr(self._engine, "use_context", None)
-        if use_context is not None and not self.is_warm(name) and not self._loading[name]:
+        if use_context is not None and not self._loading[name]:
             less = less_that_fits(model, room)
             if less is not None:
                 log.info("model is loaded with less context", model=name, context_tokens=less.context_tokens)
             use_context(name, less and less.context_tokens)
 
     def _is_in_memory(self, name: str) -> bool:
-        return name in self._serving or self.is_loaded(name)
+        return self.is_serving(name) or self.is_loaded(name)
 
     def _has_smaller(self, wanted: str) -> bool:
         """Whether another quantisation can be tried now that one has failed."""
@@ -325,7 +325,7 @@ class ModelManager:
     def _is_on_its_way(self, name: str) -> bool:
         """Whether a model is being loaded or was, and isn't listed yet: what it takes must not seem another's."""
         is_here = any(model.name == name for model in self.models) and name not in self._unloadable
-        return is_here and (self._serving[name] > 0 or self._loading[name] > 0 or self.is_warm(name))
+        return is_here and (self.is_serving(name) or self._loading[name] > 0 or self.is_warm(name))
 
     @property
     def has_better(self) -> bool:
