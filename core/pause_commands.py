@@ -72,28 +72,32 @@ def add_pause_commands(table: CommandTable, agent: Agent) -> None:
 
 def pause_end(arguments: Arguments, now: float) -> float | None:
     """When a pause ends, seconds since the epoch; None means when the owner resumes. Raises CommandError."""
-    if "for_s" in arguments and "until" in arguments:
-        raise CommandError("it has either a length (for_s) or an end (until), not both")
-    if "for_s" in arguments:
-        end = now + _number(arguments["for_s"], "for_s")
-    elif "until" in arguments:
-        end = _number(arguments["until"], "until")
-    else:
-        return None
-    if not now < end <= now + LONGEST_PAUSE_S:
-        raise CommandError("its end is later than now and within a year", hint="Pause without a time: titan pause")
+    end = _named_end(arguments, now)
+    if end is not None and not now < end <= now + LONGEST_PAUSE_S:
+        raise CommandError(
+            "a timed pause ends later than now and within a year", hint="Pause without a time: titan pause"
+        )
     return end
 
 
 def share_end(arguments: Arguments, now: float) -> float:
     """When sharing now ends, seconds since the epoch. Raises CommandError."""
-    end = pause_end(arguments, now)
-    if end is None or end > now + LONGEST_SHARE_S:
+    end = _named_end(arguments, now)
+    if end is None or not now < end <= now + LONGEST_SHARE_S:
         raise CommandError(
             f"sharing now has an end, within {LONGEST_SHARE_S / 3600:g} hours",
             hint="For longer, switch off the rule that holds it back: titan rules",
         )
     return end
+
+
+def _named_end(arguments: Arguments, now: float) -> float | None:
+    """Seconds since the epoch; None where none is named. Raises CommandError."""
+    if "for_s" in arguments and "until" in arguments:
+        raise CommandError("it has either a length (for_s) or an end (until), not both")
+    if "for_s" in arguments:
+        return now + _number(arguments["for_s"], "for_s")
+    return _number(arguments["until"], "until") if "until" in arguments else None
 
 
 def _mode(text: str) -> PauseMode:

@@ -269,6 +269,7 @@ async def test_nothing_is_shared_now_before_the_setup_is_done(agent: AgentParts)
 
 def test_sharing_now_ends_within_two_days() -> None:
     assert share_end({"for_s": str(LONGEST_SHARE_S)}, NOW) == NOW + LONGEST_SHARE_S
-    for arguments in ({}, {"for_s": str(LONGEST_SHARE_S + 1)}, {"for_s": "0"}, {"until": "nan"}):
-        with pytest.raises(CommandError):
+    for arguments in ({}, {"for_s": str(LONGEST_SHARE_S + 1)}, {"for_s": "0"}, {"until": "nan"}, {"for_s": "1e9"}):
+        with pytest.raises(CommandError, match="sharing now has an end, within 48 hours") as refusal:
             share_end(arguments, NOW)
+        assert "titan pause" not in refusal.value.hint  # once the remedy for an end that is over, or far away
